@@ -1,0 +1,55 @@
+"""Every error that a user can cause: one tree, one line each (rule, value, remedy)."""
+
+from __future__ import annotations
+
+
+class AutocompError(Exception):
+    """Base of all errors raised for bad input; the CLI prints its message and exits with 2."""
+
+
+class ChoiceError(AutocompError):
+    """A `Choice` holds a value outside its range, or a layer cannot take it."""
+
+
+class PlanError(AutocompError):
+    """A `Plan` does not fit the network: unknown, missing or doubled layers."""
+
+
+class LayerError(AutocompError):
+    """The network cannot be analysed, or a layer is named that it does not have."""
+
+
+class ModelError(AutocompError):
+    """The network or its weights cannot be built, loaded or trusted."""
+
+
+class DataError(AutocompError):
+    """The data are empty, malformed, or do not fit the network."""
+
+
+class BudgetError(AutocompError):
+    """A budget cannot be read or cannot be met in the chosen search space."""
+
+
+class SpaceError(AutocompError):
+    """A search space got an option or an action that it does not have."""
+
+
+class AgentError(AutocompError):
+    """An agent cannot work with the search space or the options that it was given."""
+
+
+class ArtifactError(AutocompError):
+    """A compressed file is damaged, truncated, or of another version."""
+
+
+class RunError(AutocompError):
+    """A run folder is missing, damaged, or in use."""
+
+
+class UnknownNameError(AutocompError):
+    """A name stands for nothing that is registered."""
+
+
+class EvaluationsSpent(AutocompError):
+    """The evaluation count that the search was given is used up; raised to end a search."""
