@@ -1,0 +1,79 @@
+"""The one place that writes a plan into a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from autocomp.artifacts.tensors import to_half
+from autocomp.calibration import host_module
+from autocomp.compressors.activation import ActivationQuantizer
+from autocomp.compressors.base import Quantized
+from autocomp.options import OptionStore
+from autocomp.plan import Plan
+
+
+class PlanWriter:
+    """Writes plans into one copy of the network, one after another.
+
+    Only layers whose choice differs from the one in place are written. Biases, normalisation
+    parameters and statistics are put back to the dense network's each time, so that a plan's result
+    never depends on the plan before it.
+    """
+
+    def __init__(self, model: nn.Module, store: OptionStore) -> None:
+        self.model = model
+        self._store = store
+        self._in_place = store.network.neutral_plan()
+        self._hooks: dict[str, RemovableHandle] = {}
+        self._dense_side = {
+            name: tensor.detach().clone() for name, tensor in _named(model, store.network.side)
+        }
+
+    @torch.no_grad()
+    def write(self, plan: Plan) -> None:
+        """Puts the plan's weights and activation quantizers into the network.
+
+        Raises:
+            PlanError: if the plan does not fit the network.
+            ChoiceError: if a layer's input cannot be quantized.
+        """
+        self._store.network.check(plan)
+        for layer in self._store.network.layers:
+            choice, before = plan[layer.name], self._in_place[layer.name]
+            if choice == before:
+                continue
+            stored = self._store.weight(layer, choice)
+            parameter = self.model.get_parameter(layer.parameter)
+            dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
+            parameter.copy_(dense)
+            if choice.activation_bits != before.activation_bits:
+                self._hook(layer.name, host_module(layer), None)
+                if choice.activation_bits < 32:
+                    quantizer = self._store.activation(layer, choice.activation_bits)
+                    self._hook(layer.name, host_module(layer), quantizer)
+            self._in_place = self._in_place.replace(layer.name, choice)
+        for name, tensor in _named(self.model, self._store.network.side):
+            tensor.copy_(self._dense_side[name])
+        self.round_side(plan)
+
+    @torch.no_grad()
+    def round_side(self, plan: Plan) -> None:
+        """Rounds biases and normalisation to what the plan's file holds; idempotent."""
+        if plan.side_bits == 16:
+            for _, tensor in _named(self.model, self._store.network.side):
+                tensor.copy_(to_half(tensor))
+
+    def _hook(self, name: str, host: str, quantizer: ActivationQuantizer | None) -> None:
+        if name in self._hooks:
+            self._hooks.pop(name).remove()
+        if quantizer is not None:
+            module = self.model.get_submodule(host)
+            self._hooks[name] = module.register_forward_pre_hook(quantizer)
+
+
+def _named(model: nn.Module, names: tuple[str, ...]) -> list[tuple[str, Tensor]]:
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors.update(model.named_buffers(remove_duplicate=False))
+    return [(name, tensors[name]) for name in names]

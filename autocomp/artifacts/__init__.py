@@ -1,0 +1,1 @@
+"""The compressed file: a safetensors container whose codes are range-coded to their entropy."""

@@ -1,0 +1,63 @@
+"""What a compressed file holds, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from autocomp.compressors.activation import ActivationQuantizer
+from autocomp.compressors.base import Quantized
+from autocomp.plan import Plan
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """One compressed layer of a file.
+
+    Attributes:
+        name: the layer's name in the plan.
+        parameter: its weight's state-dict name.
+        host: the module whose inputs are quantized.
+    """
+
+    name: str
+    parameter: str
+    host: str
+
+
+@dataclass(frozen=True)
+class PackedModel:
+    """A compressed network without its code.
+
+    Attributes:
+        plan: what was done to each layer.
+        layers: the plan's layers.
+        weights: state-dict name -> codes and scales, or a plain tensor for 32 bits.
+        side: biases, normalisation parameters and statistics, as the network uses them.
+        exact: everything else that is stored, unchanged.
+        aliases: state-dict name of a tied tensor -> the name that is stored.
+        activations: layer name -> the quantizer of its inputs.
+        source: how the architecture is built ({"name":, "options":}), or None.
+    """
+
+    plan: Plan
+    layers: tuple[LayerEntry, ...]
+    weights: Mapping[str, Quantized | Tensor]
+    side: Mapping[str, Tensor]
+    exact: Mapping[str, Tensor]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
+    source: Mapping[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns every tensor under its state-dict name, weights multiplied out."""
+        stored = {
+            name: weight.dequantize() if isinstance(weight, Quantized) else weight
+            for name, weight in self.weights.items()
+        }
+        stored.update(self.side)
+        stored.update(self.exact)
+        return {**stored, **{alias: stored[owner] for alias, owner in self.aliases.items()}}

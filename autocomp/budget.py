@@ -1,0 +1,116 @@
+"""Budgets: a cost's name and its limit, as a ratio of the dense network or in the cost's unit."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autocomp.errors import BudgetError
+
+_TEXT = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s%a-zA-Z]*)\s*(%|[a-zA-Z]*)\s*")
+_PREFIX = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_UNITS = {
+    **{f"{p}B": f for p, f in _PREFIX.items()},
+    **{f"{p}{u}": f for p, f in _PREFIX.items() if p for u in ("", "MACs", "Ops", "BitOps")},
+    "KB": 1e3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "bytes": 1,
+    "params": 1,
+    "MACs": 1,
+    "BitOps": 1,
+    "": 1,
+}
+_BYTE_UNITS = {unit for unit in _UNITS if unit.endswith("B") or unit == "bytes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on one cost.
+
+    Attributes:
+        cost: the cost's registered name.
+        limit: share of the dense network's cost in (0, 1] if `ratio`, else a number in the cost's
+            unit, above 0.
+        ratio: which of the two.
+    """
+
+    cost: str
+    limit: float
+    ratio: bool
+
+    def __post_init__(self) -> None:
+        """Raises BudgetError for a limit out of range."""
+        if not math.isfinite(self.limit) or self.limit <= 0:
+            shown = f"{self.limit:.6g}"
+            raise BudgetError(f"A budget must be above 0, but got {self.cost}={shown}; raise it.")
+        if self.ratio and self.limit > 1:
+            raise BudgetError(
+                f"A ratio budget must be at most 100 %, but got {self.cost}={self.limit:.4g} "
+                f"({self.limit:.0%}); lower it."
+            )
+
+    def absolute(self, reference: int) -> int:
+        """Returns the limit as a whole number in the cost's unit, rounded down."""
+        return math.floor(self.limit * reference + 1e-9) if self.ratio else math.floor(self.limit)
+
+    def __str__(self) -> str:
+        return f"{self.cost}={self.limit:.6%}" if self.ratio else f"{self.cost}={self.limit:.12g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Reads `size=8%`, `size=60kB`, `macs=20M`, `params=50k`, `size=0.08` (a ratio below 1).
+
+        Units: %, B, kB, MB, GB, KiB, MiB, GiB for bytes; k, M, G, T and the cost's own unit for
+        counts. A bare number below 1 is a ratio; of 1 or more it is in the cost's unit.
+
+        Raises:
+            BudgetError: if the text does not read so, or the limit is out of range.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise BudgetError(
+                f"A budget must read COST=LIMIT, as size=8% or size=60kB; got {text!r}."
+            )
+        name, number, unit = match.groups()
+        try:
+            value = float(number)
+        except ValueError:
+            raise BudgetError(
+                f"A budget's limit must be a number with a unit, as 8% or 60kB; got {text!r}."
+            ) from None
+        if unit == "%":
+            return cls(name, value / 100, True)
+        if unit not in _UNITS:
+            raise BudgetError(
+                f"A budget's unit must be %, B, kB, MB, KiB, MiB, k, M or G; got {unit!r} in "
+                f"{text!r}."
+            )
+        if unit in _BYTE_UNITS and name != "size":
+            raise BudgetError(f"Bytes measure size alone, but got {text!r}; use k, M, G or %.")
+        if not unit and value < 1:
+            return cls(name, value, True)
+        return cls(name, value * _UNITS[unit], False)
+
+
+def parse_budgets(budgets: str | Budget | Iterable[str | Budget]) -> tuple[Budget, ...]:
+    """Reads one or several budgets ("size=8%,macs=50%" too).
+
+    Raises:
+        BudgetError: if one cannot be read, none is given, or a cost is named twice.
+    """
+    if isinstance(budgets, str):
+        budgets = [part for part in budgets.split(",") if part.strip()]
+    elif isinstance(budgets, Budget):
+        budgets = [budgets]
+    read = tuple(b if isinstance(b, Budget) else Budget.parse(b) for b in budgets)
+    if not read:
+        raise BudgetError("A search needs at least one budget, as size=8%.")
+    names = [budget.cost for budget in read]
+    for name in names:
+        if names.count(name) > 1:
+            raise BudgetError(f"Each cost takes one budget, but {name!r} has several.")
+    return read

@@ -1,0 +1,91 @@
+"""One pass over the calibration images: what each layer's inputs look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.layers import LayerSpec, Network
+from autocomp.modes import evaluation_mode
+
+SAMPLE = 1 << 15
+"""Input values kept per layer, drawn evenly over the batch."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """What calibration knows of one layer.
+
+    Attributes:
+        layer: the layer.
+        inputs: 1-D float32 sample of its input values, or None if it was not calibrated.
+        minimum: least input value.
+        maximum: largest input value.
+    """
+
+    layer: LayerSpec
+    inputs: Tensor | None = None
+    minimum: float = 0.0
+    maximum: float = 0.0
+
+
+def calibrate(model: nn.Module, network: Network, images: Tensor) -> dict[str, LayerStatistics]:
+    """Runs `model` once in evaluation mode and records every layer's inputs.
+
+    Args:
+        model: the dense network; left as it was.
+        network: its layers.
+        images: `(n, ...)` calibration inputs, on the model's device.
+
+    Returns:
+        Layer name -> statistics; `inputs` is None where the input cannot be observed.
+    """
+    modules = dict(model.named_modules())
+    found = {layer.name: LayerStatistics(layer) for layer in network.layers}
+
+    def observe(layer: LayerSpec) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            values = next((x for x in inputs if isinstance(x, Tensor)), None)
+            if values is None or not values.is_floating_point():
+                return
+            flat = values.detach().reshape(-1)
+            stride = max(1, flat.numel() // SAMPLE) | 1  # odd: not in step with rows
+            sample = flat[::stride][:SAMPLE].to(torch.float32)
+            before = found[layer.name]
+            if before.inputs is not None:  # called several times in one pass
+                sample = torch.cat([before.inputs, sample])
+            found[layer.name] = LayerStatistics(
+                layer,
+                sample,
+                min(before.minimum, float(flat.min())),
+                max(before.maximum, float(flat.max())),
+            )
+
+        return hook
+
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(model))
+        for layer in network.layers:
+            if layer.quantizable_input:
+                module = modules[host_module(layer)]
+                stack.callback(module.register_forward_pre_hook(observe(layer)).remove)
+        with torch.inference_mode():
+            model(images)
+    return {
+        name: LayerStatistics(
+            s.layer, None if s.inputs is None else s.inputs.clone(), s.minimum, s.maximum
+        )
+        for name, s in found.items()
+    }
+
+
+def host_module(layer: LayerSpec) -> str:
+    """Returns the name of the module whose call uses the layer's weight."""
+    if layer.kind == "attention":
+        return layer.name.rpartition(".")[0]
+    return layer.parameter.rpartition(".")[0]

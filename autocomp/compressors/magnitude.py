@@ -1,0 +1,64 @@
+"""Magnitude pruning: unstructured (the smallest weights go) and N:M (the smallest of each M)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autocomp.calibration import LayerStatistics
+from autocomp.plan import Choice
+
+
+class MagnitudePruner:
+    """Zeroes the weights of least absolute value (Han et al. 2015, arXiv:1506.02626).
+
+    With `sparsity` s exactly `round(s * n)` of the layer's n weights become zero; among equal
+    magnitudes the first go. With `pattern` N:M, of every M consecutive weights along the input axis
+    (Mishra et al. 2021, arXiv:2104.08378) the N largest stay; a rest of fewer than M stays whole.
+    """
+
+    def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
+        """Returns a copy of `weight` with the pruned weights at zero.
+
+        Args:
+            weight: floating tensor of the layer's shape; not modified.
+            choice: its `sparsity` or `pattern` is used.
+            stats: names the layer, whose axes the pattern runs along.
+        """
+        if choice.pattern:
+            return _prune_pattern(weight, choice, stats)
+        zeros = stats.layer.zeros(choice)
+        if zeros == 0:
+            return weight.clone()
+        flat = weight.reshape(-1)
+        # a stable sort makes ties deterministic, so that the count is exact and repeatable
+        order = torch.argsort(flat.abs(), stable=True)
+        result = flat.clone()
+        result[order[:zeros]] = 0
+        return result.reshape(weight.shape)
+
+
+def _prune_pattern(weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
+    n, m = choice.n_of_m
+    layer = stats.layer
+    rows = to_rows(weight, layer.out_axis, layer.in_axis)
+    result = rows.clone()
+    whole = rows.shape[1] // m * m
+    groups = rows[:, :whole].reshape(len(rows), -1, m)
+    order = torch.argsort(groups.abs(), dim=-1, stable=True)
+    pruned = groups.scatter(-1, order[..., : m - n], 0.0)
+    result[:, :whole] = pruned.reshape(len(rows), whole)
+    return from_rows(result, weight.shape, layer.out_axis, layer.in_axis)
+
+
+def to_rows(weight: Tensor, out_axis: int, in_axis: int) -> Tensor:
+    """Returns `weight` as `(outputs, kernel * inputs)` with the inputs running fastest."""
+    moved = weight.movedim((out_axis, in_axis), (0, -1))
+    return moved.reshape(moved.shape[0], -1)
+
+
+def from_rows(rows: Tensor, shape: torch.Size, out_axis: int, in_axis: int) -> Tensor:
+    """Undoes `to_rows` for a weight of `shape`."""
+    kernel = [size for axis, size in enumerate(shape) if axis not in (out_axis, in_axis)]
+    moved = rows.reshape(shape[out_axis], *kernel, shape[in_axis])
+    return moved.movedim((0, -1), (out_axis, in_axis)).contiguous()

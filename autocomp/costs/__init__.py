@@ -1,0 +1,26 @@
+"""Costs: (LayerSpec, Choice) -> a whole number with a unit, one a file.
+
+To add one, implement `Cost` and register its class in `COSTS`, or under the entry-point group
+`autocomp.costs` of another package; it is called with an `OptionStore`.
+"""
+
+from __future__ import annotations
+
+from autocomp.costs.base import Cost, total
+from autocomp.costs.bitops import BitOps
+from autocomp.costs.macs import Macs
+from autocomp.costs.params import Params
+from autocomp.costs.size import Size
+from autocomp.options import OptionStore
+from autocomp.registry import Factory, find
+
+COSTS: dict[str, Factory] = {"size": Size, "params": Params, "macs": Macs, "bitops": BitOps}
+GROUP = "autocomp.costs"
+
+__all__ = ["COSTS", "GROUP", "BitOps", "Cost", "Macs", "Params", "Size", "make_cost", "total"]
+
+
+def make_cost(name: str, store: OptionStore) -> Cost:
+    """Builds the cost registered as `name`; UnknownNameError if there is none."""
+    cost: Cost = find("cost", name, COSTS, GROUP)(store)
+    return cost

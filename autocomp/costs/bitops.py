@@ -1,0 +1,33 @@
+"""Bit operations: MACs times weight bits times activation bits."""
+
+from __future__ import annotations
+
+from autocomp.costs.macs import Macs
+from autocomp.layers import LayerSpec
+from autocomp.options import OptionStore
+from autocomp.plan import Choice
+
+
+class BitOps:
+    """`MACs(layer, choice) * weight_bits * activation_bits` (Baskin et al. 2018, arXiv:1804.10969).
+
+    Floating point counts as 32 bits. Unit: BitOps of one example.
+    """
+
+    unit = "BitOps"
+
+    def __init__(self, store: OptionStore) -> None:
+        self._macs = Macs(store)
+
+    def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the layer's bit operations."""
+        return self._macs.of_layer(layer, choice) * choice.weight_bits * choice.activation_bits
+
+    def fixed(self, side_bits: int) -> int:
+        """Returns the kept layers' bit operations."""
+        return self._macs.fixed(side_bits) * 32 * 32
+
+    @property
+    def reference(self) -> int:
+        """The dense network's bit operations, 32 x 32 a MAC."""
+        return self._macs.reference * 32 * 32

@@ -1,0 +1,34 @@
+"""Multiply-accumulates with weights that are not pruned."""
+
+from __future__ import annotations
+
+from autocomp.layers import LayerSpec
+from autocomp.options import OptionStore
+from autocomp.plan import Choice
+
+
+class Macs:
+    """Multiply-accumulates of one example: `macs * nonzeros / n`, rounded up, summed over layers.
+
+    A mask alone makes no network faster; this is the theoretical speed-up of the literature
+    (Blalock et al. 2020, arXiv:2003.03033), not a measured one. Unit: MACs.
+    """
+
+    unit = "MACs"
+
+    def __init__(self, store: OptionStore) -> None:
+        self._fixed = sum(layer.macs for layer in store.network.kept)
+        self._dense = store.network.macs
+
+    def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the layer's MACs on weights that stay."""
+        return -(-layer.macs * layer.nonzeros(choice) // layer.n_weights)
+
+    def fixed(self, side_bits: int) -> int:
+        """Returns the MACs of the kept layers."""
+        return self._fixed
+
+    @property
+    def reference(self) -> int:
+        """The dense network's MACs."""
+        return self._dense

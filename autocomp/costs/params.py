@@ -1,0 +1,34 @@
+"""Parameters that are not pruned."""
+
+from __future__ import annotations
+
+from autocomp.layers import LayerSpec
+from autocomp.options import OptionStore
+from autocomp.plan import Choice
+
+
+class Params:
+    """Number of parameters that pruning leaves; rounding to few bits may zero some more.
+
+    Unit: parameters. Every parameter counts, also biases and those of kept layers.
+    """
+
+    unit = "params"
+
+    def __init__(self, store: OptionStore) -> None:
+        network = store.network
+        self._fixed = network.n_parameters - sum(layer.n_weights for layer in network.layers)
+        self._dense = network.n_parameters
+
+    def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the layer's weights that stay: n - zeros(choice)."""
+        return layer.nonzeros(choice)
+
+    def fixed(self, side_bits: int) -> int:
+        """Returns the number of all other parameters."""
+        return self._fixed
+
+    @property
+    def reference(self) -> int:
+        """The dense network's number of parameters."""
+        return self._dense

@@ -1,0 +1,71 @@
+"""Bytes of the compressed file, everything in it included."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from safetensors.torch import save as safetensors_save
+
+from autocomp.artifacts.container import pack
+from autocomp.artifacts.packing import packed
+from autocomp.artifacts.records import weight_bits
+from autocomp.layers import LayerSpec
+from autocomp.options import OptionStore
+from autocomp.plan import Choice, Plan
+
+_CODER_SLACK = 16
+"""Bytes by which the range coder's last words and the padding of a file may differ."""
+
+
+class Size:
+    """Length in bytes of the file that `autocomp.artifacts` writes.
+
+    A layer's share is the exact code length of its codes under the symbol model that the file
+    would hold, plus that model, its scales and its activation range, rounded up; so that the sum is
+    at most a few bytes above the file's real length, never below it. Rounding noise can make a
+    choice with more sparsity or fewer bits a few bytes dearer. The dense reference is the length of
+    the plain safetensors file of the state dict. Unit: bytes.
+    """
+
+    unit = "bytes"
+
+    def __init__(self, store: OptionStore) -> None:
+        self._store = store
+        self._bytes: dict[tuple[str, Choice], int] = {}
+        self._fixed: dict[int, int] = {}
+        self._reference: int | None = None
+
+    def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the bytes that the layer adds to the file."""
+        key = (layer.name, choice)
+        if key not in self._bytes:
+            weight = self._store.weight(layer, choice)
+            self._bytes[key] = math.ceil(weight_bits(weight, choice) / 8)
+        return self._bytes[key]
+
+    def fixed(self, side_bits: int) -> int:
+        """Returns the rest of the file: headers, side tensors, kept layers, unsupported ones."""
+        if side_bits not in self._fixed:
+            self._fixed[side_bits] = self._measure_fixed(side_bits)
+        return self._fixed[side_bits]
+
+    @property
+    def reference(self) -> int:
+        """Length of the plain safetensors file of the dense network."""
+        if self._reference is None:
+            state = {k: v.contiguous().clone() for k, v in self._store.model.state_dict().items()}
+            aliases = dict(self._store.network.aliases)
+            self._reference = len(
+                safetensors_save({k: v for k, v in state.items() if k not in aliases})
+            )
+        return self._reference
+
+    def _measure_fixed(self, side_bits: int) -> int:
+        """Writes a real file once and takes its layers' shares off."""
+        network = self._store.network
+        choice = replace(Choice(), weight_bits=8 if side_bits == 16 else 32)
+        plan = Plan(dict.fromkeys(network.names, choice))
+        length = len(pack(packed(self._store, plan, self._store.model.state_dict())))
+        shares = sum(self.of_layer(layer, choice) for layer in network.layers)
+        return length - shares + len(network.layers) + _CODER_SLACK

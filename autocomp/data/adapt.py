@@ -1,0 +1,100 @@
+"""Turning what a user has of one split (tensors, a Dataset, a DataLoader) into a `Split`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from autocomp.data.split import Split
+from autocomp.errors import DataError
+
+_TAKES = "Give a Split, an (images, labels) pair, a torch Dataset of (x, y), or a DataLoader."
+
+
+def as_split(thing: object, name: str) -> Split:
+    """Returns `thing` as a split named `name`.
+
+    A Dataset or a DataLoader is read on first use, once, under a random state of its own (so
+    that random transforms and shuffling repeat and the caller's state stays untouched).
+
+    Args:
+        thing: a Split (returned as is), a pair of tensors or arrays, a map-style torch Dataset of
+            (x, y), or a DataLoader of such batches.
+        name: what the split is called in messages.
+
+    Raises:
+        DataError: if `thing` is none of these, or a pair breaks a rule of `Split`.
+    """
+    if isinstance(thing, Split):
+        return thing
+    if isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_is_array, thing)):
+        return Split.of(_tensor(thing[0]), _tensor(thing[1]), name)
+    if isinstance(thing, DataLoader):
+        return Split(partial(_from_loader, thing, name), name)
+    if isinstance(thing, IterableDataset):
+        raise DataError(f"{name}: an IterableDataset has no length. Wrap it in a DataLoader.")
+    if isinstance(thing, Dataset):
+        if not hasattr(thing, "__len__"):
+            raise DataError(f"{name}: the Dataset needs a length. Define `__len__`.")
+        return Split(partial(_from_dataset, thing, name), name)
+    raise DataError(f"{name}: a {type(thing).__name__} is not a split. {_TAKES}")
+
+
+def _is_array(thing: object) -> bool:
+    return isinstance(thing, (Tensor, np.ndarray))
+
+
+def _tensor(thing: Any) -> Tensor:
+    """Returns a tensor of its own (an array may be read-only or have negative strides)."""
+    return thing if isinstance(thing, Tensor) else torch.from_numpy(np.array(thing))
+
+
+def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
+    images, labels = [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for index in range(len(dataset)):
+            image, label = _pair(dataset[index], f"{name}: item {index}")
+            images.append(image)
+            labels.append(torch.as_tensor(label))
+            if image.shape != images[0].shape:
+                raise DataError(
+                    f"{name}: images must share one shape, but item {index} has "
+                    f"{tuple(image.shape)} and item 0 {tuple(images[0].shape)}. Resize them."
+                )
+    if not images:
+        raise DataError(f"{name}: the Dataset is empty. Give at least one sample.")
+    return torch.stack(images), torch.stack(labels)
+
+
+def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
+    images, labels = [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for index, batch in enumerate(loader):
+            image, label = _pair(batch, f"{name}: batch {index}")
+            images.append(image)
+            labels.append(torch.as_tensor(label))
+    if not images:
+        raise DataError(f"{name}: the DataLoader is empty. Give at least one batch.")
+    return torch.cat(images), torch.cat(labels)
+
+
+def _pair(item: Any, where: str) -> tuple[Tensor, Any]:
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise DataError(
+            f"{where} must be (image, label), but is a {type(item).__name__}. "
+            "Return the pair from `__getitem__`."
+        )
+    image, label = item[0], item[1]
+    if not _is_array(image):
+        raise DataError(
+            f"{where}: the image must be a tensor, but is a {type(image).__name__}. "
+            "Convert it in the Dataset's transform (ToTensor, then Normalize)."
+        )
+    return _tensor(image), label

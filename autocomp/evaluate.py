@@ -1,0 +1,129 @@
+"""Scoring a network on a split, and its logits on the calibration images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autocomp.data.split import Split
+from autocomp.errors import DataError
+
+_KEEP_BYTES = 1 << 29
+"""Batches up to this size together are prepared once and kept."""
+WORST_LOSS = 1e9
+"""Stands for a loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A network's quality on `n` samples.
+
+    Attributes:
+        accuracy: share of right top-1 predictions, in [0, 1].
+        loss: mean cross-entropy in nats.
+        n: number of samples.
+    """
+
+    accuracy: float
+    loss: float
+    n: int
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the accuracy: sqrt(p (1 - p) / n)."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.n)
+
+
+class Batches:
+    """A split cut into normalised batches on a device, in channels-last order where that applies."""
+
+    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+        self._split = split
+        self._batch_size = batch_size
+        self._device = device
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        small = self._split.images.numel() * 4 <= _KEEP_BYTES
+        kept = []
+        for start in range(0, len(self._split), self._batch_size):
+            images, labels = self._split.batch(slice(start, start + self._batch_size))
+            batch = (channels_last(images.to(self._device)), labels.to(self._device))
+            if small:
+                kept.append(batch)
+            yield batch
+        if small:
+            self._kept = kept
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Returns a 4-dimensional tensor in channels-last memory order, any other unchanged."""
+    if tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
+
+
+def score(model: nn.Module, batches: Batches) -> Score:
+    """Returns accuracy and cross-entropy of `model`, which must be in evaluation mode.
+
+    Raises:
+        DataError: if the outputs are not `(n, classes)` logits, or a label is not among them.
+    """
+    right, loss, n = 0, 0.0, 0
+    with torch.inference_mode():
+        for images, labels in batches:
+            logits = model(images)
+            check_logits(logits, labels)
+            right += int((logits.argmax(1) == labels).sum())
+            loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
+            n += len(labels)
+    mean = loss / n
+    return Score(right / n, mean if math.isfinite(mean) else WORST_LOSS, n)
+
+
+def check_logits(logits: object, labels: Tensor) -> None:
+    """Raises DataError unless `logits` are `(n, classes)` and every label is below `classes`."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(labels):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DataError(
+            f"The network must return logits of shape (n, classes), but returned {shape} for "
+            f"{len(labels)} samples; wrap it so that it does."
+        )
+    top = int(labels.max())
+    if top >= logits.shape[1]:
+        raise DataError(
+            f"Every label must be below the network's {logits.shape[1]} outputs, but got {top}; "
+            "give the data that belong to this network."
+        )
+
+
+def logits_of(model: nn.Module, batches: list[Tensor]) -> Tensor:
+    """Returns the logits of all batches, in evaluation mode's arithmetic."""
+    with torch.inference_mode():
+        return torch.cat([model(images).float() for images in batches])
+
+
+def divergence(logits: Tensor, dense_logits: Tensor) -> float:
+    """Returns the mean Kullback-Leibler divergence KL(dense || compressed) in nats.
+
+    It needs no labels, and unlike the cross-entropy on training images, which the network has
+    memorised, it is zero only where nothing changed.
+    """
+    value = float(
+        F.kl_div(
+            F.log_softmax(logits, 1), F.log_softmax(dense_logits, 1),
+            log_target=True, reduction="batchmean",
+        )
+    )  # fmt: skip
+    return value if math.isfinite(value) else WORST_LOSS

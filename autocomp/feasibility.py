@@ -1,0 +1,127 @@
+"""Which choices can still meet every budget: exact, on whole numbers, at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocomp.errors import BudgetError
+
+Costs = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+FRONT = 256
+"""Cheapest completions kept per step when several budgets hold; one budget needs one."""
+
+
+class Feasibility:
+    """Feasible choices layer by layer, for all budgets at once.
+
+    `used` is the vector of costs spent so far. A choice of layer t is feasible if some completion
+    of the layers after t keeps every budget. For one budget that is the suffix sum of the cheapest
+    choices; for several it is the front of completions none of which is cheaper in every cost.
+    The front is thinned to `FRONT` real completions, so a choice that is called feasible always is.
+
+    The lower wall keeps a search near its budget: choices after which even the dearest completion
+    would stay below `floor * limit` in every budget are left out, unless nothing else is feasible.
+
+    Attributes:
+        costs: per layer, an int64 array `(n_choices, n_budgets)`.
+        limits: int64 array `(n_budgets,)`: what all layers together may cost.
+    """
+
+    def __init__(self, costs: Sequence[Costs], limits: Costs, floor: float = 0.0) -> None:
+        self.costs = [np.asarray(c, np.int64) for c in costs]
+        self.limits = np.asarray(limits, np.int64)
+        self.floor = floor
+        self._fronts = _suffix_fronts(self.costs)
+        self._dearest = _suffix_dearest(self.costs)
+
+    @property
+    def cheapest(self) -> Costs:
+        """Least total cost in each budget, each taken alone."""
+        least: Costs = np.sum([c.min(0) for c in self.costs], axis=0)
+        return least
+
+    @property
+    def dearest(self) -> Costs:
+        """Largest total cost in each budget."""
+        return self._dearest[0]
+
+    @property
+    def possible(self) -> bool:
+        """Whether any plan meets every budget."""
+        return bool((self._fronts[0] <= self.limits).all(1).any())
+
+    def mask(self, step: int, used: Costs, lower_wall: bool = True) -> Mask:
+        """Returns which choices of layer `step` are feasible after spending `used`.
+
+        Raises:
+            BudgetError: if none is; that cannot happen along feasible choices.
+        """
+        after = used + self.costs[step]
+        left = self.limits - after
+        front = self._fronts[step + 1]
+        allowed: Mask = (front[None] <= left[:, None]).all(2).any(1)
+        if not allowed.any():
+            raise BudgetError("No choice is left that meets the budgets; start the plan again.")
+        if lower_wall and self.floor > 0:
+            reach = after + self._dearest[step + 1] >= self.floor * self.limits
+            near: Mask = allowed & reach.any(1)
+            if near.any():
+                return near
+        return allowed
+
+    def bounds(self, step: int) -> tuple[Costs, Costs]:
+        """Returns the cheapest (each budget alone) and dearest completion from layer `step` on."""
+        return self._fronts[step].min(0), self._dearest[step]
+
+    def total(self, indices: Sequence[int]) -> Costs:
+        """Returns the cost vector of a whole plan of choice indices."""
+        summed: Costs = np.sum([c[i] for c, i in zip(self.costs, indices, strict=True)], axis=0)
+        return summed
+
+    def meets(self, indices: Sequence[int]) -> bool:
+        """Whether the whole plan meets every budget."""
+        return bool((self.total(indices) <= self.limits).all())
+
+
+def _suffix_fronts(costs: Sequence[Costs]) -> list[Costs]:
+    fronts = [np.zeros((1, costs[0].shape[1]), np.int64)]
+    for choices in reversed(costs):
+        sums = (fronts[-1][:, None] + _front(choices)[None]).reshape(-1, choices.shape[1])
+        fronts.append(_thin(_front(sums)))
+    return fronts[::-1]
+
+
+def _front(vectors: Costs) -> Costs:
+    """Returns the vectors that no other one undercuts in every cost, sorted."""
+    vectors = np.unique(vectors, axis=0)  # sorted by the first cost, then the next
+    if vectors.shape[1] == 1:
+        return vectors[:1]
+    if vectors.shape[1] == 2:
+        least = np.minimum.accumulate(vectors[:, 1])
+        return vectors[np.r_[True, vectors[1:, 1] < least[:-1]]]
+    kept: list[Costs] = []
+    while len(vectors):
+        kept.append(vectors[0])
+        vectors = vectors[~(vectors[0] <= vectors).all(1)]
+    return np.array(kept)
+
+
+def _thin(front: Costs) -> Costs:
+    """Returns at most FRONT of the completions: each cost's cheapest, the rest evenly spread."""
+    if len(front) <= FRONT:
+        return front
+    chosen = set(np.linspace(0, len(front) - 1, FRONT - front.shape[1]).astype(int).tolist())
+    chosen |= set(front.argmin(0).tolist())
+    return front[sorted(chosen)]
+
+
+def _suffix_dearest(costs: Sequence[Costs]) -> list[Costs]:
+    sums = [np.zeros(costs[0].shape[1], np.int64)]
+    for choices in reversed(costs):
+        sums.append(sums[-1] + choices.max(0))
+    return sums[::-1]

@@ -1,0 +1,95 @@
+"""Batch-norm statistics of a compressed network: corrected by what compression did to them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Statistics = dict[str, tuple[Tensor, Tensor]]
+
+
+def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Returns the batch-norm modules that hold running statistics, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+@torch.no_grad()
+def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
+    """Returns each batch norm's input mean and variance over `batches`, front to back.
+
+    Every batch norm normalises with its own batch while it is measured, so that the statistics of a
+    deep layer belong to a network whose earlier layers are normalised already. The model, its
+    running statistics and its modes are left as they were.
+    """
+    norms = batch_norms(model)
+    before = {
+        name: (m.running_mean.clone(), m.running_var.clone(), m.momentum, m.training)  # type: ignore[union-attr]
+        for name, m in norms.items()
+    }
+    counters = {name: m.num_batches_tracked for name, m in norms.items()}
+    try:
+        for module in norms.values():
+            module.train()
+            module.momentum = None  # the plain mean over batches
+            # a throw-away counter: the network's own is part of its state dict
+            module.num_batches_tracked = torch.zeros((), dtype=torch.long)
+            module.running_mean.zero_()  # type: ignore[union-attr]
+            module.running_var.fill_(1)  # type: ignore[union-attr]
+        for images in batches:
+            model(images)
+        return {
+            name: (m.running_mean.clone(), m.running_var.clone())  # type: ignore[union-attr]
+            for name, m in norms.items()
+        }
+    finally:
+        for name, module in norms.items():
+            mean, var, momentum, training = before[name]
+            module.running_mean.copy_(mean)  # type: ignore[union-attr]
+            module.running_var.copy_(var)  # type: ignore[union-attr]
+            module.momentum = momentum
+            module.training = training
+            module.num_batches_tracked = counters[name]
+
+
+def corrected(dense: Statistics, measured_dense: Statistics, measured: Statistics) -> Statistics:
+    """Returns the running statistics for a compressed network.
+
+    mean' = mean + (mu_c - mu_d) and var' = var * var_c / var_d, where mu and var are measured on the
+    same images in the compressed (c) and the dense (d) network. The difference cancels the error
+    that a few calibration images make against the statistics of a whole training, which plain
+    re-estimation keeps.
+
+    Args:
+        dense: the dense network's running statistics.
+        measured_dense: its statistics on the calibration images (`measure`).
+        measured: the compressed network's on the same images.
+    """
+    result: Statistics = {}
+    for name, (mean, var) in dense.items():
+        mu_d, var_d = measured_dense[name]
+        mu_c, var_c = measured[name]
+        ratio = torch.where(var_d > 1e-12, var_c / var_d.clamp(min=1e-12), torch.ones_like(var_d))
+        result[name] = (mean + (mu_c - mu_d), var * ratio)
+    return result
+
+
+@torch.no_grad()
+def install(model: nn.Module, statistics: Statistics) -> None:
+    """Writes running statistics into the model's batch norms."""
+    norms = batch_norms(model)
+    for name, (mean, var) in statistics.items():
+        norms[name].running_mean.copy_(mean)  # type: ignore[union-attr]
+        norms[name].running_var.copy_(var)  # type: ignore[union-attr]
+
+
+def running(model: nn.Module) -> Statistics:
+    """Returns copies of the model's running statistics."""
+    return {
+        name: (m.running_mean.clone(), m.running_var.clone())  # type: ignore[union-attr]
+        for name, m in batch_norms(model).items()
+    }

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+
+from autocomp.data import load_data
+from autocomp.data.digits import digits
+from autocomp.data.split import Split
+from autocomp.models import ModelSource, build_architecture, build_model, source_of
+
+digits_cnn = import_module("autocomp.models.digits_cnn")
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    model = build_model("digits", require_weights=True)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert threads == torch.get_num_threads()
+    return model
+
+
+def test_accuracy(trained: nn.Module) -> None:
+    assert not trained.training
+    data = load_data("digits")
+    for split in (data.search, data.test):
+        with torch.no_grad():
+            right = (trained(split.images).argmax(1) == split.labels).float().mean()
+        assert right >= 0.97
+
+
+def test_source_builds_the_architecture_without_training(trained: nn.Module) -> None:
+    source = source_of(trained)
+    assert source == ModelSource("digits", {})
+    again = build_architecture(source)
+    again.load_state_dict(trained.state_dict())
+    x = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(again(x), trained(x))
+
+
+def test_training_repeats_and_reads_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits_cnn, "_EPOCHS", 1)
+    data = digits()
+    monkeypatch.setattr(digits_cnn, "digits", lambda: data)
+    states = [digits_cnn.train_digits(seed).state_dict() for seed in (0, 0, 1)]
+    parts: list[Split] = [data.calibration, data.search, data.test]
+    assert [part.reads for part in parts] == [0, 0, 0]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
+
+
+def test_width_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits_cnn, "_EPOCHS", 1)
+    model = build_model("digits", width=4)
+    assert source_of(model) == ModelSource("digits", {"width": 4})
+    assert model.conv1.weight.shape == (4, 1, 3, 3)  # type: ignore[union-attr]
