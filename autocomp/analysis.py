@@ -38,20 +38,14 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
     sites = _sites(model)
     macs, calls, order = _trace(model, example_inputs, sites)
     ranked = sorted(sites, key=lambda name: order.get(name, len(sites)))
-    layers, seen = [], {}
-    for name in ranked:
-        site = sites[name]
-        identity = id(site.weight)
-        if identity in seen:  # tied weights count once; their MACs add up
-            seen[identity].append(name)
-            continue
-        seen[identity] = [name]
-        layers.append(name)
+    seen: dict[int, list[str]] = {}
+    for name in ranked:  # tied weights count once; their MACs add up
+        seen.setdefault(id(sites[name].weight), []).append(name)
     specs = [
         sites[group[0]].spec(
             macs=sum(macs.get(name, 0) for name in group),
             calls=sum(calls.get(name, 0) for name in group),
-            hookable=all(sites[name].hookable for name in group),
+            hookable=len(group) == 1 and sites[group[0]].hookable,
         )
         for group in seen.values()
     ]
@@ -135,7 +129,8 @@ def _conv_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], out
 def _transposed_macs(
     module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
 ) -> int:
-    return int(inputs[0].numel()) * int(module.weight[0].numel())
+    given = inputs[0] if inputs else kwargs["input"]
+    return int(given.numel()) * int(module.weight[0].numel())
 
 
 def _linear_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
@@ -217,7 +212,10 @@ def _sort_tensors(
     model: nn.Module, layers: tuple[LayerSpec, ...], kept: tuple[LayerSpec, ...]
 ) -> Network:
     stored: dict[int, str] = {}
-    aliases, side, exact, unsupported = [], [], [], []
+    aliases: list[tuple[str, str]] = []
+    side: list[str] = []
+    exact: list[str] = []
+    unsupported: list[str] = []
     weights = {spec.parameter for spec in (*layers, *kept)}
     tensors = model.state_dict(keep_vars=True)
     parameters = {id(p) for p in model.parameters()}

@@ -44,15 +44,15 @@ class PlanWriter:
             choice, before = plan[layer.name], self._in_place[layer.name]
             if choice == before:
                 continue
+            quantizer = None  # made before anything is written: it may raise
+            if choice.activation_bits < 32:
+                quantizer = self._store.activation(layer, choice.activation_bits)
             stored = self._store.weight(layer, choice)
             parameter = self.model.get_parameter(layer.parameter)
             dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
             parameter.copy_(dense)
             if choice.activation_bits != before.activation_bits:
-                self._hook(layer.name, host_module(layer), None)
-                if choice.activation_bits < 32:
-                    quantizer = self._store.activation(layer, choice.activation_bits)
-                    self._hook(layer.name, host_module(layer), quantizer)
+                self._hook(layer.name, host_module(layer), quantizer)
             self._in_place = self._in_place.replace(layer.name, choice)
         for name, tensor in _named(self.model, self._store.network.side):
             tensor.copy_(self._dense_side[name])
@@ -74,6 +74,6 @@ class PlanWriter:
 
 
 def _named(model: nn.Module, names: tuple[str, ...]) -> list[tuple[str, Tensor]]:
-    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     tensors.update(model.named_buffers(remove_duplicate=False))
     return [(name, tensors[name]) for name in names]

@@ -6,15 +6,16 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 from autocomp.errors import BudgetError
 
-_TEXT = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s%a-zA-Z]*)\s*(%|[a-zA-Z]*)\s*")
-_PREFIX = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_TEXT = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s%a-zA-Z]*(?:[eE][+-]?\d+)?)\s*(%|[a-zA-Z]*)\s*")
+_PREFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS = {
     **{f"{p}B": f for p, f in _PREFIX.items()},
     **{f"{p}{u}": f for p, f in _PREFIX.items() if p for u in ("", "MACs", "Ops", "BitOps")},
-    "KB": 1e3,
+    "KB": 10**3,
     "KiB": 1024,
     "MiB": 1024**2,
     "GiB": 1024**3,
@@ -24,7 +25,7 @@ _UNITS = {
     "BitOps": 1,
     "": 1,
 }
-_BYTE_UNITS = {unit for unit in _UNITS if unit.endswith("B") or unit == "bytes"}
+_MEASURES = {"B": "size", "bytes": "size", "MACs": "macs", "BitOps": "bitops", "params": "params"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Budget:
         """Raises BudgetError for a limit out of range."""
         if not math.isfinite(self.limit) or self.limit <= 0:
             shown = f"{self.limit:.6g}"
-            raise BudgetError(f"A budget must be above 0, but got {self.cost}={shown}; raise it.")
+            raise BudgetError(
+                f"A budget must be above 0 and finite, but got {self.cost}={shown}; change it."
+            )
         if self.ratio and self.limit > 1:
             raise BudgetError(
                 f"A ratio budget must be at most 100 %, but got {self.cost}={self.limit:.4g} "
@@ -65,7 +68,8 @@ class Budget:
         """Reads `size=8%`, `size=60kB`, `macs=20M`, `params=50k`, `size=0.08` (a ratio below 1).
 
         Units: %, B, kB, MB, GB, KiB, MiB, GiB for bytes; k, M, G, T and the cost's own unit for
-        counts. A bare number below 1 is a ratio; of 1 or more it is in the cost's unit.
+        counts. A bare number below 1 is a ratio; of 1 or more it is in the cost's unit. 1e6 reads
+        as a number too.
 
         Raises:
             BudgetError: if the text does not read so, or the limit is out of range.
@@ -77,23 +81,26 @@ class Budget:
             )
         name, number, unit = match.groups()
         try:
-            value = float(number)
-        except ValueError:
+            value = Decimal(number)  # in binary 8.29 * 1000 falls short of 8290
+        except InvalidOperation:
             raise BudgetError(
                 f"A budget's limit must be a number with a unit, as 8% or 60kB; got {text!r}."
             ) from None
         if unit == "%":
-            return cls(name, value / 100, True)
+            return cls(name, float(value / 100), True)
         if unit not in _UNITS:
             raise BudgetError(
                 f"A budget's unit must be %, B, kB, MB, KiB, MiB, k, M or G; got {unit!r} in "
                 f"{text!r}."
             )
-        if unit in _BYTE_UNITS and name != "size":
-            raise BudgetError(f"Bytes measure size alone, but got {text!r}; use k, M, G or %.")
+        for ending, cost in _MEASURES.items():
+            if unit.endswith(ending) and name != cost:
+                raise BudgetError(
+                    f"The unit {unit} measures {cost} alone, but got {text!r}; use k, M, G or %."
+                )
         if not unit and value < 1:
-            return cls(name, value, True)
-        return cls(name, value * _UNITS[unit], False)
+            return cls(name, float(value), True)
+        return cls(name, float(value * _UNITS[unit]), False)
 
 
 def parse_budgets(budgets: str | Budget | Iterable[str | Budget]) -> tuple[Budget, ...]:

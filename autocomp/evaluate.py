@@ -94,24 +94,33 @@ def score(model: nn.Module, batches: Batches) -> Score:
 
 def check_logits(logits: object, labels: Tensor) -> None:
     """Raises DataError unless `logits` are `(n, classes)` and every label is below `classes`."""
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(labels):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError(
-            f"The network must return logits of shape (n, classes), but returned {shape} for "
-            f"{len(labels)} samples; wrap it so that it does."
-        )
+    classes = _matrix(logits, len(labels)).shape[1]
     top = int(labels.max())
-    if top >= logits.shape[1]:
+    if top >= classes:
         raise DataError(
-            f"Every label must be below the network's {logits.shape[1]} outputs, but got {top}; "
+            f"Every label must be below the network's {classes} outputs, but got {top}; "
             "give the data that belong to this network."
         )
 
 
+def _matrix(logits: object, n: int) -> Tensor:
+    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == n:
+        return logits
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    raise DataError(
+        f"The network must return logits of shape (n, classes), but returned {shape} for "
+        f"{n} samples; wrap it so that it does."
+    )
+
+
 def logits_of(model: nn.Module, batches: list[Tensor]) -> Tensor:
-    """Returns the logits of all batches, in evaluation mode's arithmetic."""
+    """Returns the logits of all batches, in evaluation mode's arithmetic.
+
+    Raises:
+        DataError: if the outputs are not `(n, classes)`.
+    """
     with torch.inference_mode():
-        return torch.cat([model(images).float() for images in batches])
+        return torch.cat([_matrix(model(images), len(images)).float() for images in batches])
 
 
 def divergence(logits: Tensor, dense_logits: Tensor) -> float:

@@ -52,8 +52,8 @@ class Feasibility:
 
     @property
     def possible(self) -> bool:
-        """Whether any plan meets every budget."""
-        return bool((self._fronts[0] <= self.limits).all(1).any())
+        """Whether any plan meets every budget, as `mask` finds it."""
+        return bool(self._allowed(0, np.zeros_like(self.limits)).any())
 
     def mask(self, step: int, used: Costs, lower_wall: bool = True) -> Mask:
         """Returns which choices of layer `step` are feasible after spending `used`.
@@ -62,9 +62,7 @@ class Feasibility:
             BudgetError: if none is; that cannot happen along feasible choices.
         """
         after = used + self.costs[step]
-        left = self.limits - after
-        front = self._fronts[step + 1]
-        allowed: Mask = (front[None] <= left[:, None]).all(2).any(1)
+        allowed = self._allowed(step, used)
         if not allowed.any():
             raise BudgetError("No choice is left that meets the budgets; start the plan again.")
         if lower_wall and self.floor > 0:
@@ -73,6 +71,11 @@ class Feasibility:
             if near.any():
                 return near
         return allowed
+
+    def _allowed(self, step: int, used: Costs) -> Mask:
+        left = self.limits - used - self.costs[step]
+        fits: Mask = np.all(self._fronts[step + 1][None] <= left[:, None], axis=2)
+        return np.asarray(fits.any(axis=1))
 
     def bounds(self, step: int) -> tuple[Costs, Costs]:
         """Returns the cheapest (each budget alone) and dearest completion from layer `step` on."""

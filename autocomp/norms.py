@@ -24,8 +24,12 @@ def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
 
     Every batch norm normalises with its own batch while it is measured, so that the statistics of a
     deep layer belong to a network whose earlier layers are normalised already. The model, its
-    running statistics and its modes are left as they were.
+    running statistics and its modes are left as they were. A batch of one image has no variance and
+    is left out; where there is no other, the running statistics are returned.
     """
+    batches = [images for images in batches if len(images) > 1]
+    if not batches:
+        return running(model)
     norms = batch_norms(model)
     before = {
         name: (m.running_mean.clone(), m.running_var.clone(), m.momentum, m.training)  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autocomp.errors import RunError
+from autocomp.errors import AutocompError, RunError
 from autocomp.plan import Plan
 
 FIDELITIES = ("F1", "F2")
@@ -69,7 +69,9 @@ class Outcome:
                 fidelity=str(values["fidelity"]),
                 seconds=float(values["seconds"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,
+        ) as error:  # fmt: skip
             raise RunError(
                 f"A line of outcomes.jsonl must hold a whole outcome, but {error!r} is wrong."
             ) from None

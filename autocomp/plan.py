@@ -45,8 +45,10 @@ class Choice:
             bits = getattr(self, field)
             if bits not in BITS or isinstance(bits, bool):
                 raise ChoiceError(f"`{field}` must be one of {BITS}, but got {bits!r}.")
-        if self.pattern:
-            self.n_of_m  # noqa: B018  (validates)
+            object.__setattr__(self, field, int(bits))
+        if self.pattern != "":
+            n, m = self.n_of_m
+            object.__setattr__(self, "pattern", f"{n}:{m}")
             if self.sparsity:
                 raise ChoiceError(
                     f"A choice takes `sparsity` or `pattern`, but got sparsity={self.sparsity} "
@@ -56,7 +58,7 @@ class Choice:
     @property
     def n_of_m(self) -> tuple[int, int]:
         """The pattern's two numbers; (1, 1) without a pattern."""
-        if not self.pattern:
+        if self.pattern == "":
             return (1, 1)
         match = _PATTERN.fullmatch(self.pattern) if isinstance(self.pattern, str) else None
         n, m = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -107,7 +109,7 @@ class Plan(Mapping[str, Choice]):
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
         self._choices = dict(choices)
-        self._hash = hash(tuple(self._choices.items()))
+        self._hash = hash(frozenset(self._choices.items()))
 
     def __getitem__(self, name: str) -> Choice:
         try:
@@ -132,6 +134,10 @@ class Plan(Mapping[str, Choice]):
 
     def __repr__(self) -> str:
         return "Plan(" + ", ".join(f"{k}: {v}" for k, v in self._choices.items()) + ")"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Returns the choice of layer `name`, or `default` without one."""
+        return self._choices.get(name, default)
 
     @property
     def side_bits(self) -> int:

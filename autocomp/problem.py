@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -205,10 +206,11 @@ class CompressionProblem:
         for name, value in zip(names, least.tolist(), strict=True):
             if value > self.limits[name]:
                 cost = self.costs[name]
+                share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
                 return (
                     f"The budget must be within reach, but {name} <= {self.limits[name]:,} "
                     f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
-                    f"({name}={value / cost.reference:.2%}); raise the budget or widen the space."
+                    f"({name}={share:.2%}); raise the budget or widen the space."
                 )
         return (
             f"The budgets {', '.join(map(str, self.budgets))} must hold together, but no plan of "

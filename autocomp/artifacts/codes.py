@@ -54,7 +54,8 @@ class CodedTensor:
     def of(cls, codes: NDArray[np.int64] | Integers) -> CodedTensor:
         """Splits `codes` (any shape) into streams, each with its cheapest model."""
         flat = np.ascontiguousarray(codes, dtype=np.int32).reshape(-1)
-        if flat.size == 0 or int(flat.max()) - int(flat.min()) < _DIRECT:
+        low, high = int(flat.min(initial=0)), int(flat.max(initial=0))
+        if high - low < _DIRECT:
             return cls(False, (Stream(flat, SymbolModel.fit(flat)),))
         significant = (flat != 0).astype(np.int32)
         shifted = flat[flat != 0] + (1 << 16)

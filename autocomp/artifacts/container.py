@@ -30,7 +30,7 @@ from torch import Tensor
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.records import Record, write_record
-from autocomp.artifacts.tensors import dtype_named, read_raw, write_raw
+from autocomp.artifacts.tensors import dtype_name, dtype_named, read_raw, write_raw
 from autocomp.compressors.base import Quantized
 from autocomp.errors import ArtifactError, AutocompError
 from autocomp.plan import Choice, Plan
@@ -39,7 +39,7 @@ VERSION = "1"
 
 
 def pack(model: PackedModel) -> bytes:
-    """Returns the bytes of the compressed file."""
+    """Returns the bytes of the compressed file; ArtifactError for a tensor that none can hold."""
     coder = constriction.stream.queue.RangeEncoder()
     records = b"".join(write_record(model, layer, coder) for layer in model.layers)
     side_bits = model.plan.side_bits
@@ -81,8 +81,8 @@ def unpack(data: bytes) -> PackedModel:
 def _payload(data: bytes) -> memoryview:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = header.get("__metadata__", {})
-    except (ValueError, UnicodeDecodeError, AttributeError, OverflowError):
+        metadata = dict(header.get("__metadata__", {}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise ArtifactError(
             "A compressed file must be a safetensors container, but this is none (or its head is "
             "damaged); give the model.safetensors of a run."
@@ -111,7 +111,7 @@ def _payload(data: bytes) -> memoryview:
 def _index(model: PackedModel) -> dict[str, Any]:
     def described(name: str, tensor: Quantized | Tensor) -> list[Any]:
         plain = tensor.codes if isinstance(tensor, Quantized) else tensor
-        kind = "float32" if isinstance(tensor, Quantized) else str(tensor.dtype).split(".")[1]
+        kind = "float32" if isinstance(tensor, Quantized) else dtype_name(tensor.dtype)
         return [name, list(plain.shape), kind]
 
     return {

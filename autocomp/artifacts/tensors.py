@@ -11,7 +11,7 @@ _DTYPES = {
     str(dtype).split(".")[1]: dtype
     for dtype in (
         torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
-        torch.int16, torch.int8, torch.uint8, torch.bool,
+        torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64,
     )
 }  # fmt: skip
 _HALF_MAX = torch.finfo(torch.float16).max
@@ -22,6 +22,13 @@ def dtype_named(name: str) -> torch.dtype:
     if name not in _DTYPES:
         raise ArtifactError(f"A file must hold tensors of {sorted(_DTYPES)}, but got {name!r}.")
     return _DTYPES[name]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Returns what `dtype_named` reads; ArtifactError if files do not hold such."""
+    name = str(dtype).split(".")[1]
+    dtype_named(name)
+    return name
 
 
 def to_half(tensor: Tensor) -> Tensor:

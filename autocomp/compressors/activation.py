@@ -66,7 +66,7 @@ def activation_range(stats: LayerStatistics, bits: int) -> ActivationQuantizer:
     best, best_error = ActivationQuantizer(bits, 1.0, 0), float("inf")
     for clip in _CLIPS.tolist():
         span = (high - low) * clip
-        step = float(torch.tensor(span / levels, dtype=torch.float32)) if span > 0 else 1.0
+        step = float(torch.tensor(span / levels, dtype=torch.float32)) or 1.0
         lower = -min(round(-low * clip / step), levels)
         candidate = ActivationQuantizer(bits, step, lower)
         error = float((candidate.quantize(sample) - sample).square().sum())

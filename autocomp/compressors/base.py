@@ -38,7 +38,7 @@ class Quantized:
     """Integer codes and their scales: `weight = scale * codes`, and code 0 is weight 0.
 
     Attributes:
-        codes: int16 or int8 tensor of the weight's shape, centred so that zero is code 0.
+        codes: int8 or int32 tensor of the weight's shape, centred so that zero is code 0.
         scale: float32 tensor that broadcasts over `codes` (one per output channel, or one);
             each is a bfloat16 number, two bytes in a file.
     """

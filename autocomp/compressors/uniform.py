@@ -82,9 +82,7 @@ class UniformQuantizer:
             if axis is not None
             else (rows.reshape(1, -1))
         )
-        low, high = self._bounds(rows, bits)
-        step = self._best_step(rows, bits, low, high)
-        lower, upper = self._code_range(bits, low, step)
+        step, lower, upper = self._best_range(rows, bits)
         codes = torch.clamp(torch.round(rows / step), lower, upper)
         shape = list(weight.shape)
         scale_shape = [1] * weight.dim()
@@ -105,10 +103,12 @@ class UniformQuantizer:
             low = -high
         return low, high
 
-    def _best_step(self, rows: Tensor, bits: int, low: Tensor, high: Tensor) -> Tensor:
+    def _best_range(self, rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the step, least and largest code of each row."""
+        low, high = self._bounds(rows, bits)
         levels = 2 ** (bits - 1) - 1 if self.symmetric else 2**bits - 1
         span = high if self.symmetric else high - low
-        best = torch.ones_like(span)
+        best = (torch.ones_like(span), *self._code_range(bits, low, torch.ones_like(span)))
         best_error = torch.full_like(span, torch.inf)
         for clip in _CLIPS if bits < 16 else _CLIPS[:1]:
             step = _storable(span * clip / levels)
@@ -116,7 +116,11 @@ class UniformQuantizer:
             rounded = torch.clamp(torch.round(rows / step), lower, upper) * step
             error = (rounded - rows).square_().sum(1, keepdim=True)
             better = error < best_error
-            best = torch.where(better, step, best)
+            step, lower, upper = (
+                torch.where(better, new, old)
+                for new, old in zip((step, lower, upper), best, strict=True)
+            )
+            best = (step, lower, upper)
             best_error = torch.where(better, error, best_error)
         return best
 
@@ -130,5 +134,6 @@ class UniformQuantizer:
 
 def _storable(step: Tensor) -> Tensor:
     """Rounds a step up to bfloat16; a channel of nothing but zeros gets step 1."""
-    step = torch.where(step > 0, step, torch.ones_like(step))
-    return step.to(torch.bfloat16).to(torch.float32).clamp(min=1e-30)
+    step = torch.where(step > 0, step, torch.ones_like(step)).clamp(min=1e-30)
+    # bfloat16 is the upper half of a float32; to the nearest would cut 16-bit codes off at the top
+    return ((step.view(torch.int32) + 0xFFFF) & -0x10000).view(torch.float32)

@@ -1,0 +1,56 @@
+"""Agents: what searches plans, one a file.
+
+To add one, implement `Agent` and register it in `AGENTS`, or under the entry-point group
+`autocomp.agents` of another package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autocomp.agents.base import Agent, OnOutcome, SearchResult
+from autocomp.agents.cmaes import CMAESAgent
+from autocomp.agents.ddpg import DDPGAgent
+from autocomp.agents.greedy import GreedyAgent
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.nsga2 import NSGA2Agent
+from autocomp.agents.ppo import PPOAgent
+from autocomp.agents.random_search import RandomAgent
+from autocomp.agents.sac import SACAgent
+from autocomp.agents.td3 import TD3Agent
+from autocomp.agents.tpe import TPEAgent
+from autocomp.agents.uniform import UniformAgent
+from autocomp.errors import AgentError
+from autocomp.registry import Factory, find
+from autocomp.spec import construct, parse_spec
+
+AGENTS: dict[str, Factory] = {
+    "ddpg": DDPGAgent,
+    "td3": TD3Agent,
+    "sac": SACAgent,
+    "ppo": PPOAgent,
+    "tpe": TPEAgent,
+    "nsga2": NSGA2Agent,
+    "cmaes": CMAESAgent,
+    "greedy": GreedyAgent,
+    "uniform": UniformAgent,
+    "random": RandomAgent,
+}
+GROUP = "autocomp.agents"
+
+__all__ = ["AGENTS", "GROUP", "Agent", "Ledger", "OnOutcome", "SearchResult", "make_agent"]
+
+
+def make_agent(agent: str | Agent, **options: Any) -> Agent:
+    """Returns the agent that a text as `ddpg` or `ppo:env=whole-plan` names, or the object.
+
+    Raises:
+        UnknownNameError: if no agent has that name.
+        AgentError: if it does not take the options.
+    """
+    if not isinstance(agent, str):
+        return agent
+    name, given = parse_spec(agent)
+    factory = find("agent", name, AGENTS, GROUP)
+    made: Agent = construct("agent", name, factory, {**given, **options}, AgentError)
+    return made

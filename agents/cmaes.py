@@ -1,0 +1,50 @@
+"""Covariance matrix adaptation."""
+
+from __future__ import annotations
+
+from gymnasium import spaces
+from optuna.samplers import BaseSampler, CmaEsSampler
+
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.errors import AgentError
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import SearchSpace
+
+
+class CMAESAgent(OptunaAgent):
+    """Separable CMA-ES of Optuna (Ros and Hansen 2008), from the first uniform plan outwards.
+
+    Args:
+        starts: how many uniform plans are tried first; the first is the initial mean.
+        sigma: initial step size; the action interval is 2 wide.
+        storage: file of the study's journal.
+    """
+
+    def __init__(self, starts: int = 4, sigma: float = 0.3, storage: str = "") -> None:
+        def make(seed: int, start: dict[str, float], n_evaluations: int) -> BaseSampler:
+            return CmaEsSampler(
+                x0=start, sigma0=sigma, seed=seed, n_startup_trials=1, use_separable_cma=True,
+                warn_independent_sampling=False,
+            )  # fmt: skip
+
+        super().__init__(make, starts, storage)
+
+    def search(
+        self,
+        problem: CompressionProblem,
+        space: SearchSpace,
+        *,
+        n_evaluations: int,
+        seed: int,
+        on_outcome: OnOutcome | None = None,
+    ) -> SearchResult:
+        """Searches; see `Agent.search`. AgentError for a discrete space."""
+        if not isinstance(space.action_space, spaces.Box):
+            raise AgentError(
+                f"`cmaes` needs a continuous space, but got {space.action_space}; leave out "
+                "discrete=true or use tpe."
+            )
+        return super().search(
+            problem, space, n_evaluations=n_evaluations, seed=seed, on_outcome=on_outcome
+        )

@@ -1,0 +1,16 @@
+"""Deep deterministic policy gradient."""
+
+from __future__ import annotations
+
+from stable_baselines3 import DDPG
+
+from autocomp.agents.off_policy import OffPolicyAgent
+
+
+class DDPGAgent(OffPolicyAgent):
+    """DDPG of Stable-Baselines3 (Lillicrap et al. 2016, arXiv:1509.02971), AMC's and HAQ's choice.
+
+    Unlike theirs, replay holds executed actions and whole-episode returns; see `OffPolicyAgent`.
+    """
+
+    algorithm = DDPG

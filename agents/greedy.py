@@ -1,0 +1,122 @@
+"""Greedy reallocation: take bytes where they are worth least, give them where worth most."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.starts import starting_plans
+from autocomp.envs.menu import PlanMenu
+from autocomp.outcome import Outcome
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import SearchSpace
+
+
+class GreedyAgent:
+    """Best accuracy per byte saved, measured (compare NetAdapt, Yang et al. 2018, arXiv:1804.03230).
+
+    Starts from the best of a few uniform plans. A round lowers each layer by one notch of each
+    property, one at a time, and measures how much loss a saved unit of the budget costs there; then
+    moves are tried that lower where it is cheapest and spend what that frees where it is dearest,
+    the most promising first, and the best plan found is the next round's start. Deterministic.
+
+    Args:
+        starts: how many uniform plans to try first.
+    """
+
+    def __init__(self, starts: int = 6) -> None:
+        self.starts = starts
+
+    def search(
+        self,
+        problem: CompressionProblem,
+        space: SearchSpace,
+        *,
+        n_evaluations: int,
+        seed: int,
+        on_outcome: OnOutcome | None = None,
+    ) -> SearchResult:
+        """Searches; see `Agent.search`."""
+        menu = PlanMenu(problem, space)
+        ledger = Ledger(problem, n_evaluations, on_outcome)
+        for indices in starting_plans(menu, self.starts):
+            if not ledger.spent:
+                ledger.evaluate(menu.plan(indices))
+        while not ledger.spent:
+            before = len(ledger.outcomes)
+            self._round(menu, ledger)
+            if len(ledger.outcomes) == before:
+                break  # every move is known: a local optimum
+        return SearchResult(ledger.outcomes)
+
+    def _round(self, menu: PlanMenu, ledger: Ledger) -> None:
+        start = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+        indices = menu.indices(start.plan)
+        prices: list[tuple[float, int, int]] = []
+        # at most half of what is left goes into measuring prices, half into moves
+        allowance = max(1, ledger.left // 2) if ledger.left > 1 else 0
+        for t, lower in _notches(menu, indices):
+            if allowance <= 0 or ledger.spent:
+                break
+            candidate = [*indices]
+            candidate[t] = lower
+            plan = menu.plan(candidate)
+            allowance -= not ledger.seen(plan)
+            outcome = ledger.evaluate(plan)
+            prices.append((self._price(menu, start, outcome, t, indices[t], lower), t, lower))
+        prices.sort()
+        dear = [t for _, t, _ in reversed(prices)]
+        for n_lowered in range(1, len(prices) + 1):
+            if ledger.spent:
+                return
+            candidate = [*indices]
+            for _, t, lower in prices[:n_lowered]:
+                if candidate[t] == indices[t]:  # one notch a layer, the cheaper property first
+                    candidate[t] = lower
+            lowered = {t for _, t, _ in prices[:n_lowered]}
+            raised = _raise(menu, candidate, [t for t in dict.fromkeys(dear) if t not in lowered])
+            plan = menu.plan(raised)
+            if not ledger.seen(plan) and ledger.evaluate(plan).rank > start.rank:
+                return  # measure anew from the better plan
+
+    @staticmethod
+    def _price(
+        menu: PlanMenu, start: Outcome, outcome: Outcome, t: int, index: int, lower: int
+    ) -> float:
+        costs = menu.feasibility.costs[t]
+        saved = (costs[index] - costs[lower]) / np.maximum(menu.feasibility.limits, 1)
+        return (outcome.loss - start.loss) / max(float(saved.max()), 1e-9)
+
+
+def _notches(menu: PlanMenu, indices: list[int]) -> list[tuple[int, int]]:
+    """Returns (layer, choice) one notch below the plan in one property, the largest savings first."""
+    found: list[tuple[float, int, int]] = []
+    limits = np.maximum(menu.feasibility.limits, 1)
+    for t, index in enumerate(indices):
+        coordinates, costs = menu.coordinates(t), menu.feasibility.costs[t]
+        here = coordinates[index]
+        for axis in range(coordinates.shape[1]):
+            others = np.delete(coordinates - here, axis, axis=1)
+            below = (np.abs(others) < 1e-6).all(1) & (coordinates[:, axis] < here[axis] - 1e-6)
+            below &= (costs <= costs[index]).all(1)
+            if below.any():
+                nearest = int(np.where(below, coordinates[:, axis], -np.inf).argmax())
+                saved = float(((costs[index] - costs[nearest]) / limits).max())
+                found.append((-saved, t, nearest))
+    return [(t, lower) for _, t, lower in sorted(found)]
+
+
+def _raise(menu: PlanMenu, indices: list[int], order: list[int]) -> list[int]:
+    """Raises the layers of `order`, each by the notch that fits, then fills up the rest."""
+    indices = [*indices]
+    for t in order:
+        costs, coordinates = menu.feasibility.costs[t], menu.coordinates(t)
+        here = indices[t]
+        spent = menu.feasibility.total(indices)
+        fits = (spent - costs[here] + costs <= menu.feasibility.limits).all(1)
+        mask = fits & (coordinates >= coordinates[here] - 1e-9).all(1) & (costs > costs[here]).any(1)
+        if mask.any():
+            distance = ((coordinates - coordinates[here]) ** 2).sum(1)
+            indices[t] = int(np.where(mask, distance, np.inf).argmin())
+    return menu.fill(indices)

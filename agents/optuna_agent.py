@@ -1,0 +1,122 @@
+"""Optuna's samplers on the plan as one vector."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+from gymnasium import spaces
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.starts import starting_plans
+from autocomp.envs.menu import PlanMenu
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import SearchSpace
+
+MakeSampler = Callable[[int, dict[str, float], int], BaseSampler]
+
+
+class OptunaAgent:
+    """Asks a sampler for vectors, moves each onto the budget, and tells it the plan's score.
+
+    The move is the same amount in every entry (see `PlanMenu.fit`), so the score is a function of
+    the vector that was asked for. Each trial records how far every budget is used as Optuna
+    constraints, and the plan as an attribute. The study starts from a few uniform plans.
+
+    Args:
+        make_sampler: builds the sampler from (seed, a starting point, number of evaluations).
+        starts: how many uniform plans are enqueued first.
+        storage: file of the study's journal ("" keeps it in memory); `optuna-dashboard` opens it.
+    """
+
+    def __init__(self, make_sampler: MakeSampler, starts: int = 4, storage: str = "") -> None:
+        self.make_sampler = make_sampler
+        self.starts = starts
+        self.storage = storage
+
+    def search(
+        self,
+        problem: CompressionProblem,
+        space: SearchSpace,
+        *,
+        n_evaluations: int,
+        seed: int,
+        on_outcome: OnOutcome | None = None,
+    ) -> SearchResult:
+        """Searches; see `Agent.search`."""
+        menu = PlanMenu(problem, space)
+        ledger = Ledger(problem, n_evaluations, on_outcome)
+        distributions = _distributions(menu)
+        points = [
+            _params(menu, indices)
+            for indices in starting_plans(menu, min(self.starts, max(1, n_evaluations // 4)))
+        ]
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # notices on experimental options of samplers
+                sampler = self.make_sampler(seed, points[0], n_evaluations)
+                study = optuna.create_study(
+                    direction="maximize", sampler=sampler, storage=self._open_storage(),
+                    study_name="autocomp",
+                )  # fmt: skip
+                for point in points:
+                    study.enqueue_trial(point)
+                while not ledger.spent:
+                    self._trial(study, menu, ledger, distributions)
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        return SearchResult(ledger.outcomes)
+
+    def _trial(
+        self,
+        study: optuna.Study,
+        menu: PlanMenu,
+        ledger: Ledger,
+        distributions: dict[str, BaseDistribution],
+    ) -> None:
+        trial = study.ask(distributions)
+        entries = np.array([trial.params[name] for name in distributions])
+        actions = np.array([menu.normalise(row) for row in menu.vector.split(entries)])
+        outcome = ledger.evaluate(menu.plan(menu.fit(actions)))
+        for name, limit in menu.problem.limits.items():
+            trial.set_constraint(name, outcome.costs[name] / limit - 1)
+        trial.set_user_attr("plan", outcome.plan.to_json())
+        trial.set_user_attr("loss", outcome.loss)
+        # ties in accuracy are broken by the loss, as in the search's own ranking
+        study.tell(trial, outcome.accuracy - 1e-4 * min(outcome.loss, 100.0))
+
+    def _open_storage(self) -> JournalStorage | None:
+        if not self.storage:
+            return None
+        path = Path(self.storage)
+        path.unlink(missing_ok=True)  # a resumed search replays its trials from the start
+        return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _names(menu: PlanMenu) -> list[str]:
+    width = menu.vector.width
+    return [f"{layer.name}[{i}]" for layer in menu.layers for i in range(width)]
+
+
+def _distributions(menu: PlanMenu) -> dict[str, BaseDistribution]:
+    one = menu.vector.action_space
+    names = _names(menu)
+    if isinstance(one, spaces.MultiDiscrete):
+        return {
+            name: IntDistribution(0, int(n) - 1) for name, n in zip(names, one.nvec, strict=True)
+        }
+    return {name: FloatDistribution(-1.0, 1.0) for name in names}
+
+
+def _params(menu: PlanMenu, indices: list[int]) -> dict[str, float]:
+    vector = menu.vector.encode(menu.plan(indices))
+    return dict(zip(_names(menu), vector.tolist(), strict=True))

@@ -1,0 +1,148 @@
+"""What the reinforcement-learning agents share: warm-up, cloning, the stop, repeatability."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.episodes import Episode, ScaledReturn, follow, returns
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.starts import around, starting_plans
+from autocomp.envs import ENVS, PlanMenu
+from autocomp.envs.rewards import Reward, find_reward
+from autocomp.errors import AgentError
+from autocomp.problem import CompressionProblem
+from autocomp.registry import unknown
+from autocomp.search_spaces import SearchSpace
+
+_FOREVER = 10**9
+
+
+class ReinforcementAgent(ABC):
+    """A Stable-Baselines3 algorithm on one of the environments.
+
+    A search warms up on a few uniform plans and on plans around them, starts the policy as a clone
+    of the best of those, and then learns until the evaluations are used up.
+
+    Args:
+        env: "layerwise" (one layer a step) or "whole-plan" (one step).
+        reward: name of a reward, or a function.
+        warm_up: share of the evaluations spent on the warm-up.
+    """
+
+    def __init__(
+        self, env: str = "layerwise", reward: str | Reward = "accuracy", warm_up: float = 0.25
+    ) -> None:
+        if env not in ENVS:
+            raise AgentError(unknown("environment", env, ENVS))
+        if not 0 <= warm_up < 1:
+            raise AgentError(f"`0 <= warm_up < 1` must hold, but got {warm_up=}.")
+        self.env = env
+        self.reward = find_reward(reward)
+        self.warm_up = warm_up
+
+    @abstractmethod
+    def check(self, menu: PlanMenu) -> None:
+        """Raises AgentError if the algorithm cannot act in the space."""
+
+    @abstractmethod
+    def build(self, env: ScaledReturn, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+        """Returns the algorithm, ready to learn in `env`."""
+
+    @abstractmethod
+    def prepare(self, model: Any, episodes: list[Episode], env: ScaledReturn) -> None:
+        """Teaches the algorithm what the warm-up saw."""
+
+    def search(
+        self,
+        problem: CompressionProblem,
+        space: SearchSpace,
+        *,
+        n_evaluations: int,
+        seed: int,
+        on_outcome: OnOutcome | None = None,
+    ) -> SearchResult:
+        """Searches; see `Agent.search`."""
+        menu = PlanMenu(problem, space)
+        self.check(menu)
+        ledger = Ledger(problem, n_evaluations, on_outcome)
+        env = ScaledReturn(
+            gymnasium.make(
+                ENVS[self.env], problem=menu, reward=self.reward, evaluate=ledger.evaluate,
+                disable_env_checker=True,
+            )
+        )  # fmt: skip
+        with _private_random_state():
+            episodes = self._warm_up(env, menu, ledger, seed)
+            if len(episodes) > 1:
+                env.set([returns(episode) for episode in episodes])
+            model = self.build(env, menu, seed)
+            model.set_logger(Logger(folder=None, output_formats=[]))
+            self.prepare(model, episodes, env)
+            if not ledger.spent:
+                model.learn(_FOREVER, callback=_Stop(ledger), reset_num_timesteps=True)
+        return SearchResult(ledger.outcomes, lambda folder: _save(model, folder))
+
+    def _warm_up(
+        self, env: gymnasium.Env[Any, Any], menu: PlanMenu, ledger: Ledger, seed: int
+    ) -> list[Episode]:
+        rng = np.random.default_rng(seed)
+        # a search of very few evaluations still tries one plan before it learns
+        wanted = max(1, round(self.warm_up * ledger.n_evaluations))
+        plans = starting_plans(menu, max(1, min(4, wanted // 2)))
+        episodes = [follow(env, menu, plan) for plan in plans]
+        for _ in range(10 * wanted):  # proposals may repeat in a small space
+            if len(ledger.outcomes) >= wanted or ledger.spent:
+                break
+            plan = around(menu, plans[int(rng.integers(len(plans)))], rng)
+            if not ledger.seen(menu.plan(plan)):
+                episodes.append(follow(env, menu, plan))
+        return episodes
+
+
+def best_episodes(episodes: list[Episode], share: float = 0.1) -> list[Episode]:
+    """Returns the best `share` of the episodes, at least one."""
+    ranked = sorted(episodes, key=returns, reverse=True)
+    return ranked[: max(1, round(share * len(ranked)))]
+
+
+class _Stop(BaseCallback):
+    """Ends learning when the evaluations are used up."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    def _on_step(self) -> bool:
+        return not self._ledger.spent
+
+
+def _save(model: BaseAlgorithm, folder: Path) -> Path:
+    path = folder / "agent.zip"
+    model.save(path, exclude=["env", "replay_buffer", "action_noise", "_last_obs"])
+    return path
+
+
+@contextmanager
+def _private_random_state() -> Iterator[None]:
+    """Keeps Stable-Baselines3's seeding of the global generators inside the search."""
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    python_state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)

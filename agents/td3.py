@@ -1,0 +1,13 @@
+"""Twin delayed DDPG."""
+
+from __future__ import annotations
+
+from stable_baselines3 import TD3
+
+from autocomp.agents.off_policy import OffPolicyAgent
+
+
+class TD3Agent(OffPolicyAgent):
+    """TD3 of Stable-Baselines3 (Fujimoto et al. 2018, arXiv:1802.09477); see `OffPolicyAgent`."""
+
+    algorithm = TD3

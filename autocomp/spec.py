@@ -1,0 +1,70 @@
+"""Reading `name:option=value,option=value`, the form in which the CLI names what is plugged in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autocomp.errors import AutocompError
+from autocomp.registry import unknown
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Splits `joint:weight_bits=2/4/8,discrete=true` into its name and options.
+
+    Values are read as whole numbers, numbers, true/false, or text; `a/b/c` becomes a tuple.
+
+    Raises:
+        AutocompError: if an option has no `=`, or is given twice.
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise AutocompError(
+                f"Options must read NAME:OPTION=VALUE,..., but got {part!r} in {text!r}."
+            )
+        if key in options:
+            raise AutocompError(f"Each option is given once, but {key!r} is doubled in {text!r}.")
+        options[key] = _value(value)
+    return name.strip(), options
+
+
+def _value(text: str) -> Any:
+    if "/" in text:
+        return tuple(_value(part) for part in text.split("/") if part)
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def construct(
+    kind: str,
+    name: str,
+    factory: Callable[..., Any],
+    options: Mapping[str, Any],
+    error: type[AutocompError],
+) -> Any:
+    """Calls `factory(**options)` after checking that it knows every option.
+
+    Raises:
+        error: naming the unknown option and the nearest known one, or what the factory objected to.
+    """
+    parameters = inspect.signature(factory).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for option in options:
+            if option not in parameters:
+                raise error(unknown(f"option of {kind} {name!r}", option, parameters))
+    try:
+        return factory(**options)
+    except AutocompError:
+        raise
+    except (TypeError, ValueError) as problem:
+        raise error(f"The {kind} {name!r} does not take {dict(options)}: {problem}.") from problem

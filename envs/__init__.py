@@ -1,0 +1,20 @@
+"""Gymnasium environments: `autocomp/Layerwise-v0` and `autocomp/WholePlan-v0`.
+
+Importing this package registers them: `gymnasium.make(ID, problem=..., space="joint")`.
+"""
+
+from __future__ import annotations
+
+import gymnasium
+
+from autocomp.envs.layerwise import LayerwiseEnv
+from autocomp.envs.menu import PlanMenu
+from autocomp.envs.rewards import REWARDS, Reward
+from autocomp.envs.whole_plan import WholePlanEnv
+
+ENVS = {"layerwise": "autocomp/Layerwise-v0", "whole-plan": "autocomp/WholePlan-v0"}
+
+__all__ = ["ENVS", "REWARDS", "LayerwiseEnv", "PlanMenu", "Reward", "WholePlanEnv"]
+
+gymnasium.register(ENVS["layerwise"], entry_point="autocomp.envs.layerwise:LayerwiseEnv")
+gymnasium.register(ENVS["whole-plan"], entry_point="autocomp.envs.whole_plan:WholePlanEnv")

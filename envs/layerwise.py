@@ -1,0 +1,153 @@
+"""The layer-by-layer environment, as in AMC and HAQ, with exact feasibility."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from autocomp.envs.menu import PlanMenu
+from autocomp.envs.observations import Observer, feature_names
+from autocomp.envs.rewards import Result, Reward, Step, find_reward
+from autocomp.errors import AgentError
+from autocomp.outcome import Outcome
+from autocomp.plan import Plan
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import Action, SearchSpace, make_space
+
+Evaluate = Callable[[Plan], Outcome]
+
+
+class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
+    """One episode compresses the network once, one layer a step.
+
+    ## Description
+    At each step the agent names a choice for the next layer (He et al. 2018, arXiv:1802.03494). The
+    action is projected onto the choices from which every budget can still be met, computed exactly
+    on whole numbers; the action that is *executed* is in `info["executed_action"]`, and that is the
+    one to learn from. After the last layer the plan is evaluated.
+
+    ## Observation Space
+    `Box(-1, 1, (24 + 3 * width,))`; the table is in `autocomp.envs.observations`.
+
+    ## Action Space
+    The search space's own: `Box(-1, 1, (width,))` or `MultiDiscrete`. Larger keeps more.
+
+    ## Reward
+    A pure function of the step, see `autocomp.envs.rewards`; "accuracy" is 0 but at the end.
+
+    ## Starting State
+    The first layer, nothing spent. The environment is deterministic.
+
+    ## Episode End
+    Terminates after the last layer; never truncates. The last `info` holds `outcome`.
+
+    Args:
+        problem: the problem.
+        space: the action space, by name or as an object.
+        reward: the reward, by name or as a function.
+        evaluate: what scores a plan; the problem's own `evaluate` by default. Agents pass one that
+            counts.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        problem: CompressionProblem | PlanMenu | None = None,
+        space: str | SearchSpace = "joint",
+        reward: str | Reward = "accuracy",
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self.menu = as_menu(problem, space)
+        self.reward = find_reward(reward)
+        self._evaluate = evaluate or self.menu.problem.evaluate
+        self._observer = Observer(self.menu)
+        self.action_space = self.menu.space.action_space
+        self._width = self.menu.vector.width
+        n = len(feature_names(self._width))
+        self.observation_space = spaces.Box(-1.0, 1.0, (n,), np.float32)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._indices: list[int] = []
+        self._used = np.zeros_like(self.menu.feasibility.limits)
+        self._last = np.zeros(self._width)
+        self._error = 0.0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts at the first layer."""
+        super().reset(seed=seed)
+        self._begin()
+        return self._observe(), {"layer": self.menu.layers[0].name}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Executes the feasible choice nearest to `action` on the current layer."""
+        t = len(self._indices)
+        if t == len(self.menu):
+            raise AgentError("The episode is over; call reset() before the next step().")
+        index = self.menu.project(t, self._used, action)
+        executed: Action = self.menu.action(t, index)
+        self._used = self._used + self.menu.feasibility.costs[t][index]
+        self._indices.append(index)
+        self._last = self.menu.normalise(executed)
+        choice = self.menu.choices[t][index]
+        error = self.menu.problem.store.error(self.menu.layers[t], choice) / len(self.menu)
+        self._error += error
+        info: dict[str, Any] = {
+            "layer": self.menu.layers[t].name,
+            "choice": choice,
+            "executed_action": executed,
+        }
+        result = None
+        done = t + 1 == len(self.menu)
+        if done:
+            outcome = evaluate_feasible(self.menu, self._indices, self._evaluate)
+            info["outcome"] = outcome
+            result = result_of(self.menu.problem, outcome)
+        reward = float(self.reward(Step(error, self._error, result)))
+        return self._observe(), reward, done, False, info
+
+    def _observe(self) -> NDArray[np.float32]:
+        t = min(len(self._indices), len(self.menu) - 1)
+        ended = len(self._indices) == len(self.menu)
+        if ended:  # nothing is left to decide; the last layer is shown, with everything feasible
+            mask = np.ones(len(self.menu.choices[t]), bool)
+        else:
+            mask = self.menu.feasibility.mask(t, self._used)
+        return self._observer.observe(t, self._used, mask, self._last)
+
+
+def as_menu(problem: CompressionProblem | PlanMenu | None, space: str | SearchSpace) -> PlanMenu:
+    """Returns a menu for the problem and space; AgentError without a problem."""
+    if isinstance(problem, PlanMenu):
+        return problem
+    if problem is None:
+        raise AgentError(
+            "The environment needs a problem: "
+            "gymnasium.make(ID, problem=CompressionProblem(model, data, 'size=10%'))."
+        )
+    return PlanMenu(problem, make_space(space))
+
+
+def evaluate_feasible(menu: PlanMenu, indices: list[int], evaluate: Evaluate) -> Outcome:
+    """Evaluates a plan after checking that it meets every budget."""
+    if not menu.feasibility.meets(indices):
+        raise AgentError(f"A plan left the budgets: {menu.plan(indices)}; report this defect.")
+    return evaluate(menu.plan(indices))
+
+
+def result_of(problem: CompressionProblem, outcome: Outcome) -> Result:
+    """Returns what a reward may see of an outcome."""
+    return Result(
+        accuracy=outcome.accuracy,
+        loss=outcome.loss,
+        dense_accuracy=problem.dense_score(outcome.fidelity).accuracy,
+        cost=float(outcome.costs[problem.budgets[0].cost]),
+    )

@@ -1,0 +1,172 @@
+"""A problem's layers with a space's choices and their costs: turns any action into a feasible plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from autocomp.errors import SpaceError
+from autocomp.plan import Choice, Plan
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import Action, SearchSpace, VectorSpace
+
+Floats = NDArray[np.float64]
+Costs = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class PlanMenu:
+    """The finite menu of every layer, its costs, and the projection onto the budgets.
+
+    Attributes:
+        problem: the problem.
+        space: the action space.
+        vector: the same space as one vector for the network.
+        choices: per layer, its choices.
+        feasibility: what can meet the budgets, by choice index.
+    """
+
+    def __init__(self, problem: CompressionProblem, space: SearchSpace) -> None:
+        self.problem = problem
+        self.space = space
+        self.layers = problem.network.layers
+        self.vector = VectorSpace(space, self.layers)
+        self.choices: list[tuple[Choice, ...]] = [
+            tuple(dict.fromkeys(space.choices(layer))) for layer in self.layers
+        ]
+        self._index = [{c: i for i, c in enumerate(menu)} for menu in self.choices]
+        for layer, menu in zip(self.layers, self.choices, strict=True):
+            if not menu:
+                raise SpaceError(f"The space must offer a choice for {layer.name!r}, but has none.")
+        self._coordinates = [
+            np.array([self.normalise(space.encode(layer, c)) for c in menu])
+            for layer, menu in zip(self.layers, self.choices, strict=True)
+        ]
+        self.feasibility = problem.feasibility(self.choices)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def middle(self) -> Floats:
+        """The action that asks for the middle of every property in every layer."""
+        return np.zeros((len(self.layers), self.vector.width))
+
+    def normalise(self, action: Action) -> Floats:
+        """Returns an action's entries in [-1, 1], also those of a MultiDiscrete."""
+        one = self.space.action_space
+        given = np.asarray(action, np.float64)
+        if isinstance(one, spaces.MultiDiscrete):
+            return (2 * given + 1) / one.nvec - 1
+        return np.clip(given, -1, 1)
+
+    def index(self, step: int, choice: Choice) -> int:
+        """Returns the choice's place in layer `step`'s menu; SpaceError if it is not on it."""
+        try:
+            return self._index[step][choice]
+        except KeyError:
+            raise SpaceError(
+                f"The space must decode to one of its choices, but gave {choice} for "
+                f"{self.layers[step].name!r}; list it in choices()."
+            ) from None
+
+    def coordinates(self, step: int) -> Floats:
+        """Returns `(n_choices, width)`: each choice's action in [-1, 1]."""
+        return self._coordinates[step]
+
+    def plan(self, indices: Sequence[int]) -> Plan:
+        """Returns the plan that takes choice `indices[t]` in layer t."""
+        return Plan(
+            {x.name: menu[i] for x, menu, i in zip(self.layers, self.choices, indices, strict=True)}
+        )
+
+    def indices(self, plan: Plan) -> list[int]:
+        """Returns the choice indices of `plan`; SpaceError if a choice is not on the menu."""
+        return [self.index(t, plan[layer.name]) for t, layer in enumerate(self.layers)]
+
+    def action(self, step: int, index: int) -> Action:
+        """Returns the action that means choice `index` of layer `step`."""
+        return self.space.encode(self.layers[step], self.choices[step][index])
+
+    def project(self, step: int, used: Costs, action: Action) -> int:
+        """Returns the feasible choice of layer `step` nearest to what `action` asks for.
+
+        Args:
+            step: the layer.
+            used: costs of the layers before it.
+            action: an element of the space's `action_space`.
+        """
+        mask = self.feasibility.mask(step, used)
+        wanted = self.index(step, self.space.decode(self.layers[step], action))
+        if mask[wanted]:
+            return wanted
+        return self._nearest(step, self.normalise(action), mask)
+
+    def fit(self, actions: Floats) -> list[int]:
+        """Turns one action per layer into a plan that meets every budget and wastes little.
+
+        All actions are moved by the same amount, the largest that fits, so that no layer pays for
+        its place in the network; then single layers are raised while that fits.
+
+        Args:
+            actions: `(n_layers, width)`, normalised to [-1, 1].
+
+        Returns:
+            A choice index per layer.
+        """
+        low, high = -2.0, 2.0
+        best = self._decode(actions + low)
+        if not self.feasibility.meets(best):
+            return self.walk(actions)
+        if self.feasibility.meets(top := self._decode(actions + high)):
+            return top
+        for _ in range(16):
+            middle = (low + high) / 2
+            candidate = self._decode(actions + middle)
+            if self.feasibility.meets(candidate):
+                low, best = middle, candidate
+            else:
+                high = middle
+        return self.fill(best)
+
+    def fill(self, indices: Sequence[int]) -> list[int]:
+        """Raises single layers, the cheapest steps last, while every budget holds."""
+        indices = list(indices)
+        spent = self.feasibility.total(indices)
+        order = np.argsort([-int(costs.max()) for costs in self.feasibility.costs], kind="stable")
+        for t in order.tolist():
+            costs, here = self.feasibility.costs[t], indices[t]
+            coordinates = self._coordinates[t]
+            higher = (coordinates >= coordinates[here] - 1e-9).all(1)
+            fits = (spent - costs[here] + costs <= self.feasibility.limits).all(1)
+            mask = higher & fits & (costs >= costs[here]).all(1)
+            mask[here] = False
+            if mask.any():
+                new = self._nearest(t, coordinates[here], mask)
+                spent = spent - costs[here] + costs[new]
+                indices[t] = new
+        return indices
+
+    def walk(self, actions: Floats) -> list[int]:
+        """Projects layer by layer, front to back, as the layer-by-layer environment does."""
+        used = np.zeros_like(self.feasibility.limits)
+        indices = []
+        for t, wanted in enumerate(actions):
+            index = self._nearest(t, wanted, self.feasibility.mask(t, used))
+            used = used + self.feasibility.costs[t][index]
+            indices.append(index)
+        return indices
+
+    def _decode(self, actions: Floats) -> list[int]:
+        # the nearest choice per entry; cheaper than decode, and total beyond [-1, 1]
+        return [
+            int(((c - np.clip(a, -1, 1)) ** 2).sum(1).argmin())
+            for c, a in zip(self._coordinates, actions, strict=True)
+        ]
+
+    def _nearest(self, step: int, wanted: Floats, mask: Mask) -> int:
+        distance = ((self._coordinates[step] - wanted) ** 2).sum(1)
+        return int(np.where(mask, distance, np.inf).argmin())

@@ -1,0 +1,130 @@
+"""What an agent sees of a layer and of the budget: size-free numbers in [-1, 1].
+
+| index          | feature                                                        | range    |
+|----------------|----------------------------------------------------------------|----------|
+| 0              | position: layer index over the number of layers                | [0, 1)   |
+| 1..5           | kind: conv, transposed, linear, embedding, attention           | {0, 1}   |
+| 6              | depthwise or grouped: 1 - 1/groups                             | [0, 1)   |
+| 7, 8           | log2 of inputs and of outputs over 16                          | [0, 1]   |
+| 9              | log2 of kernel positions over 8                                | [0, 1]   |
+| 10             | log2 of the stride over 3                                      | [0, 1]   |
+| 11, 12         | share of the network's weights, of its MACs                    | [0, 1]   |
+| 13             | log10 of the number of weights over 9                          | [0, 1]   |
+| 14             | the tightest budget as a share of the dense network            | [0, 1]   |
+| 15             | share of that budget that is spent                             | [0, 1]   |
+| 16             | cheapest completion over what is left                          | [0, 1]   |
+| 17             | what is left over the dearest completion                       | [0, 1]   |
+| 18             | share of the layer's choices that are feasible                 | [0, 1]   |
+| 19..23         | error curve: log10 relative weight error at five menu points, from the most compressed to the least, 1e-6 .. 1 mapped to 0 .. 1 | [0, 1] |
+| then width     | least feasible action entry, per entry                         | [-1, 1]  |
+| then width     | largest feasible action entry, per entry                       | [-1, 1]  |
+| then width     | the action executed at the layer before (0 at the first)       | [-1, 1]  |
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocomp.envs.menu import Costs, Floats, Mask, PlanMenu
+from autocomp.layers import LayerSpec
+
+KINDS = ("conv", "transposed", "linear", "embedding", "attention")
+CURVE = 5
+FEATURES = (
+    "position",
+    *(f"is {kind}" for kind in KINDS),
+    "grouping",
+    "log inputs",
+    "log outputs",
+    "log kernel",
+    "log stride",
+    "share of weights",
+    "share of MACs",
+    "log weights",
+    "budget ratio",
+    "budget spent",
+    "cheapest completion",
+    "room above dearest",
+    "feasible share",
+    *(f"error at {i}/{CURVE - 1}" for i in range(CURVE)),
+)
+
+
+def feature_names(width: int) -> tuple[str, ...]:
+    """Returns the name of each observation entry for actions of `width` entries."""
+    tail = [f"{what} {i}" for what in ("low", "high", "last") for i in range(width)]
+    return (*FEATURES, *tail)
+
+
+class Observer:
+    """Builds observations; everything that never changes is computed once."""
+
+    def __init__(self, menu: PlanMenu) -> None:
+        self._menu = menu
+        network, problem = menu.problem.network, menu.problem
+        weights = sum(layer.n_weights for layer in network.layers)
+        macs = max(1, network.macs)
+        ratios = [
+            problem.limits[b.cost] / max(1, problem.costs[b.cost].reference)
+            for b in problem.budgets
+        ]
+        self._tightest = int(np.argmin(ratios))
+        self._ratio = min(1.0, min(ratios))
+        self._static = [
+            self._layer_features(step, layer, weights, macs)
+            for step, layer in enumerate(network.layers)
+        ]
+        self._curves = [self._curve(step) for step in range(len(menu))]
+
+    def observe(self, step: int, used: Costs, mask: Mask, last: Floats) -> NDArray[np.float32]:
+        """Returns the observation of layer `step`.
+
+        Args:
+            step: the layer about to be decided.
+            used: costs of the layers before it, one entry per budget.
+            mask: its feasible choices.
+            last: the action executed before, normalised to [-1, 1].
+        """
+        b = self._tightest
+        limit = max(1, int(self._menu.feasibility.limits[b]))
+        cheapest, dearest = self._menu.feasibility.bounds(step)
+        left = max(1, limit - int(used[b]))
+        feasible = self._menu.coordinates(step)[mask]
+        budget = [
+            self._ratio,
+            int(used[b]) / limit,
+            min(1.0, int(cheapest[b]) / left),
+            min(1.0, left / max(1, int(dearest[b]))),
+            float(mask.mean()),
+        ]
+        values = np.concatenate(
+            [self._static[step], budget, self._curves[step], feasible.min(0), feasible.max(0), last]
+        )
+        return np.clip(values, -1, 1).astype(np.float32)
+
+    def _layer_features(self, step: int, layer: LayerSpec, weights: int, macs: int) -> list[float]:
+        return [
+            step / len(self._menu),
+            *(float(layer.kind == kind) for kind in KINDS),
+            1 - 1 / layer.groups,
+            math.log2(layer.inputs) / 16,
+            math.log2(layer.outputs) / 16,
+            math.log2(max(1, layer.kernel)) / 8,
+            math.log2(max(1, layer.stride)) / 3,
+            layer.n_weights / weights,
+            layer.macs / macs,
+            math.log10(layer.n_weights) / 9,
+        ]
+
+    def _curve(self, step: int) -> list[float]:
+        coordinates = self._menu.coordinates(step)
+        layer = self._menu.layers[step]
+        curve = []
+        for point in np.linspace(-1, 1, CURVE):
+            nearest = int(((coordinates - point) ** 2).sum(1).argmin())
+            error = self._menu.problem.store.error(layer, self._menu.choices[step][nearest])
+            curve.append(1 + math.log10(min(max(error, 1e-6), 1.0)) / 6)
+        return curve

@@ -1,0 +1,93 @@
+"""The whole plan as one action."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from autocomp.envs.layerwise import Evaluate, as_menu, evaluate_feasible, result_of
+from autocomp.envs.menu import PlanMenu
+from autocomp.envs.rewards import Reward, Step, find_reward
+from autocomp.problem import CompressionProblem
+from autocomp.search_spaces import SearchSpace
+
+
+class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
+    """One step compresses the whole network.
+
+    ## Description
+    The action is the vector of all layers' actions. It is moved as a whole, by the same amount in
+    every entry, to the least compressed plan that meets every budget; so no layer pays for its
+    place in the network. `info["executed_action"]` is the vector of the plan that was evaluated.
+
+    ## Observation Space
+    `Box(0, 1, (3,))`: the tightest budget as a share of the dense network, the cheapest plan over
+    the budget, the budget over the dearest plan.
+
+    ## Action Space
+    `Box(-1, 1, (n_layers * width,))` or the `MultiDiscrete` of all layers.
+
+    ## Reward
+    As in `LayerwiseEnv`, of its last step, with the errors of all layers summed.
+
+    ## Episode End
+    Terminates after one step; never truncates.
+
+    Args:
+        problem: the problem.
+        space: the action space, by name or as an object.
+        reward: the reward, by name or as a function.
+        evaluate: what scores a plan; the problem's own `evaluate` by default.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        problem: CompressionProblem | PlanMenu | None = None,
+        space: str | SearchSpace = "joint",
+        reward: str | Reward = "accuracy",
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self.menu = as_menu(problem, space)
+        self.reward = find_reward(reward)
+        self._evaluate = evaluate or self.menu.problem.evaluate
+        self.action_space = self.menu.vector.action_space
+        self.observation_space = spaces.Box(0.0, 1.0, (3,), np.float32)
+        self._observation = self._observe()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Returns the one observation there is."""
+        super().reset(seed=seed)
+        return self._observation.copy(), {}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Evaluates the feasible plan that `action` is moved to."""
+        menu = self.menu
+        indices = menu.fit(np.array([menu.normalise(row) for row in menu.vector.split(action)]))
+        outcome = evaluate_feasible(menu, indices, self._evaluate)
+        errors = [
+            menu.problem.store.error(layer, outcome.plan[layer.name]) / len(menu)
+            for layer in menu.layers
+        ]
+        reward = self.reward(Step(sum(errors), sum(errors), result_of(menu.problem, outcome)))
+        info = {"outcome": outcome, "executed_action": menu.vector.encode(outcome.plan)}
+        return self._observation.copy(), float(reward), True, False, info
+
+    def _observe(self) -> NDArray[np.float32]:
+        problem, feasibility = self.menu.problem, self.menu.feasibility
+        limits = np.maximum(feasibility.limits, 1)
+        ratios = [problem.limits[b.cost] / max(1, problem.costs[b.cost].reference)
+                  for b in problem.budgets]  # fmt: skip
+        values = [
+            min(ratios),
+            float((feasibility.cheapest / limits).max()),
+            float((limits / np.maximum(feasibility.dearest, 1)).min()),
+        ]
+        return np.clip(values, 0, 1).astype(np.float32)

@@ -1,0 +1,59 @@
+"""Action spaces: which choices exist and how an action names one, one a file.
+
+To add one, implement `SearchSpace` and register it in `SPACES`, or under the entry-point group
+`autocomp.search_spaces` of another package (examples/plugin shows one in 30 lines).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autocomp.errors import SpaceError
+from autocomp.registry import Factory, find
+from autocomp.search_spaces.axes import Axis, AxisSpace
+from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
+from autocomp.search_spaces.bits import BitsSpace
+from autocomp.search_spaces.joint import JointSpace
+from autocomp.search_spaces.nm import NMSpace
+from autocomp.search_spaces.sparsity import SparsitySpace
+from autocomp.search_spaces.vector import VectorSpace
+from autocomp.spec import construct, parse_spec
+
+SPACES: dict[str, Factory] = {
+    "joint": JointSpace,
+    "sparsity": SparsitySpace,
+    "bits": BitsSpace,
+    "nm": NMSpace,
+}
+GROUP = "autocomp.search_spaces"
+
+__all__ = [
+    "GROUP",
+    "SPACES",
+    "Action",
+    "ActionSpace",
+    "Axis",
+    "AxisSpace",
+    "BitsSpace",
+    "JointSpace",
+    "NMSpace",
+    "SearchSpace",
+    "SparsitySpace",
+    "VectorSpace",
+    "make_space",
+]
+
+
+def make_space(space: str | SearchSpace, **options: Any) -> SearchSpace:
+    """Returns the space that a text as `joint` or `bits:weight_bits=2/4/8` names, or the object.
+
+    Raises:
+        UnknownNameError: if no space has that name.
+        SpaceError: if it does not take the options.
+    """
+    if not isinstance(space, str):
+        return space
+    name, given = parse_spec(space)
+    factory = find("search space", name, SPACES, GROUP)
+    made: SearchSpace = construct("search space", name, factory, {**given, **options}, SpaceError)
+    return made

@@ -1,0 +1,157 @@
+"""Spaces that are a product of axes: one action entry for each property of a choice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from autocomp.errors import SpaceError
+from autocomp.layers import LayerSpec
+from autocomp.plan import Choice
+from autocomp.search_spaces.base import Action, ActionSpace
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One property of a choice and its values, from the most compressed to the least.
+
+    Attributes:
+        field: a field of `Choice`.
+        values: its values.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        """Raises SpaceError without values, ChoiceError for an impossible one."""
+        if not self.values or len(set(self.values)) != len(self.values):
+            raise SpaceError(f"`{self.field}` must list distinct values, but got {self.values}.")
+        for value in self.values:
+            Choice(**{self.field: value})
+
+    def of(self, layer: LayerSpec) -> tuple[Any, ...]:
+        """Returns the values that `layer` can take."""
+        if self.field == "activation_bits" and not layer.quantizable_input:
+            return (32,)
+        if self.field == "pattern":
+            columns = layer.n_weights // layer.shape[layer.out_axis]
+            fitting = tuple(v for v in self.values if Choice(pattern=v).n_of_m[1] <= columns)
+            return fitting or ("",)
+        return self.values
+
+
+class AxisSpace:
+    """The product of axes; base of the built-in spaces.
+
+    Continuous: entry a in [-1, 1] selects value floor((a + 1) / 2 * k) of k, so that every value
+    has an equal share of the interval (HAQ's rule, Wang et al. 2019, arXiv:1811.08886).
+    Discrete: the entry is the index itself. A layer that can take fewer values divides the same
+    interval among those.
+
+    Attributes:
+        axes: the properties that are chosen.
+        fixed: properties that every choice shares.
+        action_space: Box([-1, 1]^n) or MultiDiscrete.
+    """
+
+    action_space: ActionSpace
+
+    def __init__(
+        self, axes: Sequence[Axis], *, discrete: bool = False, fixed: dict[str, Any] | None = None
+    ) -> None:
+        self.axes = tuple(axes)
+        self.fixed = fixed or {}
+        Choice(**self.fixed)
+        self.discrete = discrete
+        if discrete:
+            self.action_space = spaces.MultiDiscrete([len(axis.values) for axis in self.axes])
+        else:
+            self.action_space = spaces.Box(-1.0, 1.0, (len(self.axes),), np.float32)
+
+    def choices(self, layer: LayerSpec) -> tuple[Choice, ...]:
+        """Returns every combination of the axes' values, the most compressed first."""
+        fields = [axis.field for axis in self.axes]
+        return tuple(
+            Choice(**dict(zip(fields, values, strict=True)), **self.fixed)
+            for values in itertools.product(*(axis.of(layer) for axis in self.axes))
+        )
+
+    def decode(self, layer: LayerSpec, action: Action) -> Choice:
+        """Returns the choice that `action` means.
+
+        Raises:
+            SpaceError: if the action has another shape or a value that is no number.
+        """
+        given = np.asarray(action, np.float64).reshape(-1)
+        if given.shape != (len(self.axes),) or not np.isfinite(given).all():
+            raise SpaceError(
+                f"An action must hold {len(self.axes)} finite numbers, but got {action!r}."
+            )
+        values = {}
+        for axis, entry in zip(self.axes, given.tolist(), strict=True):
+            allowed = axis.of(layer)
+            k = len(allowed)
+            share = entry / len(axis.values) if self.discrete else (entry + 1) / 2
+            index = min(max(int(np.floor(share * k + 1e-9)), 0), k - 1)
+            values[axis.field] = allowed[index]
+        return Choice(**values, **self.fixed)
+
+    def encode(self, layer: LayerSpec, choice: Choice) -> Action:
+        """Returns the middle of the interval that means `choice`, or its indices.
+
+        Raises:
+            SpaceError: if the space has no such choice for the layer.
+        """
+        entries = []
+        for axis in self.axes:
+            allowed = axis.of(layer)
+            value = getattr(choice, axis.field)
+            if value not in allowed:
+                raise SpaceError(
+                    f"Layer {layer.name!r} takes {axis.field} of {allowed}, but got {value!r}."
+                )
+            index, k = allowed.index(value), len(allowed)
+            if self.discrete:
+                entries.append(float(-(-index * len(axis.values) // k)))
+            else:
+                entries.append((2 * index + 1) / k - 1)
+        if any(getattr(choice, field) != value for field, value in self.fixed.items()):
+            raise SpaceError(f"Every choice of this space has {self.fixed}, but got {choice}.")
+        return np.array(entries, np.int64 if self.discrete else np.float32)
+
+
+def as_tuple(values: Any) -> tuple[Any, ...]:
+    """Returns `values` as a tuple; a single value becomes a tuple of one."""
+    return tuple(values) if isinstance(values, (tuple, list)) else (values,)
+
+
+def sparsity_axis(highest: float, levels: int) -> Axis:
+    """Returns `levels` evenly spaced sparsities from `highest` down to 0.
+
+    Raises:
+        SpaceError: unless 0 < highest < 1 and levels >= 2.
+    """
+    if not 0 < highest < 1 or levels < 2:
+        raise SpaceError(
+            f"`0 < highest < 1` and `levels >= 2` must hold, but got {highest=}, {levels=}."
+        )
+    grid = np.linspace(highest, 0.0, levels).round(4).tolist()
+    return Axis("sparsity", tuple(grid))
+
+
+def bits_axes(weight_bits: Any, activation_bits: Any) -> tuple[list[Axis], dict[str, Any]]:
+    """Returns axes for bit-widths with several values, and the fixed ones for the others."""
+    axes, fixed = [], {}
+    for field, given in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
+        values = tuple(sorted(as_tuple(given)))
+        if len(values) > 1:
+            axes.append(Axis(field, values))
+        else:
+            fixed[field] = Axis(field, values).values[0]
+    return axes, fixed

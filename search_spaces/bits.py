@@ -1,0 +1,31 @@
+"""HAQ's action: the bit-width of a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autocomp.errors import SpaceError
+from autocomp.search_spaces.axes import AxisSpace, bits_axes
+
+
+class BitsSpace(AxisSpace):
+    """Weight bits of each layer, and activation bits where asked (HAQ, arXiv:1811.08886).
+
+    One action entry per property with several values; -1 is the fewest bits.
+
+    Args:
+        weight_bits: the weight's bit-widths.
+        activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        discrete: menu indices instead of numbers in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        weight_bits: Any = (2, 3, 4, 5, 6, 7, 8),
+        activation_bits: Any = (32,),
+        discrete: bool = False,
+    ) -> None:
+        axes, fixed = bits_axes(weight_bits, activation_bits)
+        if not axes:
+            raise SpaceError("`bits` needs several bit-widths to choose from; list at least two.")
+        super().__init__(axes, discrete=discrete, fixed=fixed)

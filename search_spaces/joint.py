@@ -1,0 +1,35 @@
+"""Sparsity and bit-width of each layer in one action."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autocomp.search_spaces.axes import AxisSpace, bits_axes, sparsity_axis
+
+
+class JointSpace(AxisSpace):
+    """Sparsity and weight bits of each layer, and activation bits where asked.
+
+    Action entries: sparsity (-1 is `highest`, +1 is dense), then weight bits (-1 is the fewest),
+    then activation bits if they have several values.
+
+    Args:
+        highest: largest sparsity.
+        levels: number of sparsities, evenly spaced down to 0.
+        weight_bits: the weight's bit-widths.
+        activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        discrete: menu indices instead of numbers in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        highest: float = 0.95,
+        levels: int = 20,
+        weight_bits: Any = (2, 3, 4, 5, 6, 8),
+        activation_bits: Any = (32,),
+        discrete: bool = False,
+    ) -> None:
+        axes, fixed = bits_axes(weight_bits, activation_bits)
+        super().__init__(
+            [sparsity_axis(highest, levels), *axes], discrete=discrete, fixed=fixed
+        )

@@ -1,0 +1,100 @@
+"""What several tests share: one thread, small networks and data, and the folder of real weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autocomp.data import load_data
+from autocomp.data.split import Split
+from autocomp.data.splits import DataSplits
+from autocomp.models import build_model
+from autocomp.problem import CompressionProblem
+
+_DEFAULT = Path(__file__).parents[1] / ".." / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real weights and data; its tests are skipped where there is none."""
+    folder = Path(os.environ.get("AUTOCOMP_SHARED", _DEFAULT))
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared folder {folder}; set AUTOCOMP_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> DataSplits:
+    """Four classes of 3 x 8 x 8 images, each a fixed pattern under noise."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn(4, 3, 8, 8, generator=generator)
+
+    def split(name: str, n: int) -> Split:
+        labels = torch.arange(n) % 4
+        images = patterns[labels] + 2 * torch.randn(n, 3, 8, 8, generator=generator)
+        return Split.of(images, labels, f"tiny {name}")
+
+    return DataSplits("tiny", split("calibration", 96), split("search", 120), split("test", 80), 4)
+
+
+@pytest.fixture(scope="session")
+def _trained_tiny(tiny_data: DataSplits) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(128, 4),
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(12):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(tiny_data.calibration.images), tiny_data.calibration.labels)
+            loss.backward()
+            optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture
+def tiny_net(_trained_tiny: nn.Module) -> nn.Module:
+    """Convolution, depthwise convolution, convolution with bias, linear; 6,132 parameters."""
+    return copy.deepcopy(_trained_tiny)
+
+
+@pytest.fixture
+def tiny_problem(tiny_net: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
+    return CompressionProblem(tiny_net, tiny_data, "size=60%")
+
+
+@pytest.fixture(scope="session")
+def digits_data() -> DataSplits:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def digits_model() -> nn.Module:
+    """The digits network, trained; do not modify it."""
+    return build_model("digits")
