@@ -20,6 +20,7 @@ from autocomp.agents.sac import SACAgent
 from autocomp.agents.td3 import TD3Agent
 from autocomp.agents.tpe import TPEAgent
 from autocomp.agents.uniform import UniformAgent
+
 from autocomp.errors import AgentError
 from autocomp.registry import Factory, find
 from autocomp.spec import construct, parse_spec

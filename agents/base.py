@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from autocomp.search_spaces import SearchSpace
+
 from autocomp.outcome import Outcome, best_of
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import SearchSpace
 
 OnOutcome = Callable[[Outcome], None]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.search_spaces import SearchSpace
 from gymnasium import spaces
 from optuna.samplers import BaseSampler, CmaEsSampler
 
-from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.optuna_agent import OptunaAgent
 from autocomp.errors import AgentError
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import SearchSpace
 
 
 class CMAESAgent(OptunaAgent):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stable_baselines3 import DDPG
-
 from autocomp.agents.off_policy import OffPolicyAgent
+from stable_baselines3 import DDPG
 
 
 class DDPGAgent(OffPolicyAgent):

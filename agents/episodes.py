@@ -7,9 +7,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
-
 from autocomp.envs.menu import PlanMenu
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

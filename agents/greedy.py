@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
 from autocomp.agents.starts import starting_plans
 from autocomp.envs.menu import PlanMenu
+from autocomp.search_spaces import SearchSpace
+
 from autocomp.outcome import Outcome
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import SearchSpace
 
 
 class GreedyAgent:
@@ -115,7 +115,9 @@ def _raise(menu: PlanMenu, indices: list[int], order: list[int]) -> list[int]:
         here = indices[t]
         spent = menu.feasibility.total(indices)
         fits = (spent - costs[here] + costs <= menu.feasibility.limits).all(1)
-        mask = fits & (coordinates >= coordinates[here] - 1e-9).all(1) & (costs > costs[here]).any(1)
+        mask = (
+            fits & (coordinates >= coordinates[here] - 1e-9).all(1) & (costs > costs[here]).any(1)
+        )
         if mask.any():
             distance = ((coordinates - coordinates[here]) ** 2).sum(1)
             indices[t] = int(np.where(mask, distance, np.inf).argmin())

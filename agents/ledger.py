@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autocomp.agents.base import OnOutcome
+
 from autocomp.errors import AgentError, EvaluationsSpent
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from optuna.samplers import BaseSampler, NSGAIISampler
-
 from autocomp.agents.optuna_agent import OptunaAgent
+from optuna.samplers import BaseSampler, NSGAIISampler
 
 
 class NSGA2Agent(OptunaAgent):

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from stable_baselines3 import DDPG, SAC, TD3
-from stable_baselines3.common.base_class import BaseAlgorithm
-
 from autocomp.agents.episodes import Episode, ScaledReturn
 from autocomp.agents.reinforcement import ReinforcementAgent, best_episodes
 from autocomp.agents.replay import DecayingNoise, ExecutedActionBuffer, scaled
 from autocomp.envs import PlanMenu
 from autocomp.envs.rewards import Reward
+from gymnasium import spaces
+from stable_baselines3 import DDPG, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from autocomp.errors import AgentError
 
 _CLONE_STEPS = 300

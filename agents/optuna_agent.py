@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.starts import starting_plans
+from autocomp.envs.menu import PlanMenu
+from autocomp.search_spaces import SearchSpace
 from gymnasium import spaces
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.ledger import Ledger
-from autocomp.agents.starts import starting_plans
-from autocomp.envs.menu import PlanMenu
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import SearchSpace
 
 MakeSampler = Callable[[int, dict[str, float], int], BaseSampler]
 

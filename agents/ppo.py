@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from stable_baselines3 import PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
-
 from autocomp.agents.episodes import Episode, ScaledReturn
 from autocomp.agents.reinforcement import ReinforcementAgent, best_episodes
 from autocomp.agents.replay import scaled
 from autocomp.envs import PlanMenu
 from autocomp.envs.rewards import Reward
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from autocomp.errors import AgentError
 
 _CLONE_STEPS = 300
@@ -56,7 +56,9 @@ class PPOAgent(ReinforcementAgent):
     def check(self, menu: PlanMenu) -> None:
         """Raises AgentError for a space that is neither Box nor MultiDiscrete."""
         if not isinstance(menu.space.action_space, (spaces.Box, spaces.MultiDiscrete)):
-            raise AgentError(f"`ppo` needs Box or MultiDiscrete, but got {menu.space.action_space}.")
+            raise AgentError(
+                f"`ppo` needs Box or MultiDiscrete, but got {menu.space.action_space}."
+            )
 
     def build(self, env: ScaledReturn, menu: PlanMenu, seed: int) -> BaseAlgorithm:
         """Returns PPO with updates of a few whole episodes."""

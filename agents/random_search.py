@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
 from autocomp.envs.menu import PlanMenu
-from autocomp.problem import CompressionProblem
 from autocomp.search_spaces import SearchSpace
+
+from autocomp.problem import CompressionProblem
 
 
 class RandomAgent:

@@ -12,20 +12,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
-
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.episodes import Episode, ScaledReturn, follow, returns
 from autocomp.agents.ledger import Ledger
 from autocomp.agents.starts import around, starting_plans
 from autocomp.envs import ENVS, PlanMenu
 from autocomp.envs.rewards import Reward, find_reward
+from autocomp.search_spaces import SearchSpace
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
 from autocomp.errors import AgentError
 from autocomp.problem import CompressionProblem
 from autocomp.registry import unknown
-from autocomp.search_spaces import SearchSpace
 
 _FOREVER = 10**9
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stable_baselines3 import SAC
-
 from autocomp.agents.off_policy import OffPolicyAgent
+from stable_baselines3 import SAC
 
 
 class SACAgent(OffPolicyAgent):

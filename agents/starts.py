@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from autocomp.envs.menu import Floats, PlanMenu
 
 WARM_SIGMA = 0.35

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stable_baselines3 import TD3
-
 from autocomp.agents.off_policy import OffPolicyAgent
+from stable_baselines3 import TD3
 
 
 class TD3Agent(OffPolicyAgent):

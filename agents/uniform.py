@@ -6,8 +6,9 @@ from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
 from autocomp.agents.starts import uniform_plans
 from autocomp.envs.menu import PlanMenu
-from autocomp.problem import CompressionProblem
 from autocomp.search_spaces import SearchSpace
+
+from autocomp.problem import CompressionProblem
 
 
 class UniformAgent:

@@ -10,7 +10,7 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "search"]
+__all__ = ["__version__", "load", "resume", "search"]
 
 # In a checkout the folders envs/, agents/ and search_spaces/ stand beside this package.
 if (_Path(__file__).parent.parent / "pyproject.toml").is_file():
@@ -18,9 +18,13 @@ if (_Path(__file__).parent.parent / "pyproject.toml").is_file():
 
 if TYPE_CHECKING:
     from autocomp.artifacts.model_file import load
-    from autocomp.search import search
+    from autocomp.searcher import resume, search
 
-_LAZY = {"search": "autocomp.search", "load": "autocomp.artifacts.model_file"}
+_LAZY = {
+    "search": "autocomp.searcher",
+    "resume": "autocomp.searcher",
+    "load": "autocomp.artifacts.model_file",
+}
 
 
 def __getattr__(name: str) -> Any:

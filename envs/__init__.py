@@ -6,7 +6,6 @@ Importing this package registers them: `gymnasium.make(ID, problem=..., space="j
 from __future__ import annotations
 
 import gymnasium
-
 from autocomp.envs.layerwise import LayerwiseEnv
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.rewards import REWARDS, Reward

@@ -7,17 +7,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
-
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.envs.rewards import Result, Reward, Step, find_reward
+from autocomp.search_spaces import Action, SearchSpace, make_space
+from gymnasium import spaces
+from numpy.typing import NDArray
+
 from autocomp.errors import AgentError
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import Action, SearchSpace, make_space
 
 Evaluate = Callable[[Plan], Outcome]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from autocomp.search_spaces import Action, SearchSpace, VectorSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from autocomp.errors import SpaceError
 from autocomp.plan import Choice, Plan
 from autocomp.problem import CompressionProblem
-from autocomp.search_spaces import Action, SearchSpace, VectorSpace
 
 Floats = NDArray[np.float64]
 Costs = NDArray[np.int64]

@@ -26,9 +26,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from autocomp.envs.menu import Costs, Floats, Mask, PlanMenu
 from numpy.typing import NDArray
 
-from autocomp.envs.menu import Costs, Floats, Mask, PlanMenu
 from autocomp.layers import LayerSpec
 
 KINDS = ("conv", "transposed", "linear", "embedding", "attention")

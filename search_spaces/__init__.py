@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autocomp.errors import SpaceError
-from autocomp.registry import Factory, find
 from autocomp.search_spaces.axes import Axis, AxisSpace
 from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from autocomp.search_spaces.bits import BitsSpace
@@ -17,6 +15,9 @@ from autocomp.search_spaces.joint import JointSpace
 from autocomp.search_spaces.nm import NMSpace
 from autocomp.search_spaces.sparsity import SparsitySpace
 from autocomp.search_spaces.vector import VectorSpace
+
+from autocomp.errors import SpaceError
+from autocomp.registry import Factory, find
 from autocomp.spec import construct, parse_spec
 
 SPACES: dict[str, Factory] = {

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from autocomp.search_spaces.base import Action, ActionSpace
 from gymnasium import spaces
 
 from autocomp.errors import SpaceError
 from autocomp.layers import LayerSpec
 from autocomp.plan import Choice
-from autocomp.search_spaces.base import Action, ActionSpace
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from autocomp.errors import SpaceError
 from autocomp.search_spaces.axes import AxisSpace, bits_axes
+
+from autocomp.errors import SpaceError
 
 
 class BitsSpace(AxisSpace):

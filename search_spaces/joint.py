@@ -30,6 +30,4 @@ class JointSpace(AxisSpace):
         discrete: bool = False,
     ) -> None:
         axes, fixed = bits_axes(weight_bits, activation_bits)
-        super().__init__(
-            [sparsity_axis(highest, levels), *axes], discrete=discrete, fixed=fixed
-        )
+        super().__init__([sparsity_axis(highest, levels), *axes], discrete=discrete, fixed=fixed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 
 from autocomp.errors import SpaceError
 from autocomp.layers import LayerSpec
 from autocomp.plan import Plan
-from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 
 
 class VectorSpace:
@@ -29,7 +29,9 @@ class VectorSpace:
         one = space.action_space
         if isinstance(one, spaces.Box) and len(one.shape) == 1:
             n = len(self.layers)
-            self.action_space = spaces.Box(np.tile(one.low, n), np.tile(one.high, n), dtype=np.float32)
+            self.action_space = spaces.Box(
+                np.tile(one.low, n), np.tile(one.high, n), dtype=np.float32
+            )
         elif isinstance(one, spaces.MultiDiscrete) and one.nvec.ndim == 1:
             self.action_space = spaces.MultiDiscrete(np.tile(one.nvec, len(self.layers)))
         else:

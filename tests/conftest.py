@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import settings
 from torch import nn
 
 from autocomp.data import load_data
@@ -17,6 +18,10 @@ from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.models import build_model
 from autocomp.problem import CompressionProblem
+
+# the same examples each time, and no time limit on a busy machine
+settings.register_profile("autocomp", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("autocomp")
 
 _DEFAULT = Path(__file__).parents[1] / ".." / "shared"
 
@@ -72,7 +77,9 @@ def _trained_tiny(tiny_data: DataSplits) -> nn.Module:
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
         for _ in range(12):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(tiny_data.calibration.images), tiny_data.calibration.labels)
+            loss = F.cross_entropy(
+                model(tiny_data.calibration.images), tiny_data.calibration.labels
+            )
             loss.backward()
             optimizer.step()
     return model.eval()
@@ -80,7 +87,7 @@ def _trained_tiny(tiny_data: DataSplits) -> nn.Module:
 
 @pytest.fixture
 def tiny_net(_trained_tiny: nn.Module) -> nn.Module:
-    """Convolution, depthwise convolution, convolution with bias, linear; 6,132 parameters."""
+    """Convolution, depthwise convolution, convolution with bias, linear; 5,796 parameters."""
     return copy.deepcopy(_trained_tiny)
 
 

@@ -1,0 +1,35 @@
+# Every command starts from a fresh machine: it makes .venv and installs where that is missing.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all check bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -c constraints.txt pip setuptools wheel
+	$(RUN) -m pip install -q -c constraints.txt torch
+	$(RUN) -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(RUN) -m autocomp search --model digits --data digits --budget size=10% --agent ddpg --evaluations 100
+
+test: $(STAMP)
+	$(RUN) -m pytest -q
+
+test-all: $(STAMP)
+	$(RUN) -m pytest -q -m ''
+
+check: $(STAMP)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	rm -rf build/tc build/lib && $(RUN) -m pip install -q --no-deps --no-build-isolation --target build/tc .
+	cd build/tc && ../../$(VENV)/bin/mypy --config-file ../../pyproject.toml -p autocomp
+
+bench: $(STAMP)
+	$(RUN) benchmarks/agents.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,65 @@
+"""The settings of a search; the command line is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from autocomp.errors import AutocompError
+
+
+def _option(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything that determines a search; saved as `config.json` of its run."""
+
+    model: str = _option(
+        "digits", "a name of `autocomp models`, or PACKAGE.MODULE:FUNCTION", short="-m"
+    )
+    weights: str = _option("", "weights file: safetensors, or a state dict saved by torch")
+    data: str = _option("digits", "digits, cifar10:FOLDER, ..., or PACKAGE.MODULE:FUNCTION")
+    budget: tuple[str, ...] = _option(
+        ("size=10%",), "COST=LIMIT, as size=8% or size=60kB or macs=50%; several hold at once"
+    )
+    space: str = _option("joint", "action space, NAME or NAME:OPTION=VALUE,...")
+    agent: str = _option("ddpg", "agent, NAME or NAME:OPTION=VALUE,...")
+    evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
+    seed: int = _option(0, "seed of the search")
+    keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
+    pruner: str = _option("magnitude", "compressor that makes the zeros")
+    quantizer: str = _option("symmetric", "compressor that rounds the weights")
+    search_images: int = _option(1000, "images of the search split that score a plan")
+    finalists: int = _option(5, "best plans scored again on the whole search split")
+    batch_size: int = _option(500, "images per forward pass")
+    device: str = _option("cpu", "where the network runs: cpu, cuda, ...")
+    threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
+
+    def __post_init__(self) -> None:
+        """Raises AutocompError for a number out of range."""
+        for name, least in (
+            ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
+            ("batch_size", 2), ("threads", 0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise AutocompError(
+                    f"`{name} >= {least}` must hold, a whole number, but got {value!r}."
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
+        """Reads `to_json`'s object; AutocompError for unknown or malformed settings."""
+        known = {f.name for f in fields(cls)}
+        extra = sorted(set(values) - known)
+        if extra:
+            raise AutocompError(f"config.json has the unknown setting {extra[0]!r}.")
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)

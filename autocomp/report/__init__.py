@@ -1,0 +1,1 @@
+"""What a person reads: the closing table and the progress line."""

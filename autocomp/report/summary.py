@@ -1,0 +1,134 @@
+"""The closing figures of a search: dense against compressed, and the plan layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autocomp.errors import RunError
+from autocomp.evaluate import Score
+from autocomp.outcome import Outcome
+from autocomp.problem import CompressionProblem
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of the plan.
+
+    Attributes:
+        name: the layer.
+        kind: its kind.
+        shape: its weight's shape.
+        choice: what is done to it, in words.
+        weights: weights of the dense layer.
+        kept: weights that are not pruned.
+        bytes: bytes that it adds to the file.
+        dense_bytes: bytes of its dense weight.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    choice: str
+    weights: int
+    kept: int
+    bytes: int
+    dense_bytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the closing table shows.
+
+    Attributes:
+        dense: costs of the dense network, with its file's real bytes as "size".
+        compressed: costs of the compressed one, with its file's real bytes as "size".
+        search_dense, search: scores on the whole search split.
+        test_dense, test: scores on the test split, read once.
+        limits: cost name -> limit.
+        units: cost name -> unit.
+        layers: the plan.
+        left_dense: names of parameters and layers that were left alone.
+        evaluations: how many distinct plans were evaluated.
+        seconds: how long the search took.
+    """
+
+    dense: dict[str, int]
+    compressed: dict[str, int]
+    search_dense: Score
+    search: Score
+    test_dense: Score
+    test: Score
+    limits: dict[str, int]
+    units: dict[str, str]
+    layers: tuple[LayerRow, ...]
+    left_dense: tuple[str, ...]
+    evaluations: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Summary:
+        """Reads `to_json`'s object; RunError if it is damaged."""
+        try:
+            scores = {
+                name: Score(**values[name])
+                for name in ("search_dense", "search", "test_dense", "test")
+            }
+            rows = tuple(
+                LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in values["layers"]
+            )
+            rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
+            return cls(**{**rest, "left_dense": tuple(values["left_dense"])}, **scores, layers=rows)
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"summary.json must hold the closing figures, but {error} is wrong; delete it and "
+                "resume the run."
+            ) from None
+
+
+def summarise(
+    problem: CompressionProblem,
+    best: Outcome,
+    file_bytes: int,
+    tested: tuple[Score, Score],
+    evaluations: int,
+    seconds: float,
+) -> Summary:
+    """Collects the closing figures.
+
+    Args:
+        problem: the problem.
+        best: the chosen plan's outcome on the whole search split.
+        file_bytes: real length of the compressed file.
+        tested: (dense, compressed) scores on the test split.
+        evaluations: how many distinct plans were evaluated.
+        seconds: how long the search took.
+    """
+    network, size = problem.network, problem.costs["size"]
+    rows = tuple(
+        LayerRow(
+            layer.name, layer.kind, layer.shape, str(best.plan[layer.name]), layer.n_weights,
+            layer.nonzeros(best.plan[layer.name]), size.of_layer(layer, best.plan[layer.name]),
+            layer.n_weights * problem.store.dense(layer).element_size(),
+        )
+        for layer in network.layers
+    )  # fmt: skip
+    return Summary(
+        dense={name: cost.reference for name, cost in problem.costs.items()},
+        compressed={**best.costs, "size": file_bytes},
+        search_dense=problem.dense_score("F2"),
+        search=Score(best.accuracy, best.loss, best.n),
+        test_dense=tested[0],
+        test=tested[1],
+        limits=dict(problem.limits),
+        units={name: cost.unit for name, cost in problem.costs.items()},
+        layers=rows,
+        left_dense=(*(layer.name for layer in network.kept), *network.unsupported),
+        evaluations=evaluations,
+        seconds=seconds,
+    )

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autocomp.errors import RunError
+from autocomp.outcome import FIDELITIES, Outcome, best_of
+from autocomp.plan import Choice, Plan
+
+PLAN = Plan({"a": Choice(weight_bits=4), "b": Choice(sparsity=0.5)})
+
+outcomes = st.builds(
+    Outcome,
+    plan=st.just(PLAN),
+    accuracy=st.floats(0, 1),
+    loss=st.floats(0, 1e9),
+    n=st.integers(1, 10**6),
+    costs=st.dictionaries(st.text(), st.integers(0, 2**62), max_size=3),
+    within_budget=st.booleans(),
+    fidelity=st.sampled_from(FIDELITIES),
+    seconds=st.integers(0, 10**7).map(lambda n: n / 10_000),
+)
+
+
+def made(accuracy: float, loss: float = 1.0, within: bool = True, n: int = 10) -> Outcome:
+    return Outcome(PLAN, accuracy, loss, n, {"size": 5}, within, "F1", 0.25)
+
+
+@given(outcomes)
+def test_an_outcome_survives_json(outcome: Outcome) -> None:
+    text = json.dumps(outcome.to_json())
+    assert "\n" not in text
+    assert Outcome.from_json(json.loads(text)) == outcome
+
+
+def test_seconds_are_kept_to_a_tenth_of_a_millisecond() -> None:
+    outcome = Outcome(PLAN, 0.5, 1.0, 10, {}, True, "F1", 0.123456)
+    assert outcome.to_json()["seconds"] == 0.1235
+
+
+@pytest.mark.parametrize("field", sorted(made(0.5).to_json()))
+def test_a_field_is_missing(field: str) -> None:
+    values = made(0.5).to_json()
+    del values[field]
+    with pytest.raises(RunError, match=f"whole outcome, but KeyError.*{field}"):
+        Outcome.from_json(values)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("accuracy", "high"),
+        ("loss", None),
+        ("n", math.inf),
+        ("n", "ten"),
+        ("costs", [1]),
+        ("costs", {"size": "x"}),
+        ("plan", 3),
+        ("plan", {"a": 3}),
+        ("plan", {"a": {"weight_bits": 1}}),
+        ("plan", {"a": {"depth": 1}}),
+        ("seconds", "x"),
+    ],
+)
+def test_a_field_is_of_the_wrong_kind(field: str, value: Any) -> None:
+    with pytest.raises(RunError, match="must hold a whole outcome") as caught:
+        Outcome.from_json({**made(0.5).to_json(), field: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[], "x", 3, None])
+def test_what_is_no_object(values: Any) -> None:
+    with pytest.raises(RunError, match="must hold a whole outcome"):
+        Outcome.from_json(values)
+
+
+def test_rank_is_feasible_first_then_accuracy_then_loss() -> None:
+    ordered = [made(0.9, 0.1, False), made(0.5, 2.0), made(0.5, 1.0), made(0.6, 3.0)]
+    assert sorted(reversed(ordered), key=lambda outcome: outcome.rank) == ordered
+
+
+def test_the_best() -> None:
+    low, high = made(0.5), made(0.7)
+    assert best_of([low, high, made(0.9, within=False)]) is high
+    first, second = made(0.5, n=1), made(0.5, n=2)
+    assert best_of([first, second]) is first and best_of([second, first]) is second
+    assert best_of([]) is None and best_of([made(0.9, within=False)]) is None
