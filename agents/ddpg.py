@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from autocomp.agents.off_policy import OffPolicyAgent
+from autocomp.agents.off_policy import OffPolicyAgent, SlowActor
 from stable_baselines3 import DDPG
+
+
+class _SlowDDPG(SlowActor, DDPG):
+    pass
 
 
 class DDPGAgent(OffPolicyAgent):
@@ -12,4 +16,4 @@ class DDPGAgent(OffPolicyAgent):
     Unlike theirs, replay holds executed actions and whole-episode returns; see `OffPolicyAgent`.
     """
 
-    algorithm = DDPG
+    algorithm = _SlowDDPG

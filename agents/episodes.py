@@ -30,31 +30,34 @@ def returns(episode: Episode) -> float:
     return sum(step.reward for step in episode)
 
 
-def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> Episode:
+def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> None:
     """Runs one episode along a plan, given as choice indices; works for both environments."""
     if env.action_space == menu.vector.action_space:
         actions = [menu.vector.encode(menu.plan(indices))]
     else:
         actions = [menu.action(t, index) for t, index in enumerate(indices)]
-    episode = []
-    obs, _ = env.reset()
+    env.reset()
     for action in actions:
-        next_obs, reward, done, _, info = env.step(action)
-        episode.append(Transition(obs, next_obs, info["executed_action"], float(reward), done))
-        obs = next_obs
-    return episode
+        env.step(action)
 
 
-class ScaledReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Shifts and scales rewards so that returns have about mean 0 and deviation 1.
+class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps every episode with its executed actions, and scales the rewards that are handed on.
 
     r' = (r - [last step] * mean) / deviation. Accuracies of plans within one budget differ by
-    hundredths, which a critic would otherwise take for noise. Until `set` is called nothing changes.
+    hundredths, which a critic would otherwise take for noise. Until `set` is called nothing
+    changes. What is kept is unscaled.
+
+    Attributes:
+        episodes: the finished episodes, in order.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         self.mean, self.deviation = 0.0, 1.0
+        self.episodes: list[Episode] = []
+        self._current: Episode = []
+        self._obs: Any = None
 
     def set(self, seen: list[float]) -> None:
         """Takes mean and deviation of the returns `seen`."""
@@ -65,7 +68,27 @@ class ScaledReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Returns the scaled reward."""
         return (reward - self.mean * done) / self.deviation
 
+    def best(self, n: int) -> list[Episode]:
+        """Returns the `n` episodes of largest return, no plan twice."""
+        found: dict[bytes, Episode] = {}
+        for episode in sorted(self.episodes, key=returns, reverse=True):
+            found.setdefault(b"".join(step.action.tobytes() for step in episode), episode)
+            if len(found) == n:
+                break
+        return list(found.values())
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode."""
+        self._obs, info = self.env.reset(**options)
+        self._current = []
+        return self._obs, info
+
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Steps and scales the reward."""
+        """Steps, keeps the transition, and scales the reward."""
         obs, reward, done, truncated, info = self.env.step(action)
+        executed = np.asarray(info["executed_action"])
+        self._current.append(Transition(self._obs, obs, executed, float(reward), done))
+        self._obs = obs
+        if done:
+            self.episodes.append(self._current)
         return obs, self.scale(float(reward), done), done, truncated, info

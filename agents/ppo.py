@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from autocomp.agents.episodes import Episode, ScaledReturn
-from autocomp.agents.reinforcement import ReinforcementAgent, best_episodes
+from autocomp.agents.episodes import EpisodeLog
+from autocomp.agents.reinforcement import ReinforcementAgent
 from autocomp.agents.replay import scaled
 from autocomp.envs import PlanMenu
 from autocomp.envs.rewards import Reward
@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from autocomp.errors import AgentError
 
 _CLONE_STEPS = 300
+_ELITES = 1
 
 
 class PPOAgent(ReinforcementAgent):
@@ -41,9 +42,9 @@ class PPOAgent(ReinforcementAgent):
         self,
         env: str = "layerwise",
         reward: str | Reward = "accuracy",
-        warm_up: float = 0.25,
+        warm_up: float = 0.2,
         episodes: int = 5,
-        sigma: float = 0.3,
+        sigma: float = 0.2,
         decay: float = 0.93,
         learning_rate: float = 1e-3,
     ) -> None:
@@ -60,7 +61,7 @@ class PPOAgent(ReinforcementAgent):
                 f"`ppo` needs Box or MultiDiscrete, but got {menu.space.action_space}."
             )
 
-    def build(self, env: ScaledReturn, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+    def build(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> BaseAlgorithm:
         """Returns PPO with updates of a few whole episodes."""
         steps = len(menu) if self.env == "layerwise" else 1
         n_steps = max(2, self.episodes * steps)
@@ -76,11 +77,11 @@ class PPOAgent(ReinforcementAgent):
             decay=self.decay,
         )  # fmt: skip
 
-    def prepare(self, model: Any, episodes: list[Episode], env: ScaledReturn) -> None:
+    def prepare(self, model: Any, env: EpisodeLog) -> None:
         """Clones the best plans into the policy by maximum likelihood."""
-        if not episodes:
+        if not env.episodes:
             return
-        steps = [step for episode in best_episodes(episodes) for step in episode]
+        steps = [step for episode in env.best(_ELITES) for step in episode]
         obs = torch.as_tensor(np.stack([step.obs for step in steps]))
         actions = torch.as_tensor(np.stack([scaled(s.action, env.action_space) for s in steps]))
         policy = model.policy

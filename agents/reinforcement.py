@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import torch
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.episodes import Episode, ScaledReturn, follow, returns
+from autocomp.agents.episodes import EpisodeLog, follow, returns
 from autocomp.agents.ledger import Ledger
 from autocomp.agents.starts import around, starting_plans
 from autocomp.envs import ENVS, PlanMenu
@@ -33,8 +33,8 @@ _FOREVER = 10**9
 class ReinforcementAgent(ABC):
     """A Stable-Baselines3 algorithm on one of the environments.
 
-    A search warms up on a few uniform plans and on plans around them, starts the policy as a clone
-    of the best of those, and then learns until the evaluations are used up.
+    A search warms up on a few uniform plans and on plans around the best so far, starts the policy
+    as a clone of the best, and then learns until the evaluations are used up.
 
     Args:
         env: "layerwise" (one layer a step) or "whole-plan" (one step).
@@ -43,7 +43,7 @@ class ReinforcementAgent(ABC):
     """
 
     def __init__(
-        self, env: str = "layerwise", reward: str | Reward = "accuracy", warm_up: float = 0.25
+        self, env: str = "layerwise", reward: str | Reward = "accuracy", warm_up: float = 0.2
     ) -> None:
         if env not in ENVS:
             raise AgentError(unknown("environment", env, ENVS))
@@ -58,12 +58,15 @@ class ReinforcementAgent(ABC):
         """Raises AgentError if the algorithm cannot act in the space."""
 
     @abstractmethod
-    def build(self, env: ScaledReturn, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+    def build(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> BaseAlgorithm:
         """Returns the algorithm, ready to learn in `env`."""
 
     @abstractmethod
-    def prepare(self, model: Any, episodes: list[Episode], env: ScaledReturn) -> None:
-        """Teaches the algorithm what the warm-up saw."""
+    def prepare(self, model: Any, env: EpisodeLog) -> None:
+        """Teaches the algorithm the episodes of the warm-up."""
+
+    def refresh(self, model: Any, env: EpisodeLog) -> None:  # noqa: B027
+        """Called before each rollout; does nothing unless the algorithm wants it."""
 
     def search(
         self,
@@ -78,52 +81,51 @@ class ReinforcementAgent(ABC):
         menu = PlanMenu(problem, space)
         self.check(menu)
         ledger = Ledger(problem, n_evaluations, on_outcome)
-        env = ScaledReturn(
+        env = EpisodeLog(
             gymnasium.make(
                 ENVS[self.env], problem=menu, reward=self.reward, evaluate=ledger.evaluate,
                 disable_env_checker=True,
             )
         )  # fmt: skip
         with _private_random_state():
-            episodes = self._warm_up(env, menu, ledger, seed)
-            if len(episodes) > 1:
-                env.set([returns(episode) for episode in episodes])
+            self._warm_up(env, menu, ledger, seed)
+            if len(env.episodes) > 1:
+                env.set([returns(episode) for episode in env.episodes])
             model = self.build(env, menu, seed)
             model.set_logger(Logger(folder=None, output_formats=[]))
-            self.prepare(model, episodes, env)
+            self.prepare(model, env)
             if not ledger.spent:
-                model.learn(_FOREVER, callback=_Stop(ledger), reset_num_timesteps=True)
+                model.learn(
+                    _FOREVER, callback=_Learning(self, env, ledger), reset_num_timesteps=True
+                )
         return SearchResult(ledger.outcomes, lambda folder: _save(model, folder))
 
-    def _warm_up(
-        self, env: gymnasium.Env[Any, Any], menu: PlanMenu, ledger: Ledger, seed: int
-    ) -> list[Episode]:
+    def _warm_up(self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, seed: int) -> None:
         rng = np.random.default_rng(seed)
         # a search of very few evaluations still tries one plan before it learns
         wanted = max(1, round(self.warm_up * ledger.n_evaluations))
         plans = starting_plans(menu, max(1, min(4, wanted // 2)))
-        episodes = [follow(env, menu, plan) for plan in plans]
+        for plan in plans:
+            if not ledger.spent:
+                follow(env, menu, plan)
         for _ in range(10 * wanted):  # proposals may repeat in a small space
             if len(ledger.outcomes) >= wanted or ledger.spent:
                 break
-            plan = around(menu, plans[int(rng.integers(len(plans)))], rng)
+            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+            plan = around(menu, menu.indices(best.plan), rng)
             if not ledger.seen(menu.plan(plan)):
-                episodes.append(follow(env, menu, plan))
-        return episodes
+                follow(env, menu, plan)
 
 
-def best_episodes(episodes: list[Episode], share: float = 0.1) -> list[Episode]:
-    """Returns the best `share` of the episodes, at least one."""
-    ranked = sorted(episodes, key=returns, reverse=True)
-    return ranked[: max(1, round(share * len(ranked)))]
+class _Learning(BaseCallback):
+    """Refreshes the agent before each rollout; ends learning when the evaluations are used up."""
 
-
-class _Stop(BaseCallback):
-    """Ends learning when the evaluations are used up."""
-
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, agent: ReinforcementAgent, env: EpisodeLog, ledger: Ledger) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._agent, self._env, self._ledger = agent, env, ledger
+
+    def _on_rollout_start(self) -> None:
+        self._agent.refresh(self.model, self._env)
 
     def _on_step(self) -> bool:
         return not self._ledger.spent

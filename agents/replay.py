@@ -42,15 +42,24 @@ def scaled(action: NDArray[Any], space: spaces.Space[Any]) -> NDArray[Any]:
 
 
 class DecayingNoise(ActionNoise):
-    """Normal noise whose deviation shrinks once per episode (AMC's schedule, per episode).
+    """Normal noise on some of the steps, whose deviation shrinks once per episode.
 
-    sigma_e = max(floor, sigma * decay**e), e being the number of episodes so far.
+    sigma_e = max(floor, sigma * decay**e), e being the number of episodes so far (AMC's schedule).
+    A step is disturbed with probability `share`: changing every layer at once says little about
+    any of them.
     """
 
     def __init__(
-        self, width: int, sigma: float, decay: float, floor: float, rng: np.random.Generator
+        self,
+        width: int,
+        sigma: float,
+        decay: float,
+        floor: float,
+        share: float,
+        rng: np.random.Generator,
     ) -> None:
         super().__init__()
+        self.share = share
         self.width = width
         self.sigma = sigma
         self.decay = decay
@@ -58,7 +67,9 @@ class DecayingNoise(ActionNoise):
         self._rng = rng
 
     def __call__(self) -> NDArray[np.float32]:
-        return self._rng.normal(0, self.sigma, self.width).astype(np.float32)
+        """Returns the noise of one step."""
+        disturbed = self._rng.random() < self.share
+        return (self._rng.normal(0, self.sigma, self.width) * disturbed).astype(np.float32)
 
     def reset(self) -> None:
         """Ends an episode."""

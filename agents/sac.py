@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from autocomp.agents.off_policy import OffPolicyAgent
+from autocomp.agents.off_policy import OffPolicyAgent, SlowActor
 from stable_baselines3 import SAC
+
+
+class _SlowSAC(SlowActor, SAC):
+    pass
 
 
 class SACAgent(OffPolicyAgent):
@@ -15,5 +19,5 @@ class SACAgent(OffPolicyAgent):
     others, and a bonus that is tuned to a target would drown differences of hundredths.
     """
 
-    algorithm = SAC
+    algorithm = _SlowSAC
     extra: dict[str, Any] = {"ent_coef": 0.005}  # noqa: RUF012

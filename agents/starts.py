@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from autocomp.envs.menu import Floats, PlanMenu
 
@@ -10,29 +12,26 @@ WARM_SIGMA = 0.35
 
 
 def uniform_plans(menu: PlanMenu) -> list[list[int]]:
-    """Returns every feasible plan with one choice for all layers, the dearest first.
+    """Returns every feasible plan with one choice for all layers, the least weight error first.
 
     A layer that cannot take the choice takes the nearest one on its menu. Each is given as choice
     indices; plans that coincide are listed once.
     """
     widest = max(range(len(menu)), key=lambda t: len(menu.choices[t]))
     plans: dict[tuple[int, ...], float] = {}
-    limits = np.maximum(menu.feasibility.limits, 1)
     for wanted in menu.coordinates(widest):
         indices = tuple(
             int(((menu.coordinates(t) - wanted) ** 2).sum(1).argmin()) for t in range(len(menu))
         )
         if menu.feasibility.meets(indices):
-            plans[indices] = float((menu.feasibility.total(indices) / limits).max())
-    ordered = sorted(plans, key=lambda p: (-plans[p], p))
-    return [list(indices) for indices in ordered]
+            plans[indices] = weight_error(menu, indices)
+    return [list(indices) for indices in sorted(plans, key=lambda p: (plans[p], p))]
 
 
 def starting_plans(menu: PlanMenu, n: int) -> list[list[int]]:
-    """Returns up to `n` plans: uniform choices that nearly spend the budget, then filled up.
+    """Returns up to `n` plans: the uniform choices of least weight error, filled up.
 
-    They differ in how they spend it (many bits and few weights, or the other way round). Where no
-    uniform choice is feasible, the plan that spreads the budget evenly is returned.
+    Where fewer uniform choices are feasible, the plan that spreads the budget evenly is added.
     """
     chosen: dict[tuple[int, ...], None] = {}
     for indices in uniform_plans(menu):
@@ -42,6 +41,15 @@ def starting_plans(menu: PlanMenu, n: int) -> list[list[int]]:
     if len(chosen) < n:
         chosen.setdefault(tuple(menu.fit(menu.middle)))
     return [list(indices) for indices in chosen]
+
+
+def weight_error(menu: PlanMenu, indices: Sequence[int]) -> float:
+    """Returns the sum over layers of the relative squared weight error: a free first guess."""
+    errors = menu.problem.store.error
+    return sum(
+        errors(layer, menu.choices[t][i])
+        for t, (layer, i) in enumerate(zip(menu.layers, indices, strict=True))
+    )
 
 
 def actions_of(menu: PlanMenu, indices: list[int]) -> Floats:

@@ -1,4 +1,4 @@
-"""From any `nn.Module` and example inputs to its `Network`: what can be compressed, and its MACs."""
+"""From any `nn.Module` and example inputs to its `Network`: what can be compressed, and MACs."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Score:
 
 
 class Batches:
-    """A split cut into normalised batches on a device, in channels-last order where that applies."""
+    """A split cut into normalised batches on a device, channels last where that applies."""
 
     def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
         self._split = split

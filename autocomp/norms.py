@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from autocomp.evaluate import divergence, logits_of
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 
@@ -63,10 +67,10 @@ def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
 def corrected(dense: Statistics, measured_dense: Statistics, measured: Statistics) -> Statistics:
     """Returns the running statistics for a compressed network.
 
-    mean' = mean + (mu_c - mu_d) and var' = var * var_c / var_d, where mu and var are measured on the
-    same images in the compressed (c) and the dense (d) network. The difference cancels the error
-    that a few calibration images make against the statistics of a whole training, which plain
-    re-estimation keeps.
+    mean' = mean + (mu_c - mu_d) and var' = var * var_c / var_d, where mu and var are measured on
+    the same images in the compressed (c) and the dense (d) network. The difference cancels the
+    error that a few calibration images make against the statistics of a whole training, which
+    plain re-estimation keeps.
 
     Args:
         dense: the dense network's running statistics.
@@ -97,3 +101,38 @@ def running(model: nn.Module) -> Statistics:
         name: (m.running_mean.clone(), m.running_var.clone())  # type: ignore[union-attr]
         for name, m in batch_norms(model).items()
     }
+
+
+class NormCorrection:
+    """Corrects a network's batch norms on fixed images, if its outputs come nearer the dense ones.
+
+    Args:
+        model: the dense network, which is compressed in place later on.
+        batches: the images.
+    """
+
+    def __init__(self, model: nn.Module, batches: list[Tensor]) -> None:
+        self._model = model
+        self._batches = batches
+        self._dense = running(model)
+        self._measured = measure(model, batches) if self._dense else {}
+        self._logits = logits_of(model, batches) if self._dense else torch.zeros(0)
+
+    def apply(self, rounded: Callable[[], None]) -> bool:
+        """Corrects the statistics of the model as it is now; says whether that was kept.
+
+        Args:
+            rounded: rounds the model's statistics to what a file holds; called after each change.
+        """
+        if not self._dense:
+            return False
+        plain = divergence(logits_of(self._model, self._batches), self._logits)
+        before = running(self._model)
+        install(
+            self._model, corrected(self._dense, self._measured, measure(self._model, self._batches))
+        )
+        rounded()
+        if divergence(logits_of(self._model, self._batches), self._logits) < plain:
+            return True
+        install(self._model, before)
+        return False

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from autocomp import norms
 from autocomp.analysis import analyse
 from autocomp.apply import PlanWriter
 from autocomp.artifacts.container import pack
@@ -25,6 +24,7 @@ from autocomp.data.splits import DataSplits
 from autocomp.errors import BudgetError
 from autocomp.evaluate import Batches, Score, divergence, logits_of, score
 from autocomp.feasibility import Feasibility
+from autocomp.norms import NormCorrection
 from autocomp.options import OptionStore
 from autocomp.outcome import Outcome
 from autocomp.plan import Choice, Plan
@@ -39,12 +39,15 @@ class ProblemSettings:
         search_images: size of the fixed subset of the search split that F1 scores on.
         batch_size: images per forward pass.
         device: where the network runs ("cpu", "cuda").
+        correction_images: size of the fixed subset of the calibration images on which F1 corrects
+            batch-norm statistics; F2 takes all of them.
         floor: lower wall of the search as a share of the budget, see `Feasibility`.
         pipeline: what compresses a weight.
     """
 
     keep: tuple[str, ...] = ()
     search_images: int = 1000
+    correction_images: int = 256
     batch_size: int = 500
     device: str = "cpu"
     floor: float = 0.95
@@ -99,9 +102,12 @@ class CompressionProblem:
             "F2": Batches(data.search, self.settings.batch_size, device),
         }  # fmt: skip
         self._writer = PlanWriter(self._model, self.store)
-        self._running = norms.running(self._model)
-        self._measured = norms.measure(self._model, self._calibration) if self._running else {}
-        self._logits = logits_of(self._model, self._calibration)
+        some = data.calibration.subset(self.settings.correction_images, seed=0)
+        few = [images for images, _ in Batches(some, self.settings.batch_size, device)]
+        self._corrections = {
+            "F1": NormCorrection(self._model, few),
+            "F2": NormCorrection(self._model, self._calibration),
+        }
         self._scores: dict[str, Score] = {}
         self._memo: dict[tuple[str, str], Outcome] = {}
 
@@ -137,7 +143,7 @@ class CompressionProblem:
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
-            self._realise(plan)
+            self._realise(plan, fidelity)
             result = score(self._model, self._splits[fidelity])
             costs = self.costs_of(plan)
             within = all(costs[name] <= limit for name, limit in self.limits.items())
@@ -157,7 +163,7 @@ class CompressionProblem:
             self._memo[outcome.plan.key, outcome.fidelity] = outcome
 
     def compressed(self, plan: Plan) -> tuple[nn.Module, bytes]:
-        """Returns the network under `plan`, as it was evaluated, and the bytes of its file.
+        """Returns the network under `plan`, as F2 evaluates it, and the bytes of its file.
 
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
@@ -217,16 +223,8 @@ class CompressionProblem:
             "this search space meets all of them; raise one."
         )
 
-    def _realise(self, plan: Plan) -> None:
+    def _realise(self, plan: Plan, fidelity: str = "F2") -> None:
         """Writes the plan into the working copy and corrects its batch norms if that helps."""
         self._writer.write(plan)
-        if not self._running or all(choice.is_neutral for choice in plan.values()):
-            return
-        plain = divergence(logits_of(self._model, self._calibration), self._logits)
-        measured = norms.measure(self._model, self._calibration)
-        statistics = norms.corrected(self._running, self._measured, measured)
-        before = norms.running(self._model)
-        norms.install(self._model, statistics)
-        self._writer.round_side(plan)
-        if divergence(logits_of(self._model, self._calibration), self._logits) >= plain:
-            norms.install(self._model, before)
+        if not all(choice.is_neutral for choice in plan.values()):
+            self._corrections[fidelity].apply(lambda: self._writer.round_side(plan))

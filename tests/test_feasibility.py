@@ -180,3 +180,11 @@ def test_the_ends_of_a_thinned_front_stay() -> None:
     assert Feasibility(opposed(7), np.array([4**7 - 1, 0])).possible
     assert feasibility.FRONT < 4**6
     assert searched.bounds(0)[0].tolist() == [0, 0]
+
+
+def test_a_third_cost_that_is_least_amid_a_thinned_front() -> None:
+    free = [1, 2, 1, 1, 2, 1, 2]  # the choice of each layer that costs nothing of it
+    costs = [np.c_[c, np.abs(np.arange(4) - free[i]) * 4**i] for i, c in enumerate(opposed(7))]
+    spent = sum(choice * 4**i for i, choice in enumerate(free))
+    searched = Feasibility(costs, np.array([spent, 4**7 - 1 - spent, 0]))
+    assert searched.possible and searched.bounds(0)[0].tolist() == [0, 0, 0]

@@ -22,17 +22,16 @@ from typing import Any
 
 import constriction
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
-from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.records import Record, write_record
 from autocomp.artifacts.tensors import dtype_name, dtype_named, read_raw, write_raw
 from autocomp.compressors.base import Quantized
-from autocomp.errors import ArtifactError, AutocompError
+from autocomp.errors import ArtifactError
+from autocomp.imports import describe
 from autocomp.plan import Choice, Plan
 
 VERSION = "1"
@@ -55,9 +54,14 @@ def pack(model: PackedModel) -> bytes:
         )
     )  # fmt: skip
     digest = hashlib.sha256(payload).hexdigest()[:32]
-    tensor = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
-    metadata = {"format": "autocomp", "version": VERSION, "sha256": digest}
-    return safetensors_save({"payload": tensor}, metadata)
+    # written here because safetensors orders the metadata anew in every call
+    described = {
+        "__metadata__": {"format": "autocomp", "version": VERSION, "sha256": digest},
+        "payload": {"dtype": "U8", "shape": [len(payload)], "data_offsets": [0, len(payload)]},
+    }
+    head = json.dumps(described, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return struct.pack("<Q", len(head)) + head + payload
 
 
 def unpack(data: bytes) -> PackedModel:
@@ -69,12 +73,12 @@ def unpack(data: bytes) -> PackedModel:
     payload = _payload(data)
     try:
         return _read(payload)
-    except AutocompError:
+    except ArtifactError:
         raise
     except Exception as error:  # a checksum collision or a file made by other means
         raise ArtifactError(
-            f"The file must hold a whole network, but reading it failed ({type(error).__name__}: "
-            f"{error}); write the file again."
+            f"The file must hold a whole network, but reading it failed ({describe(error)}); "
+            "write the file again."
         ) from error
 
 

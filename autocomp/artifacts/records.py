@@ -1,4 +1,4 @@
-"""One layer's record in the file: what was done to it, its models and scales; codes go elsewhere."""
+"""One layer's record in the file: what was done to it, models and scales; codes go elsewhere."""
 
 from __future__ import annotations
 

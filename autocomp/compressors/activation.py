@@ -39,6 +39,7 @@ class ActivationQuantizer:
         return codes * self.step
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns the inputs of a module call with the floating-point tensors rounded."""
         return tuple(
             self.quantize(x) if isinstance(x, Tensor) and x.is_floating_point() else x
             for x in inputs

@@ -1,4 +1,4 @@
-"""Uniform quantization: symmetric or asymmetric, per tensor or per channel, range by least error."""
+"""Uniform quantization: symmetric or not, per tensor or per channel, range by least error."""
 
 from __future__ import annotations
 
@@ -134,6 +134,6 @@ class UniformQuantizer:
 
 def _storable(step: Tensor) -> Tensor:
     """Rounds a step up to bfloat16; a channel of nothing but zeros gets step 1."""
-    step = torch.where(step > 0, step, torch.ones_like(step)).clamp(min=1e-30)
+    step = torch.where(step > 0, step, torch.ones_like(step))
     # bfloat16 is the upper half of a float32; to the nearest would cut 16-bit codes off at the top
     return ((step.view(torch.int32) + 0xFFFF) & -0x10000).view(torch.float32)

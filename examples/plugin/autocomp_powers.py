@@ -1,0 +1,27 @@
+"""A third party's action space for AutoComp: bit-widths that are powers of two."""
+
+import numpy as np
+from gymnasium import spaces
+
+from autocomp.plan import Choice
+
+
+class PowersSpace:
+    """Weights in 2, 4, 8 or 16 bits: the widths that processors unpack fastest."""
+
+    bits = (2, 4, 8, 16)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def choices(self, layer):
+        """Returns the menu, the most compressed choice first."""
+        return [Choice(weight_bits=b) for b in self.bits]
+
+    def decode(self, layer, action):
+        """Returns the choice whose quarter of [-1, 1] holds the action."""
+        index = int((float(action[0]) + 1) / 2 * len(self.bits))
+        return Choice(weight_bits=self.bits[min(index, len(self.bits) - 1)])
+
+    def encode(self, layer, choice):
+        """Returns the middle of the choice's quarter."""
+        index = self.bits.index(choice.weight_bits)
+        return np.array([(2 * index + 1) / len(self.bits) - 1], np.float32)

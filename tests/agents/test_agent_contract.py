@@ -1,0 +1,185 @@
+"""The contract of an agent, for every built-in one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from stable_baselines3 import DDPG, PPO, SAC, TD3
+
+from autocomp.agents import AGENTS, make_agent
+from autocomp.errors import AgentError, AutocompError, BudgetError, UnknownNameError
+from autocomp.search_spaces import make_space
+
+LEARNED = ("ddpg", "td3", "sac", "ppo")
+MODEL_FREE = ("uniform", "greedy", "random")
+SPACE = "bits:weight_bits=2/3/4/6/8"
+WHOLE = [f"{name}:env=whole-plan" for name in LEARNED]
+
+
+@pytest.mark.parametrize("name", [*AGENTS, *WHOLE])
+def test_it_keeps_its_contract(name: str, toy: Any) -> None:
+    space = make_space(SPACE)
+    seen: list[Any] = []
+    result = make_agent(name).search(toy, space, n_evaluations=12, seed=1, on_outcome=seen.append)
+    assert tuple(seen) == result.outcomes
+    assert 1 <= len(result.outcomes) <= 12
+    assert len({o.plan for o in result.outcomes}) == len(result.outcomes)
+    assert all(o.within_budget for o in result.outcomes)
+    assert result.best is not None
+    assert result.best.accuracy == max(o.accuracy for o in result.outcomes)
+
+
+@pytest.mark.parametrize("name", [*AGENTS, *WHOLE])
+def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None:
+    def plans(seed: int) -> list[Any]:
+        torch.rand(3)  # what else ran in the process must not matter
+        np.random.rand(3)  # noqa: NPY002
+        problem = make_toy("size=12%")
+        found = make_agent(name).search(problem, make_space(SPACE), n_evaluations=14, seed=seed)
+        return [outcome.plan for outcome in found.outcomes]
+
+    first = plans(3)
+    assert first == plans(3)
+    if name not in ("uniform", "greedy"):
+        assert first != plans(4)
+
+
+@pytest.mark.parametrize("name", [a for a in AGENTS if a != "uniform"])
+def test_it_reaches_the_optimum_of_the_toy_problem(name: str, make_toy: Any) -> None:
+    toy = make_toy("size=12%")
+    space = make_space(SPACE)
+    best = toy.optimum(space)
+    found = make_agent(name).search(toy, space, n_evaluations=150, seed=0).best
+    assert found is not None
+    assert found.accuracy == pytest.approx(best, abs=1e-3)
+
+
+def test_uniform_finds_the_best_single_choice(toy: Any) -> None:
+    space = make_space("joint:levels=5,weight_bits=2/4/8")
+    found = make_agent("uniform").search(toy, space, n_evaluations=50, seed=0)
+    assert all(len(set(o.plan.values())) == 1 for o in found.outcomes)
+    feasible = []
+    for choice in space.choices(toy.network.layers[0]):
+        plan = type(toy.network.neutral_plan())(dict.fromkeys(toy.network.names, choice))
+        if toy.cost(plan) <= toy.limits["size"]:
+            feasible.append(1 - toy.loss(plan))
+    assert found.best is not None
+    assert found.best.accuracy == pytest.approx(max(feasible))
+
+
+@pytest.mark.parametrize("name", [*LEARNED, "tpe"])
+def test_learning_beats_its_own_warm_up(name: str, make_toy: Any) -> None:
+    toy = make_toy("size=12%")
+    space = make_space("joint:levels=8,weight_bits=2/3/4/6/8")
+    found = make_agent(name).search(toy, space, n_evaluations=80, seed=0)
+    early = max(o.accuracy for o in found.outcomes[:16])
+    late = max(o.accuracy for o in found.outcomes[16:])
+    assert late > early
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_one_evaluation_is_enough(name: str, toy: Any) -> None:
+    result = make_agent(name).search(toy, make_space(SPACE), n_evaluations=1, seed=0)
+    assert len(result.outcomes) == len(toy.evaluated) == 1
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_search_of_everything_ends(name: str, make_toy: Any) -> None:
+    toy = make_toy("size=100%")
+    result = make_agent(name).search(
+        toy, make_space("bits:weight_bits=4/8"), n_evaluations=20, seed=0
+    )
+    assert 1 <= len(result.outcomes) <= 16
+
+
+@pytest.mark.parametrize("name", ["ppo", "tpe", "nsga2", "greedy", "random", "uniform"])
+def test_discrete_menus(name: str, toy: Any) -> None:
+    space = make_space(SPACE, discrete=True)
+    result = make_agent(name).search(toy, space, n_evaluations=20, seed=0)
+    assert result.best is not None
+    assert result.best.within_budget
+
+
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "cmaes"])
+def test_a_space_it_cannot_use_is_refused(name: str, toy: Any) -> None:
+    space = make_space(SPACE, discrete=True)
+    with pytest.raises(AgentError, match=rf"`{name}` needs a continuous space"):
+        make_agent(name).search(toy, space, n_evaluations=5, seed=0)
+    assert not toy.evaluated
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_budget_out_of_reach_is_passed_on(name: str, make_toy: Any) -> None:
+    class Strict(make_toy):  # type: ignore[misc]
+        def feasibility(self, menus: Any) -> Any:
+            raise BudgetError("out of reach")
+
+    with pytest.raises(BudgetError):
+        make_agent(name).search(Strict("size=1%"), make_space(SPACE), n_evaluations=5, seed=0)
+
+
+def test_the_random_state_of_the_program_is_its_own(toy: Any) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    expected = torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    make_agent("sac").search(toy, make_space(SPACE), n_evaluations=6, seed=0)
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ddpg", DDPG), ("td3", TD3), ("sac", SAC), ("ppo", PPO)]
+)
+def test_the_learned_policy_is_saved_and_loads(
+    name: str, kind: Any, toy: Any, tmp_path: Path
+) -> None:
+    result = make_agent(name).search(toy, make_space(SPACE), n_evaluations=8, seed=0)
+    assert result.save is not None
+    policy = kind.load(result.save(tmp_path))
+    action, _ = policy.predict(np.zeros(policy.observation_space.shape, np.float32))
+    assert policy.action_space.contains(action)
+
+
+def test_the_study_is_stored_with_constraints(toy: Any, tmp_path: Path) -> None:
+    file = tmp_path / "study.log"
+    agent = make_agent("tpe", storage=str(file))
+    agent.search(toy, make_space(SPACE), n_evaluations=8, seed=0)
+    backend = optuna.storages.journal.JournalFileBackend(str(file))
+    study = optuna.load_study(
+        study_name="autocomp", storage=optuna.storages.journal.JournalStorage(backend)
+    )
+    done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    assert len(done) >= 8
+    assert all(t.constraints["size"] <= 0 for t in done)
+    assert all("plan" in t.user_attrs for t in done)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("dpg", UnknownNameError, "Did you mean 'ddpg'"),
+        ("ddpg:enw=layerwise", AgentError, "Did you mean 'env'"),
+        ("ddpg:env=hole-plan", AgentError, "Did you mean 'whole-plan'"),
+        ("sac:reward=accurate", AgentError, "Did you mean 'accuracy'"),
+        ("ppo:warm_up=2", AgentError, "0 <= warm_up < 1"),
+        ("ppo:episodes=0", AgentError, "episodes >= 1"),
+    ],
+)
+def test_bad_options_say_what_is_wrong(text: str, error: type[AutocompError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make_agent(text)
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_no_evaluations_are_refused(n: int, toy: Any) -> None:
+    with pytest.raises(AgentError, match="at least 1 evaluation"):
+        make_agent("random").search(toy, make_space(SPACE), n_evaluations=n, seed=0)

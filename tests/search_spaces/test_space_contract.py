@@ -1,0 +1,143 @@
+"""The contract of an action space, for every built-in one, continuous and discrete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
+from autocomp.layers import LayerSpec
+from autocomp.plan import Choice
+from autocomp.search_spaces import SPACES, VectorSpace, make_space
+
+
+def layer(name: str = "l", shape: tuple[int, ...] = (16, 8, 3, 3), **more: Any) -> LayerSpec:
+    values: dict[str, Any] = {
+        "name": name, "parameter": f"{name}.weight", "kind": "conv", "shape": shape,
+        "out_axis": 0, "in_axis": 1, "groups": 1, "stride": 1, "macs": 100, "calls": 1,
+        "quantizable_input": True, "bias": False,
+    }  # fmt: skip
+    return LayerSpec(**{**values, **more})
+
+
+LAYERS = [
+    layer(),
+    layer("tiny", (4, 1, 3, 3), groups=4),
+    layer("embedding", (50, 6), kind="embedding", quantizable_input=False),
+    layer("two", (2, 2), kind="linear"),
+]
+TEXTS = [
+    *SPACES,
+    "bits:activation_bits=4/8",
+    "joint:levels=5,weight_bits=2/4/8/16",
+    "joint:weight_bits=8",
+    "nm:patterns=2:4,weight_bits=8",
+    "sparsity:levels=2,highest=0.5,weight_bits=8",
+]
+
+
+@pytest.fixture(
+    params=[(t, d) for t in TEXTS for d in (False, True)], ids=lambda p: f"{p[0]}-{p[1]}"
+)
+def space(request: pytest.FixtureRequest) -> Any:
+    text, discrete = request.param
+    return make_space(text, discrete=discrete)
+
+
+@pytest.mark.parametrize("spec", LAYERS, ids=lambda x: x.name)
+class TestContract:
+    def test_encode_lies_in_the_space_and_decodes_back(self, space: Any, spec: LayerSpec) -> None:
+        menu = space.choices(spec)
+        assert len(menu) == len(set(menu)) > 0
+        for choice in menu:
+            action = space.encode(spec, choice)
+            assert space.action_space.contains(action)
+            assert space.decode(spec, action) == choice
+
+    def test_any_sample_decodes_to_a_choice_of_the_menu(self, space: Any, spec: LayerSpec) -> None:
+        space.action_space.seed(0)
+        menu = set(space.choices(spec))
+        assert all(space.decode(spec, space.action_space.sample()) in menu for _ in range(200))
+
+    def test_both_extremes_are_reached(self, space: Any, spec: LayerSpec) -> None:
+        menu = space.choices(spec)
+        box = space.action_space
+        low = box.low if isinstance(box, spaces.Box) else np.zeros_like(box.nvec)
+        high = box.high if isinstance(box, spaces.Box) else box.nvec - 1
+        assert space.decode(spec, low) == menu[0]
+        assert space.decode(spec, high) == menu[-1]
+
+    def test_larger_entries_never_prune_more(self, space: Any, spec: LayerSpec) -> None:
+        menu = space.choices(spec)
+        assert spec.nonzeros(menu[0]) <= spec.nonzeros(menu[-1])
+        assert menu[0].weight_bits <= menu[-1].weight_bits
+
+
+def test_continuous_bins_are_equal() -> None:
+    space, spec = make_space("bits:weight_bits=2/4/8/16"), LAYERS[0]
+    found = [
+        space.decode(spec, np.array([a])).weight_bits for a in (-1, -0.51, -0.49, 0.01, 0.51, 1)
+    ]
+    assert found == [2, 2, 4, 8, 16, 16]
+
+
+def test_a_layer_without_a_hook_keeps_its_inputs() -> None:
+    space = make_space("bits:activation_bits=4/8")
+    assert {c.activation_bits for c in space.choices(LAYERS[2])} == {32}
+    assert {c.activation_bits for c in space.choices(LAYERS[0])} == {4, 8}
+
+
+def test_patterns_that_do_not_fit_are_not_offered() -> None:
+    assert {c.pattern for c in make_space("nm").choices(LAYERS[3])} == {""}
+    assert "1:8" in {c.pattern for c in make_space("nm").choices(LAYERS[1])}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("jiont", UnknownNameError, "Did you mean 'joint'"),
+        ("joint:level=3", SpaceError, "Did you mean 'levels'"),
+        ("joint:levels", AutocompError, "NAME:OPTION=VALUE"),
+        ("joint:levels=1", SpaceError, "levels >= 2"),
+        ("joint:levels=3,levels=4", AutocompError, "doubled"),
+        ("sparsity:highest=1.5", SpaceError, "0 < highest < 1"),
+        ("bits:weight_bits=9/2", ChoiceError, "weight_bits"),
+        ("bits:weight_bits=4", SpaceError, "at least two"),
+        ("bits:weight_bits=4/4", SpaceError, "distinct"),
+        ("nm:patterns=4:2", ChoiceError, "N:M"),
+        ("nm:patterns=abc", ChoiceError, "N:M"),
+    ],
+)
+def test_bad_options_say_what_is_wrong(text: str, error: type[AutocompError], words: str) -> None:
+    with pytest.raises(error, match=words) as caught:
+        make_space(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_action_of_the_wrong_kind_is_refused() -> None:
+    space = make_space("joint")
+    for action in (np.zeros(3), np.array([np.nan, 0.0])):
+        with pytest.raises(SpaceError, match="2 finite numbers"):
+            space.decode(LAYERS[0], action)
+    with pytest.raises(SpaceError, match="sparsity"):
+        space.encode(LAYERS[0], Choice(sparsity=0.123, weight_bits=4))
+    with pytest.raises(SpaceError, match="weight_bits"):
+        make_space("sparsity").encode(LAYERS[0], Choice(weight_bits=4))
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_vector_is_the_layers_behind_one_another(discrete: bool) -> None:
+    space = make_space("joint:levels=4", discrete=discrete)
+    vector = VectorSpace(space, LAYERS)
+    vector.action_space.seed(1)
+    action = vector.action_space.sample()
+    plan = vector.decode(action)
+    for t, spec in enumerate(LAYERS):
+        assert plan[spec.name] == space.decode(spec, action[2 * t : 2 * t + 2])
+    assert vector.decode(vector.encode(plan)) == plan
+    assert vector.action_space.contains(vector.encode(plan))
+    with pytest.raises(SpaceError, match="8 entries"):
+        vector.decode(action[:-1])

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autocomp.data.split import Split
+from autocomp.errors import DataError
+from autocomp.evaluate import (
+    WORST_LOSS,
+    Batches,
+    Score,
+    channels_last,
+    check_logits,
+    divergence,
+    logits_of,
+    score,
+)
+
+CPU = torch.device("cpu")
+
+
+def batches(images: Tensor, labels: list[int], size: int = 2) -> Batches:
+    return Batches(Split.of(images, torch.tensor(labels), "toy"), size, CPU)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 500])
+def test_score_by_hand(size: int) -> None:
+    """Logits (0, log 3): probabilities 1/4 and 3/4, whatever the batches."""
+    images = torch.tensor([[0.0, math.log(3)]]).repeat(4, 1)
+    found = score(nn.Identity(), batches(images, [1, 1, 0, 1], size))
+    assert found.accuracy == 0.75 and found.n == 4
+    assert found.loss == pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4)
+    assert found.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+
+
+def test_a_perfect_score_has_no_error() -> None:
+    assert Score(1.0, 0.0, 10).standard_error == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite(value: float) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * value
+
+    assert score(Broken(), batches(torch.ones(2, 3), [0, 1])).loss == WORST_LOSS
+    assert divergence(torch.full((2, 3), value), torch.ones(2, 3)) == WORST_LOSS
+
+
+def test_batches_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = Split.of(torch.rand(5, 3, 4, 4), torch.arange(5), "toy")
+    calls = []
+    original = split.batch
+    monkeypatch.setattr(split, "batch", lambda rows: calls.append(rows) or original(rows))
+    found = Batches(split, 2, CPU)
+    first, second = list(found), list(found)
+    assert len(found) == 5 and [len(labels) for _, labels in first] == [2, 2, 1]
+    assert len(calls) == 3
+    assert all(a[0] is b[0] for a, b in zip(first, second, strict=True))
+    assert torch.equal(torch.cat([images for images, _ in first]), split.images)
+    assert first[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_abandoned_pass_keeps_nothing_half() -> None:
+    found = batches(torch.rand(5, 3), [0, 1, 2, 0, 1])
+    next(iter(found))
+    assert sum(len(labels) for _, labels in found) == 5
+
+
+def test_large_batches_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocomp.evaluate._KEEP_BYTES", 10)
+    found = batches(torch.rand(5, 3), [0, 1, 2, 0, 1])
+    first, second = list(found), list(found)
+    assert first[0][0] is not second[0][0] and torch.equal(first[0][0], second[0][0])
+
+
+def test_channels_last_is_for_images() -> None:
+    assert channels_last(torch.rand(2, 3, 4, 4)).stride()[1] == 1
+    rows = torch.rand(2, 3)
+    assert channels_last(rows) is rows
+
+
+def test_divergence_by_hand() -> None:
+    """KL(p || q) with p = (1/2, 1/2) and q = (1/4, 3/4); zero where nothing changed."""
+    dense, other = torch.zeros(3, 2), torch.tensor([[0.0, math.log(3)]]).repeat(3, 1)
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert divergence(other, dense) == pytest.approx(expected, rel=1e-5)
+    assert divergence(dense + 7, dense) == pytest.approx(0, abs=1e-6)
+    reverse = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    assert divergence(dense, other) == pytest.approx(reverse, rel=1e-5)
+
+
+def test_logits_of_all_batches() -> None:
+    parts = [torch.rand(2, 3), torch.rand(1, 3)]
+    assert torch.equal(logits_of(nn.Identity(), parts), torch.cat(parts))
+    with pytest.raises(DataError, match=r"\(n, classes\), but returned \(2, 3, 1\) for 2 samples"):
+        logits_of(nn.Identity(), [torch.rand(2, 3, 1)])
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (torch.rand(2), r"returned \(2,\) for 2 samples; wrap it"),
+        (torch.rand(3, 5), r"returned \(3, 5\) for 2 samples"),
+        ((torch.rand(2, 5),), r"returned tuple for 2 samples"),
+        (torch.rand(2, 3), r"below the network's 3 outputs, but got 4"),
+    ],
+)
+def test_what_are_no_logits(logits: object, message: str) -> None:
+    check_logits(torch.rand(2, 5), torch.tensor([0, 4]))
+    with pytest.raises(DataError, match=message):
+        check_logits(logits, torch.tensor([0, 4]))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autocomp.evaluate import divergence, logits_of
+from autocomp.norms import NormCorrection, batch_norms, corrected, install, measure, running
+
+
+def net() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.ReLU(),
+            nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.BatchNorm2d(5, track_running_stats=False),
+            nn.InstanceNorm2d(5, track_running_stats=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        ).train()  # fmt: skip
+        for _ in range(3):
+            model(torch.randn(8, 3, 8, 8) * 2 + 1)
+    return model.eval()
+
+
+def images(n: int = 6) -> Tensor:
+    return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 + 1
+
+
+def test_which_norms() -> None:
+    assert list(batch_norms(net())) == ["1", "4"]
+
+
+@torch.no_grad()
+def test_measured_by_hand() -> None:
+    """The plain mean over batches of each batch's own mean and unbiased variance."""
+    model, batches = net(), [images(6), images(4) + 1]
+    found = measure(model, batches)
+    first = [model[0](x) for x in batches]
+    expected = torch.stack([x.mean((0, 2, 3)) for x in first]).mean(0)
+    assert torch.allclose(found["1"][0], expected, atol=1e-6)
+    expected = torch.stack([x.transpose(0, 1).flatten(1).var(1) for x in first]).mean(0)
+    assert torch.allclose(found["1"][1], expected, atol=1e-6)
+    # the second norm sees what the first one, normalising with its batch, lets through
+    normed = copy.deepcopy(model[1]).train()
+    second = [model[3](model[2](normed(x))) for x in first]
+    expected = torch.stack([x.mean((0, 2, 3)) for x in second]).mean(0)
+    assert torch.allclose(found["4"][0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_left_as_it_was(fails: bool) -> None:
+    model = net()
+    model[4].train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    momenta = [m.momentum for m in batch_norms(model).values()]
+    if fails:
+        with pytest.raises(RuntimeError):
+            measure(model, [images(), torch.rand(2, 7, 8, 8)])
+    else:
+        measure(model, [images()])
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert [m.momentum for m in batch_norms(model).values()] == momenta
+
+
+def test_a_batch_of_one_image_is_left_out() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192)).eval()
+    both, alone = measure(flat, [images(6), images(1)]), measure(flat, [images(6)])
+    assert torch.equal(both["1"][0], alone["1"][0])
+    only = measure(flat, [images(1)])
+    assert torch.equal(only["1"][0], torch.zeros(192)) and torch.equal(
+        only["1"][1], torch.ones(192)
+    )
+
+
+def test_corrected_by_hand() -> None:
+    def pair(mean: float, var: float) -> dict[str, tuple[Tensor, Tensor]]:
+        return {"a": (torch.tensor([mean]), torch.tensor([var]))}
+
+    (mean, var) = corrected(pair(1.0, 4.0), pair(1.5, 2.0), pair(1.25, 3.0))["a"]
+    assert mean.tolist() == [0.75] and var.tolist() == [6.0]
+    # a channel that is constant on these images tells nothing about its variance
+    (_, var) = corrected(pair(1.0, 4.0), pair(1.0, 0.0), pair(1.0, 5.0))["a"]
+    assert var.tolist() == [4.0]
+
+
+def test_nothing_changed_means_nothing_corrected() -> None:
+    model = net()
+    measured = measure(model, [images()])
+    kept = running(model)
+    for name, (mean, var) in corrected(kept, measured, measured).items():
+        assert torch.allclose(mean, kept[name][0]) and torch.allclose(var, kept[name][1])
+
+
+def test_install_and_running_copy() -> None:
+    model = net()
+    kept = running(model)
+    install(model, {name: (mean + 1, var * 2) for name, (mean, var) in kept.items()})
+    for name, norm in batch_norms(model).items():
+        assert torch.equal(norm.running_mean, kept[name][0] + 1)
+        assert torch.equal(norm.running_var, kept[name][1] * 2)
+    install(model, kept)
+    assert torch.equal(model[1].running_mean, kept["1"][0])
+    assert model[1].running_mean.data_ptr() != kept["1"][0].data_ptr()
+
+
+def test_a_correction_that_does_harm_is_taken_back() -> None:
+    """Of two images a variance is mostly noise; whatever comes of it, outputs get no worse."""
+    generator = torch.Generator().manual_seed(0)
+    kept_or_not = set()
+    for _ in range(20):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(1 << 30, (1,), generator=generator)))
+            model = nn.Sequential(
+                nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 5)
+            ).train()  # fmt: skip
+            for _ in range(20):
+                model(torch.randn(64, 6))
+            model.eval()
+            few = [torch.randn(2, 6)]
+            correction = NormCorrection(model, few)
+            dense = logits_of(model, few)
+            with torch.no_grad():
+                model[0].weight.add_(torch.randn(32, 6) * 0.2)
+        before, plain = running(model), divergence(logits_of(model, few), dense)
+        kept = correction.apply(lambda: None)
+        after = running(model)
+        assert divergence(logits_of(model, few), dense) <= plain
+        assert kept != torch.equal(after["1"][0], before["1"][0])
+        assert kept != torch.equal(after["1"][1], before["1"][1])
+        kept_or_not.add(kept)
+    assert kept_or_not == {True, False}
+
+
+def test_the_correction_is_judged_as_it_is_stored() -> None:
+    """Statistics are rounded after each change, before the outputs are compared."""
+    model, batches = net(), [images(32)]
+    correction = NormCorrection(model, batches)
+    with torch.no_grad():
+        model[0].weight.mul_(3)
+    calls = []
+
+    def rounded() -> None:
+        calls.append(running(model)["1"][0])
+        for norm in batch_norms(model).values():
+            norm.running_mean.copy_(norm.running_mean.half())
+
+    assert correction.apply(rounded) and len(calls) == 1
+    assert torch.equal(model[1].running_mean, calls[0].half().float())
+
+
+def test_without_batch_norms_nothing_is_corrected() -> None:
+    model = nn.Linear(3, 2)
+    correction = NormCorrection(model, [torch.rand(4, 3)])
+    with torch.no_grad():
+        model.weight.zero_()
+    assert not correction.apply(lambda: pytest.fail("nothing to round"))
+
+
+def test_weights_twice_as_large() -> None:
+    """They double the mean and quadruple the variance of what the batch norm sees."""
+    model, batches = net(), [images(32)]
+    with torch.no_grad():
+        dense = model(batches[0])
+        measured, kept = measure(model, batches), running(model)
+        model[0].weight.mul_(2)
+        model[0].bias.mul_(2)
+        changed = divergence(model(batches[0]), dense)
+        install(model, corrected(kept, measured, measure(model, batches)))
+        # the mean moves by what the batch mean moved by: 2 mu - mu
+        expected = kept["1"][0] + measured["1"][0]
+        assert torch.allclose(model[1].running_mean, expected, atol=1e-5)
+        assert torch.allclose(model[1].running_var, kept["1"][1] * 4, rtol=1e-4)
+        assert divergence(model(batches[0]), dense) < changed / 3

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from autocomp.budget import Budget
+from autocomp.costs import total
+from autocomp.data.splits import DataSplits
+from autocomp.errors import BudgetError, UnknownNameError
+from autocomp.plan import NEUTRAL, Choice, Plan
+from autocomp.problem import CompressionProblem
+
+MENU = (
+    NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),
+    Choice(pattern="2:4", weight_bits=4), Choice(0.8, "", 2), Choice(0.0, "", 4, 4),
+)  # fmt: skip
+
+
+def plan_of(problem: CompressionProblem, *choices: Choice) -> Plan:
+    """Returns a plan with the choices in turn."""
+    names = problem.network.names
+    return Plan({name: choices[i % len(choices)] for i, name in enumerate(names)})
+
+
+def random_plan(problem: CompressionProblem, rng: random.Random) -> Plan:
+    return Plan({name: rng.choice(MENU) for name in problem.network.names})
+
+
+def test_within_is_what_the_costs_say(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
+    budgets = ["size=40%", "macs=70%", Budget("params", 4000, False), "bitops=30M"]
+    problem = CompressionProblem(tiny_net, tiny_data, budgets)
+    assert problem.limits == {
+        "size": int(0.4 * problem.costs["size"].reference),
+        "macs": int(0.7 * 111_104), "params": 4000, "bitops": 30_000_000,
+    }  # fmt: skip
+    rng = random.Random(0)
+    seen = set()
+    for plan in [random_plan(problem, rng) for _ in range(30)]:
+        costs = problem.costs_of(plan)
+        assert costs == {n: total(c, problem.network, plan) for n, c in problem.costs.items()}
+        within = all(costs[name] <= limit for name, limit in problem.limits.items())
+        assert problem.is_within(plan) == within
+        outcome = problem.evaluate(plan)
+        assert outcome.within_budget == within and outcome.costs == costs
+        seen.add(within)
+    assert seen == {True, False}
+
+
+def test_a_limit_is_met_exactly_or_not(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
+    plan = Plan({"0": Choice(0.5), "3": NEUTRAL, "6": Choice(0.25), "10": NEUTRAL})
+    params = 5796 - 216 - 1152
+    for limit, within in [(params, True), (params - 1, False)]:
+        problem = CompressionProblem(tiny_net, tiny_data, f"params={limit}")
+        assert problem.is_within(plan) == problem.evaluate(plan).within_budget == within
+
+
+@pytest.mark.parametrize("budgets", ["size=30%", "size=40%,bitops=12%", "size=25%,macs=60%"])
+def test_feasible_choices_end_in_a_file_that_fits(
+    digits_model: nn.Module, digits_data: DataSplits, budgets: str
+) -> None:
+    problem = CompressionProblem(digits_model, digits_data, budgets)
+    names = problem.network.names
+    menus = [MENU for _ in names]
+    searched = problem.feasibility(menus)
+    rng = random.Random(0)
+    for _ in range(6):
+        used, plan = torch.zeros(len(problem.limits), dtype=torch.long).numpy(), {}
+        for step, name in enumerate(names):
+            allowed = searched.mask(step, used).nonzero()[0].tolist()
+            index = rng.choice(allowed)
+            plan[name] = MENU[index]
+            used = used + searched.costs[step][index]
+        found = Plan(plan)
+        assert problem.is_within(found)
+        _, data = problem.compressed(found)
+        assert len(data) <= problem.costs_of(found)["size"] <= problem.limits["size"]
+
+
+def test_the_smallest_budget_in_reach(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
+    menus = [[Choice(0.9, "", 2), Choice(weight_bits=8)] for _ in range(4)]
+    for cost in ("size", "params", "bitops"):
+        with pytest.raises(BudgetError, match=f"{cost} <= .* is not.*raise the budget") as caught:
+            CompressionProblem(tiny_net, tiny_data, f"{cost}=0.1%").feasibility(menus)
+        message = str(caught.value)
+        assert "\n" not in message
+        reached = re.search(r"reaches ([\d,]+) (\w+) at least \((\w+=[\d.]+%)\)", message)
+        assert reached, message
+        value = int(reached[1].replace(",", ""))
+        assert CompressionProblem(tiny_net, tiny_data, reached[3]).feasibility(menus).possible
+        problem = CompressionProblem(tiny_net, tiny_data, f"{cost}={value}")
+        searched = problem.feasibility(menus)
+        mask = searched.mask(0, searched.limits * 0)
+        assert mask.tolist() == [True, False]
+        cheapest = plan_of(problem, menus[0][0])
+        assert problem.is_within(cheapest) and problem.costs_of(cheapest)[cost] == value
+        with pytest.raises(BudgetError, match=f"{value:,}"):
+            CompressionProblem(tiny_net, tiny_data, f"{cost}={value - 1}").feasibility(menus)
+
+
+def test_the_smallest_budget_when_nothing_need_be_quantized(
+    tiny_net: nn.Module, tiny_data: DataSplits
+) -> None:
+    """Side tensors may then take 32 bits; that is charged, so the file fits in either case."""
+    menus = [[NEUTRAL, Choice(0.9)] for _ in range(4)]
+    with pytest.raises(BudgetError) as caught:
+        CompressionProblem(tiny_net, tiny_data, "size=1%").feasibility(menus)
+    reached = re.search(r"reaches ([\d,]+) bytes", str(caught.value))
+    assert reached
+    value = int(reached[1].replace(",", ""))
+    problem = CompressionProblem(tiny_net, tiny_data, f"size={value}")
+    assert problem.feasibility(menus).possible
+    cheapest = plan_of(problem, Choice(0.9))
+    assert problem.is_within(cheapest) and len(problem.compressed(cheapest)[1]) <= value
+    with pytest.raises(BudgetError):
+        CompressionProblem(tiny_net, tiny_data, f"size={value - 1}").feasibility(menus)
+
+
+def test_budgets_that_do_not_go_together(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
+    menus = [[Choice(0.9), Choice(0.5, "", 2, 2)] for _ in range(4)]
+    problem = CompressionProblem(tiny_net, tiny_data, "params=20%,bitops=1.5M")
+    with pytest.raises(BudgetError, match="must hold together, but no plan .* meets all of them"):
+        problem.feasibility(menus)
+    for alone in ("params=20%", "bitops=1.5M"):
+        assert CompressionProblem(tiny_net, tiny_data, alone).feasibility(menus).possible
+
+
+def test_an_unknown_cost(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
+    with pytest.raises(UnknownNameError, match="no cost named 'sise'. Did you mean 'size'"):
+        CompressionProblem(tiny_net, tiny_data, "sise=5%")
