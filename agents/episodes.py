@@ -44,35 +44,39 @@ def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> 
 class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Keeps every episode with its executed actions, and scales the rewards that are handed on.
 
-    r' = (r - [last step] * mean) / deviation. Accuracies of plans within one budget differ by
-    hundredths, which a critic would otherwise take for noise. Until `set` is called nothing
-    changes. What is kept is unscaled.
+    r' = (r - [last step] * mean) / deviation, at least -3, with mean and deviation of the better
+    half of the first episodes. Accuracies of good plans differ by hundredths, which a critic would
+    otherwise take for noise. Until `set` is called nothing changes. What is kept is unscaled.
 
     Attributes:
         episodes: the finished episodes, in order.
+        repeated: whether the last episode did what an earlier one did.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         self.mean, self.deviation = 0.0, 1.0
         self.episodes: list[Episode] = []
+        self.repeated = False
+        self._keys: set[bytes] = set()
         self._current: Episode = []
         self._obs: Any = None
 
     def set(self, seen: list[float]) -> None:
-        """Takes mean and deviation of the returns `seen`."""
-        self.mean = float(np.mean(seen))
-        self.deviation = max(float(np.std(seen)), 1e-3)
+        """Takes mean and deviation of the better half of the returns `seen`."""
+        better = sorted(seen)[len(seen) // 2 :]
+        self.mean = float(np.mean(better))
+        self.deviation = max(float(np.std(better)), 1e-3)
 
     def scale(self, reward: float, done: bool) -> float:
         """Returns the scaled reward."""
-        return (reward - self.mean * done) / self.deviation
+        return max((reward - self.mean * done) / self.deviation, -3.0)
 
     def best(self, n: int) -> list[Episode]:
         """Returns the `n` episodes of largest return, no plan twice."""
         found: dict[bytes, Episode] = {}
         for episode in sorted(self.episodes, key=returns, reverse=True):
-            found.setdefault(b"".join(step.action.tobytes() for step in episode), episode)
+            found.setdefault(_key(episode), episode)
             if len(found) == n:
                 break
         return list(found.values())
@@ -90,5 +94,12 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._current.append(Transition(self._obs, obs, executed, float(reward), done))
         self._obs = obs
         if done:
+            key = _key(self._current)
+            self.repeated = key in self._keys
+            self._keys.add(key)
             self.episodes.append(self._current)
         return obs, self.scale(float(reward), done), done, truncated, info
+
+
+def _key(episode: Episode) -> bytes:
+    return b"".join(step.action.tobytes() for step in episode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
@@ -14,7 +16,7 @@ from autocomp.problem import CompressionProblem
 
 
 class GreedyAgent:
-    """Best accuracy per byte saved, measured (compare NetAdapt, Yang et al. 2018, arXiv:1804.03230).
+    """Best accuracy per byte saved, measured (compare NetAdapt, Yang et al. 2018, 1804.03230).
 
     Starts from the best of a few uniform plans. A round lowers each layer by one notch of each
     property, one at a time, and measures how much loss a saved unit of the budget costs there; then
@@ -66,17 +68,15 @@ class GreedyAgent:
             outcome = ledger.evaluate(plan)
             prices.append((self._price(menu, start, outcome, t, indices[t], lower), t, lower))
         prices.sort()
-        dear = [t for _, t, _ in reversed(prices)]
-        for n_lowered in range(1, len(prices) + 1):
+        for lowered, raised_first in _moves(prices):
             if ledger.spent:
                 return
             candidate = [*indices]
-            for _, t, lower in prices[:n_lowered]:
+            for t, lower in lowered:
                 if candidate[t] == indices[t]:  # one notch a layer, the cheaper property first
                     candidate[t] = lower
-            lowered = {t for _, t, _ in prices[:n_lowered]}
-            raised = _raise(menu, candidate, [t for t in dict.fromkeys(dear) if t not in lowered])
-            plan = menu.plan(raised)
+            taken = {t for t, _ in lowered}
+            plan = menu.plan(_raise(menu, candidate, [t for t in raised_first if t not in taken]))
             if not ledger.seen(plan) and ledger.evaluate(plan).rank > start.rank:
                 return  # measure anew from the better plan
 
@@ -89,8 +89,24 @@ class GreedyAgent:
         return (outcome.loss - start.loss) / max(float(saved.max()), 1e-9)
 
 
+def _moves(
+    prices: list[tuple[float, int, int]],
+) -> Iterator[tuple[list[tuple[int, int]], list[int]]]:
+    """Yields ((layer, choice) pairs to lower, layers to raise in order), most promising first.
+
+    First ever more of the cheapest layers pay for the dearest ones, then single layers pay for
+    single others.
+    """
+    dear = list(dict.fromkeys(t for _, t, _ in reversed(prices)))
+    for n_lowered in range(1, len(prices) + 1):
+        yield [(t, lower) for _, t, lower in prices[:n_lowered]], dear
+    for _, t, lower in prices:
+        for other in dear:
+            yield [(t, lower)], [other]
+
+
 def _notches(menu: PlanMenu, indices: list[int]) -> list[tuple[int, int]]:
-    """Returns (layer, choice) one notch below the plan in one property, the largest savings first."""
+    """Returns (layer, choice) one notch below the plan in one property, large savings first."""
     found: list[tuple[float, int, int]] = []
     limits = np.maximum(menu.feasibility.limits, 1)
     for t, index in enumerate(indices):

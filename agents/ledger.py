@@ -9,9 +9,10 @@ from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 
-PATIENCE = 20
-"""A search also ends after this many proposals per evaluation: one that has converged proposes
-only plans it knows."""
+PATIENCE = 50
+"""A search also ends after this many proposals in a row that it has seen before."""
+PROPOSALS = 5
+"""Or after this many proposals per evaluation: a converged agent proposes little that is new."""
 
 
 class Ledger:
@@ -32,6 +33,7 @@ class Ledger:
         self._on_outcome = on_outcome
         self._seen: dict[Plan, Outcome] = {}
         self._proposals = 0
+        self._repeats = 0
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -46,7 +48,11 @@ class Ledger:
     @property
     def spent(self) -> bool:
         """Whether the search is over."""
-        return self.left <= 0 or self._proposals >= PATIENCE * self.n_evaluations
+        return (
+            self.left <= 0
+            or self._repeats >= PATIENCE
+            or self._proposals >= PROPOSALS * self.n_evaluations + PATIENCE
+        )
 
     def seen(self, plan: Plan) -> bool:
         """Whether this search has evaluated `plan`."""
@@ -60,7 +66,9 @@ class Ledger:
         """
         self._proposals += 1
         if plan in self._seen:
+            self._repeats += 1
             return self._seen[plan]
+        self._repeats = 0
         if self.left <= 0:
             raise EvaluationsSpent(f"All {self.n_evaluations} evaluations are used up.")
         outcome = self.problem.evaluate(plan)

@@ -117,10 +117,12 @@ class OffPolicyAgent(ReinforcementAgent):
         """
         if env.episodes:
             _clone(model, env, _ELITES, self.imitation)
+        if env.repeated:
+            model.action_noise.widen()
 
 
 def _train_critic(model: Any) -> None:
-    """Trains on the replay and puts the actor back: it must not follow a critic that knows nothing."""
+    """Trains on the replay and puts the actor back: an ignorant critic must not lead it."""
     before = copy.deepcopy(model.actor.state_dict())
     optimizer = copy.deepcopy(model.actor.optimizer.state_dict())
     model.train(gradient_steps=_PRETRAIN_STEPS, batch_size=model.batch_size)

@@ -60,6 +60,7 @@ class DecayingNoise(ActionNoise):
     ) -> None:
         super().__init__()
         self.share = share
+        self._first = sigma
         self.width = width
         self.sigma = sigma
         self.decay = decay
@@ -74,3 +75,7 @@ class DecayingNoise(ActionNoise):
     def reset(self) -> None:
         """Ends an episode."""
         self.sigma = max(self.floor, self.sigma * self.decay)
+
+    def widen(self) -> None:
+        """Undoes some of the decay: the last episode found nothing new."""
+        self.sigma = min(self._first, self.sigma * 1.5)

@@ -1,4 +1,4 @@
-"""Plans to begin with: the same choice everywhere, and plans around it."""
+"""Plans to begin with: the least weight error, the same choice everywhere, and plans around."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def uniform_plans(menu: PlanMenu) -> list[list[int]]:
 
 
 def starting_plans(menu: PlanMenu, n: int) -> list[list[int]]:
-    """Returns up to `n` plans: the uniform choices of least weight error, filled up.
+    """Returns up to `n` plans: of least weight error, then uniform ones of least error, filled up.
 
     Where fewer uniform choices are feasible, the plan that spreads the budget evenly is added.
     """
-    chosen: dict[tuple[int, ...], None] = {}
+    chosen: dict[tuple[int, ...], None] = {tuple(least_error_plan(menu)): None}
     for indices in uniform_plans(menu):
         chosen.setdefault(tuple(menu.fill(indices)))
         if len(chosen) >= n:
@@ -41,6 +41,33 @@ def starting_plans(menu: PlanMenu, n: int) -> list[list[int]]:
     if len(chosen) < n:
         chosen.setdefault(tuple(menu.fit(menu.middle)))
     return [list(indices) for indices in chosen]
+
+
+def least_error_plan(menu: PlanMenu) -> list[int]:
+    """Returns a plan of nearly the least summed weight error within the budgets.
+
+    Lagrangian relaxation: each layer takes the choice with the least error + price * cost, the
+    lowest price that meets the budgets is found by bisection, and what is left is filled up. The
+    cost of several budgets is the sum of their shares.
+    """
+    limits = np.maximum(menu.feasibility.limits, 1)
+    costs = [(c / limits).sum(1) for c in menu.feasibility.costs]
+    error = menu.problem.store.error
+    errors = [
+        np.array([error(layer, choice) for choice in menu.choices[t]])
+        for t, layer in enumerate(menu.layers)
+    ]
+
+    def at(price: float) -> list[int]:
+        return [int((e + price * c).argmin()) for e, c in zip(errors, costs, strict=True)]
+
+    low, high = -9.0, 9.0  # decimal logarithm of the price
+    if not menu.feasibility.meets(at(10**high)):
+        return menu.fit(menu.middle)
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if menu.feasibility.meets(at(10**middle)) else (middle, high)
+    return menu.fill(at(10**high))
 
 
 def weight_error(menu: PlanMenu, indices: Sequence[int]) -> float:

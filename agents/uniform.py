@@ -12,7 +12,7 @@ from autocomp.problem import CompressionProblem
 
 
 class UniformAgent:
-    """Tries every feasible choice for all layers at once, the least weight error first; needs no seed.
+    """Tries every feasible choice for all layers at once, the least weight error first.
 
     Where the budget rules out every uniform choice, the plan that spreads it evenly is tried.
     """

@@ -182,6 +182,8 @@ def _trace(
             macs[site.name] = macs.get(site.name, 0) + site.count(module, inputs, kwargs, output)
             calls[site.name] = calls.get(site.name, 0) + 1
             order.setdefault(site.name, len(order))
+            if not inputs:  # called by keyword: a pre-hook would not see what it must quantize
+                site.hookable = False
 
         return hook
 

@@ -61,5 +61,7 @@ class SearchConfig:
         extra = sorted(set(values) - known)
         if extra:
             raise AutocompError(f"config.json has the unknown setting {extra[0]!r}.")
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(**given)

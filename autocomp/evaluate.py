@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autocomp.data.split import Split
-from autocomp.errors import DataError
+from autocomp.errors import AutocompError, DataError
 
 _KEEP_BYTES = 1 << 29
 """Batches up to this size together are prepared once and kept."""
@@ -65,6 +65,19 @@ class Batches:
             yield batch
         if small:
             self._kept = kept
+
+
+def usable_device(name: str) -> torch.device:
+    """Returns the device called `name`; AutocompError if torch cannot use it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0]
+        raise AutocompError(
+            f"`device` must be one that torch can use, but {name!r} is not ({first}); use cpu."
+        ) from None
+    return device
 
 
 def channels_last(tensor: Tensor) -> Tensor:

@@ -21,12 +21,12 @@ from autocomp.calibration import calibrate
 from autocomp.compressors.pipeline import Pipeline
 from autocomp.costs import COSTS, Cost, make_cost, total
 from autocomp.data.splits import DataSplits
-from autocomp.errors import BudgetError
-from autocomp.evaluate import Batches, Score, divergence, logits_of, score
+from autocomp.errors import AutocompError, BudgetError
+from autocomp.evaluate import Batches, Score, score, usable_device
 from autocomp.feasibility import Feasibility
 from autocomp.norms import NormCorrection
 from autocomp.options import OptionStore
-from autocomp.outcome import Outcome
+from autocomp.outcome import FIDELITIES, Outcome
 from autocomp.plan import Choice, Plan
 
 
@@ -80,7 +80,7 @@ class CompressionProblem:
         self.settings = settings or ProblemSettings()
         self.data = data
         self.budgets = parse_budgets(budgets)
-        device = torch.device(self.settings.device)
+        device = usable_device(self.settings.device)
         self._model = copy.deepcopy(model).to(device).eval()
         calibration = Batches(data.calibration, self.settings.batch_size, device)
         self._calibration = [images for images, _ in calibration]
@@ -140,6 +140,8 @@ class CompressionProblem:
             PlanError, ChoiceError: if the plan does not fit the network.
         """
         self.network.check(plan)
+        if fidelity not in self._splits:
+            raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The main job: from a network, data and a budget to a smaller network and the trail of its search."""
+"""The main job: from a network, data and a budget to a smaller network and its search's trail."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from autocomp.config import SearchConfig
 from autocomp.data import DataSplits, load_data
 from autocomp.envs.menu import PlanMenu
 from autocomp.errors import ArtifactError, AutocompError, RunError
+from autocomp.evaluate import usable_device
 from autocomp.models import build_model, source_of
 from autocomp.outcome import Outcome, best_of
 from autocomp.plan import Plan
@@ -136,7 +137,10 @@ def resume(
 
     Args:
         run: the run folder.
-        model, data, agent, space: what was given as an object when the run was started.
+        model: the network, if it was given as an object when the run was started.
+        data: the data, likewise.
+        agent: the agent, likewise.
+        space: the action space, likewise.
         on_outcome: called for each outcome, the recorded ones too.
 
     Raises:
@@ -177,7 +181,7 @@ class _Job:
         _check_pipeline(pipeline, config)
         if config.threads:
             torch.set_num_threads(config.threads)
-        _check_device(config.device)
+        usable_device(config.device)
         self.network = build_model(model, config.weights or None, require_weights=True)
         self.data: DataSplits = load_data(data)
         self.problem = CompressionProblem(
@@ -322,16 +326,6 @@ def _check_pipeline(pipeline: Pipeline, config: SearchConfig) -> None:
             f"`quantizer` must name a compressor with quantize(), but {config.quantizer!r} has "
             "none; see `autocomp compressors`."
         )
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise AutocompError(
-            f"`device` must be one that torch can use, but {device!r} is not ({first}); use cpu."
-        ) from None
 
 
 def _versions() -> dict[str, str]:

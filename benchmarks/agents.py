@@ -85,7 +85,11 @@ def _print(
 ) -> None:
     dense = found[0]
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     print(f"ResNet-20, CIFAR-10, {given.budget}, space {given.space}, "
           f"{given.evaluations} evaluations, commit {commit}; dense: "

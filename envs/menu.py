@@ -1,4 +1,4 @@
-"""A problem's layers with a space's choices and their costs: turns any action into a feasible plan."""
+"""A problem's layers, a space's choices and their costs: any action becomes a feasible plan."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@
 | 16             | cheapest completion over what is left                          | [0, 1]   |
 | 17             | what is left over the dearest completion                       | [0, 1]   |
 | 18             | share of the layer's choices that are feasible                 | [0, 1]   |
-| 19..23         | error curve: log10 relative weight error at five menu points, from the most compressed to the least, 1e-6 .. 1 mapped to 0 .. 1 | [0, 1] |
+| 19..23         | error curve: log10 of the relative weight error at five menu   | [0, 1]   |
+|                | points, most compressed first; 1e-6 .. 1 becomes 0 .. 1        |          |
 | then width     | least feasible action entry, per entry                         | [-1, 1]  |
 | then width     | largest feasible action entry, per entry                       | [-1, 1]  |
 | then width     | the action executed at the layer before (0 at the first)       | [-1, 1]  |
@@ -103,7 +104,8 @@ class Observer:
         values = np.concatenate(
             [self._static[step], budget, self._curves[step], feasible.min(0), feasible.max(0), last]
         )
-        return np.clip(values, -1, 1).astype(np.float32)
+        observation: NDArray[np.float32] = np.clip(values, -1, 1).astype(np.float32)
+        return observation
 
     def _layer_features(self, step: int, layer: LayerSpec, weights: int, macs: int) -> list[float]:
         return [

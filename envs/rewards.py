@@ -72,8 +72,9 @@ def haq(step: Step) -> float:
 def dense(step: Step) -> float:
     """Each layer's own error as it is made; an episode sums to the accuracy.
 
-    Potential-based shaping (Ng et al. 1999) with the potential -sum of errors: the layers' penalties
-    are given back at the end, so that the best plan stays the best (compare Gupta et al. 2020).
+    Potential-based shaping (Ng et al. 1999) with the potential -sum of errors: the penalties of
+    the layers are given back at the end, so that the best plan stays the best (compare Gupta et
+    al. 2020).
     """
     if step.result is None:
         return -step.error

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from autocomp.layers import LayerSpec
 from autocomp.plan import Choice
 
-Action: TypeAlias = NDArray[np.float32] | NDArray[np.int64]
+Action: TypeAlias = NDArray[Any]
+"""float32 entries in a Box, int64 indices in a MultiDiscrete."""
 ActionSpace: TypeAlias = spaces.Box | spaces.MultiDiscrete
 
 

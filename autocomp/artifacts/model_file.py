@@ -117,6 +117,7 @@ def _check_fit(packed: PackedModel, network: nn.Module, path: str | Path) -> Non
     for layer in packed.layers:
         if layer.host not in modules:
             raise ArtifactError(f"The network has no module {layer.host!r}, which the file names.")
-    for name, tensor in stored.items():
+    for name in (*packed.weights, *packed.side):
+        tensor = stored[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ArtifactError(f"The file must hold finite numbers, but {name!r} does not.")

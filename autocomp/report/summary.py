@@ -75,7 +75,7 @@ class Summary:
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
         """Reads `to_json`'s object; RunError if it is damaged."""
         try:
-            scores = {
+            scores: dict[str, Any] = {
                 name: Score(**values[name])
                 for name in ("search_dense", "search", "test_dense", "test")
             }

@@ -10,11 +10,11 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from autocomp.agents import AGENTS, make_agent
+from autocomp.search_spaces import make_space
 from stable_baselines3 import DDPG, PPO, SAC, TD3
 
-from autocomp.agents import AGENTS, make_agent
 from autocomp.errors import AgentError, AutocompError, BudgetError, UnknownNameError
-from autocomp.search_spaces import make_space
 
 LEARNED = ("ddpg", "td3", "sac", "ppo")
 MODEL_FREE = ("uniform", "greedy", "random")

@@ -8,14 +8,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu
+from autocomp.envs.observations import FEATURES, feature_names
+from autocomp.search_spaces import make_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
-from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu
-from autocomp.envs.observations import FEATURES, feature_names
 from autocomp.errors import AgentError, BudgetError, SpaceError
 from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.search_spaces import make_space
 
 SPACES = ["joint", "sparsity:weight_bits=8", "bits:activation_bits=4/8", "nm"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from autocomp.envs.rewards import REWARDS, Result, Step, find_reward
+
 from autocomp.errors import AgentError
 
 END = Step(0.1, 0.5, Result(accuracy=0.8, loss=0.7, dense_accuracy=0.9, cost=1000.0))

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from autocomp.search_spaces import SPACES, VectorSpace, make_space
 from gymnasium import spaces
 
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
 from autocomp.layers import LayerSpec
 from autocomp.plan import Choice
-from autocomp.search_spaces import SPACES, VectorSpace, make_space
 
 
 def layer(name: str = "l", shape: tuple[int, ...] = (16, 8, 3, 3), **more: Any) -> LayerSpec:

@@ -1,0 +1,103 @@
+"""The run folder: damage, locking, and lines cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autocomp.errors import RunError
+from autocomp.files import write_bytes
+from autocomp.outcome import Outcome
+from autocomp.plan import Choice, Plan
+from autocomp.runs import Run
+
+
+def outcome(accuracy: float = 0.5) -> Outcome:
+    plan = Plan({"a": Choice(sparsity=0.5, weight_bits=4)})
+    return Outcome(plan, accuracy, 1.5, 100, {"size": 10}, True, "F1", 0.25)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "r", "x", {"settings": {}})
+
+
+def test_outcomes_come_back_as_they_were(run: Run) -> None:
+    given = [outcome(0.1 + 0.2), outcome(1 / 3)]
+    for one in given:
+        run.append(one)
+    assert run.outcomes() == given
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_a_last_line_cut_off_is_left_out_and_repaired(run: Run, cut: int) -> None:
+    run.append(outcome())
+    run.append(outcome())
+    file = run.path / "outcomes.jsonl"
+    file.write_bytes(file.read_bytes()[:-cut])
+    assert run.outcomes() == [outcome()] or cut == 1
+    assert run.repair()
+    assert run.outcomes() == [outcome()]
+    assert not run.repair()
+
+
+def test_a_damaged_line_in_the_middle_is_named(run: Run) -> None:
+    (run.path / "outcomes.jsonl").write_text('{"x": 1}\n{}\n')
+    with pytest.raises(RunError, match="Line 1"):
+        run.outcomes()
+
+
+def test_default_folders_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {Run.create(None, "net/../x y", {}).path for _ in range(3)}
+    assert len(paths) == 3
+    assert all(path.parent == Path("runs") and ".." not in path.parts for path in paths)
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(RunError, match="new or empty"):
+            Run.create(path, "x", {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "config.json"), ("{", "config.json"), ("[]", "format"), ('{"format": 99}', "99")],
+)
+def test_a_folder_that_is_no_run_is_refused(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=words):
+        Run.open(tmp_path)
+
+
+def test_a_run_is_written_by_one_process(run: Run) -> None:
+    with run.locked(), pytest.raises(RunError, match="another one holds"), Run(run.path).locked():
+        pass
+    with run.locked():
+        pass
+
+
+def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes(tmp_path / "f", b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_bytes(tmp_path / "f", b"new and longer")
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_damaged_summary_is_named(run: Run) -> None:
+    assert run.summary() is None
+    (run.path / "summary.json").write_text("{")
+    with pytest.raises(RunError, match="summary.json"):
+        run.summary()

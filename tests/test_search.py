@@ -1,0 +1,183 @@
+"""The main job end to end: a search, its folder, its file, resuming it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from autocomp.agents import Ledger, SearchResult
+
+import autocomp
+from autocomp.errors import AutocompError, RunError
+from autocomp.outcome import Outcome
+from autocomp.plan import Plan
+from autocomp.searcher import Result
+
+AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random"]
+
+
+def search(folder: Path, **more: Any) -> Result:
+    settings: dict[str, Any] = {"budget": "size=12%", "agent": "random", "evaluations": 6}
+    return autocomp.search("digits", "digits", out=folder, **{**settings, **more})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return search(tmp_path_factory.mktemp("run") / "r", agent="tpe", evaluations=8)
+
+
+def test_the_trail_is_complete(finished: Result) -> None:
+    names = {path.name for path in finished.run.path.iterdir()}
+    assert names == {
+        "config.json", "outcomes.jsonl", "plan.json", "model.safetensors", "summary.json",
+        "agent.study.log",
+    }  # fmt: skip
+    config = finished.run.config()
+    assert config["settings"]["agent"] == "tpe"
+    assert config["versions"]["torch"] == torch.__version__
+    lines = (finished.run.path / "outcomes.jsonl").read_text().splitlines()
+    assert [Outcome.from_json(json.loads(line)) for line in lines] == finished.run.outcomes()
+    assert [o for o in finished.run.outcomes() if o.fidelity == "F1"] == list(finished.outcomes[:8])
+    assert (
+        Plan.from_json(json.loads((finished.run.path / "plan.json").read_text())) == finished.plan
+    )
+
+
+def test_the_file_meets_its_budget_and_is_as_long_as_said(finished: Result) -> None:
+    length = (finished.run.path / "model.safetensors").stat().st_size
+    assert length == finished.summary.compressed["size"] <= finished.summary.limits["size"]
+    assert abs(finished.best.costs["size"] - length) <= 0.02 * length
+
+
+def test_the_file_gives_the_evaluated_network(finished: Result) -> None:
+    network = autocomp.load(finished.run.path / "model.safetensors")
+    images = torch.randn(8, 1, 8, 8)
+    with torch.inference_mode():
+        gap = (network(images) - finished.model(images)).abs().max()
+    assert float(gap) <= 1e-5
+    assert not network.training
+
+
+def test_the_best_is_the_best_of_its_finalists(finished: Result) -> None:
+    finalists = [o for o in finished.outcomes if o.fidelity == "F2"]
+    assert finished.best == max(finalists, key=lambda o: o.rank)
+    assert finished.summary.search.accuracy == finished.best.accuracy
+    assert finished.summary.evaluations == 8
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_stopped_run_arrives_where_an_unbroken_one_does(agent: str, tmp_path: Path) -> None:
+    whole = search(tmp_path / "whole", agent=agent, evaluations=12, seed=5)
+
+    class Killed(Exception):
+        pass
+
+    count = 0
+
+    def kill(outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        if count == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        search(tmp_path / "cut", agent=agent, evaluations=12, seed=5, on_outcome=kill)
+    with (tmp_path / "cut" / "outcomes.jsonl").open("a") as file:
+        file.write('{"accuracy": 0.5, "lo')  # the evaluation in flight
+    recorded = len(autocomp.searcher.Run(tmp_path / "cut").outcomes())
+    assert recorded == 7
+    again = autocomp.resume(tmp_path / "cut")
+    assert again.plan == whole.plan
+    assert again.best.accuracy == whole.best.accuracy
+    assert [o.plan for o in again.outcomes] == [o.plan for o in whole.outcomes]
+    lines = (tmp_path / "cut" / "outcomes.jsonl").read_text().splitlines()
+    assert len(lines) == len((tmp_path / "whole" / "outcomes.jsonl").read_text().splitlines())
+
+
+def test_resuming_evaluates_nothing_twice(finished: Result, tmp_path: Path) -> None:
+    shutil.copytree(finished.run.path, tmp_path / "r")
+    (tmp_path / "r" / "summary.json").unlink()
+    before = (tmp_path / "r" / "outcomes.jsonl").read_text()
+    again = autocomp.resume(tmp_path / "r")
+    assert (tmp_path / "r" / "outcomes.jsonl").read_text() == before
+    assert again.plan == finished.plan
+
+
+def test_the_test_split_is_read_once_at_the_end(tmp_path: Path) -> None:
+    data = autocomp.data.load_data("digits")
+    reads = []
+    result = autocomp.search(
+        "digits", data, "size=12%", agent="random", evaluations=3, out=tmp_path / "r",
+        on_outcome=lambda o: reads.append(data.test.reads),
+    )  # fmt: skip
+    assert set(reads) == {0}
+    assert data.test.reads == 1
+    assert result.summary.test.n == len(data.test)
+
+
+def test_objects_are_searched_and_resumed_with_objects(
+    tiny_net: Any, tiny_data: Any, tmp_path: Path
+) -> None:
+    class Middle:
+        def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
+                   on_outcome: Any = None) -> SearchResult:  # fmt: skip
+            ledger = Ledger(problem, n_evaluations, on_outcome)
+            menu = autocomp.envs.PlanMenu(problem, space)
+            ledger.evaluate(menu.plan(menu.fit(menu.middle)))
+            return SearchResult(ledger.outcomes)
+
+    result = autocomp.search(
+        tiny_net, tiny_data, ["size=60%", "macs=80%"], agent=Middle(), evaluations=5,
+        out=tmp_path / "r", keep=("0",),
+    )  # fmt: skip
+    assert "0" in result.summary.left_dense
+    assert all(result.best.costs[n] <= limit for n, limit in result.summary.limits.items())
+    network = autocomp.load(tmp_path / "r" / "model.safetensors", model=tiny_net)
+    images = tiny_data.example_inputs(4)
+    assert torch.allclose(network(images), result.model(images), atol=1e-5)
+    with pytest.raises(AutocompError, match=r"load\(path, model=network\)"):
+        autocomp.load(tmp_path / "r" / "model.safetensors")
+    with pytest.raises(RunError, match="model given as a Python object"):
+        autocomp.resume(tmp_path / "r")
+    again = autocomp.resume(tmp_path / "r", model=tiny_net, data=tiny_data, agent=Middle())
+    assert again.plan == result.plan
+
+
+def test_a_run_of_other_weights_is_not_continued(finished: Result, tmp_path: Path) -> None:
+    shutil.copytree(finished.run.path, tmp_path / "r")
+    other = autocomp.models.build_model("digits")
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    with pytest.raises(RunError, match="its own network"):
+        autocomp.resume(tmp_path / "r", model=other)
+
+
+@pytest.mark.parametrize(
+    "text", ["joint", "nm", "bits:activation_bits=4/8,weight_bits=2/3/4", "sparsity:weight_bits=4"]
+)
+def test_every_space_gives_a_file_within_budget(text: str, tmp_path: Path) -> None:
+    result = search(tmp_path / "r", space=text, budget="size=11%", evaluations=2)
+    assert (tmp_path / "r" / "model.safetensors").stat().st_size <= result.summary.limits["size"]
+
+
+def test_a_failed_search_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Broken:
+        def search(self, *args: Any, **options: Any) -> SearchResult:
+            raise AutocompError("no")
+
+    with pytest.raises(AutocompError):
+        search(tmp_path / "r", agent=Broken())
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_agent_that_finds_nothing_is_named(tmp_path: Path) -> None:
+    class Idle:
+        def search(self, *args: Any, **options: Any) -> SearchResult:
+            return SearchResult(())
+
+    with pytest.raises(AutocompError, match="plan within budget"):
+        search(tmp_path / "r", agent=Idle())
