@@ -46,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("autocomp: stopped; `autocomp resume RUN` continues.", markup=False)
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 def _parser() -> _Parser:

@@ -51,7 +51,7 @@ class Outcome:
             "costs": dict(self.costs),
             "within_budget": self.within_budget,
             "fidelity": self.fidelity,
-            "seconds": round(self.seconds, 4),
+            "seconds": self.seconds,
             "plan": self.plan.to_json(),
         }
 

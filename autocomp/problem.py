@@ -151,7 +151,7 @@ class CompressionProblem:
             within = all(costs[name] <= limit for name, limit in self.limits.items())
             self._memo[key] = Outcome(
                 plan, result.accuracy, result.loss, result.n, costs, within, fidelity,
-                time.perf_counter() - start,
+                round(time.perf_counter() - start, 4),
             )  # fmt: skip
         return self._memo[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import platform
 import shutil
@@ -182,6 +183,8 @@ class _Job:
         if config.threads:
             torch.set_num_threads(config.threads)
         usable_device(config.device)
+        if isinstance(model, nn.Module) and config.weights:
+            model = copy.deepcopy(model)  # the user's network is never written to
         self.network = build_model(model, config.weights or None, require_weights=True)
         self.data: DataSplits = load_data(data)
         self.problem = CompressionProblem(

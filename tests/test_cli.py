@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -102,7 +101,7 @@ def weights(path: Path, change: Any) -> str:
 
 
 BAD = [
-    (["--model", "resnet21"], "Did you mean 'resnet20'"),
+    (["--model", "resnt20"], "Did you mean 'resnet20'"),
     (["--model", "nowhere.module:build"], "no module"),
     (["--agent", "ddgp"], "Did you mean 'ddpg'"),
     (["--agent", "ddpg:warm=1"], "Did you mean 'warm_up'"),
@@ -171,7 +170,7 @@ def test_weights_that_cannot_be_trusted(tmp_path: Path, capsys: pytest.CaptureFi
 
     assert "NaN" in refused([*search, weights(tmp_path / "nan.safetensors", poison)], capsys)
     other = weights(tmp_path / "less.safetensors", lambda state: state.popitem())
-    assert "missing" in refused([*search, other], capsys).lower()
+    assert "lacks" in refused([*search, other], capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -294,15 +293,6 @@ def test_help_and_module_entry() -> None:
     )  # fmt: skip
     assert "--budget" in done.stdout
     assert "size=8%" in done.stdout
-
-
-def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr("sys.stdout", Closed())
-    assert main(["spaces"]) == 0
 
 
 def test_the_version_is_the_packages() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -58,6 +60,12 @@ def _read(file: Path) -> object:
             raise ModelError(
                 f"{str(file)!r} holds code ({code[1]}) besides weights, and is refused. Save the "
                 "state dict alone: torch.save(model.state_dict(), path)."
+            ) from problem
+        is_pickle = file.read_bytes()[:1] == b"\x80" or zipfile.is_zipfile(file)
+        if isinstance(problem, pickle.UnpicklingError) and is_pickle:
+            raise ModelError(
+                f"{str(file)!r} is a pickle of more than tensors, which could run code, and is "
+                "refused. Save the state dict alone: torch.save(model.state_dict(), path)."
             ) from problem
         raise ModelError(
             f"{str(file)!r} cannot be read as weights ({describe(problem)[:120]}). Save it with "
