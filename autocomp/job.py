@@ -1,0 +1,246 @@
+"""A search with all its parts: from the first plan to the closing figures."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autocomp.agents import SearchResult, make_agent
+from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.artifacts.model_file import load
+from autocomp.budget import Budget
+from autocomp.compressors import COMPRESSORS, Pipeline
+from autocomp.compressors import GROUP as COMPRESSOR_GROUP
+from autocomp.config import SearchConfig
+from autocomp.data import DataSplits, load_data
+from autocomp.envs.menu import PlanMenu
+from autocomp.errors import ArtifactError, AutocompError, RunError
+from autocomp.evaluate import usable_device
+from autocomp.models import build_model, source_of
+from autocomp.outcome import Outcome, best_of
+from autocomp.plan import Plan
+from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.registry import find
+from autocomp.report.summary import Summary, summarise
+from autocomp.runs import Run
+from autocomp.search_spaces import make_space
+
+OBJECT = "<object>"
+"""Stands in a run's settings for what was given as a Python object."""
+_PACKAGES = (
+    "autocomp", "torch", "gymnasium", "stable-baselines3", "optuna", "numpy", "constriction",
+    "safetensors",
+)  # fmt: skip
+
+OnOutcome = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search hands back.
+
+    Attributes:
+        plan: the chosen plan.
+        model: the compressed network, in evaluation mode.
+        best: the plan's outcome on the whole search split.
+        outcomes: every evaluated plan, in order, then the finalists on the whole split.
+        summary: the closing figures.
+        run: the run folder.
+    """
+
+    plan: Plan
+    model: nn.Module
+    best: Outcome
+    outcomes: tuple[Outcome, ...]
+    summary: Summary
+    run: Run
+
+
+class Job:
+    """A search with all its parts built, before and after there is a folder for it."""
+
+    def __init__(
+        self, config: SearchConfig, model: Any, data: Any, agent: Any, space: Any,
+        budgets: tuple[Budget, ...],
+    ) -> None:  # fmt: skip
+        self.config = config
+        # cheap parts first: a misspelt name must not wait for the data
+        self.space = make_space(space)
+        self.agent = make_agent(agent)
+        pipeline = Pipeline(
+            find("compressor", config.pruner, COMPRESSORS, COMPRESSOR_GROUP)(),
+            find("compressor", config.quantizer, COMPRESSORS, COMPRESSOR_GROUP)(),
+        )
+        _check_pipeline(pipeline, config)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        usable_device(config.device)
+        if isinstance(model, nn.Module) and config.weights:
+            model = copy.deepcopy(model)  # the user's network is never written to
+        self.network = build_model(model, config.weights or None, require_weights=True)
+        self.data: DataSplits = load_data(data)
+        self.problem = CompressionProblem(
+            self.network,
+            self.data,
+            budgets,
+            ProblemSettings(
+                keep=config.keep, search_images=config.search_images,
+                batch_size=config.batch_size, device=config.device, pipeline=pipeline,
+            ),
+        )  # fmt: skip
+        PlanMenu(self.problem, self.space)  # refuses a budget out of reach, before any folder
+
+    def start(self, out: Path | None, on_outcome: OnOutcome | None) -> Result:
+        """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
+        source = source_of(self.network)
+        name = source.name.rpartition(":")[2] if source else type(self.network).__name__
+        agent = self.config.agent.partition(":")[0].strip("<>")
+        run = Run.create(
+            out,
+            f"{name}-{agent}",
+            {
+                "settings": self.config.to_json(),
+                "fingerprints": self._fingerprints(),
+                "command": sys.argv,
+                "versions": _versions(),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+        try:
+            return self._search(run, on_outcome)
+        except AutocompError:
+            if not run.outcomes():
+                shutil.rmtree(run.path)
+            raise
+
+    def finish(
+        self, run: Run, fingerprints: dict[str, str], on_outcome: OnOutcome | None
+    ) -> Result:
+        """Continues in an existing folder."""
+        for name, value in self._fingerprints().items():
+            if fingerprints.get(name) != value:
+                raise RunError(
+                    f"The run must be continued with its own {name}, but these differ from those "
+                    f"of {str(run.path)!r}; give the same files, or start a new search."
+                )
+        return self._search(run, on_outcome)
+
+    def _search(self, run: Run, on_outcome: OnOutcome | None) -> Result:
+        start = time.perf_counter()
+        with ExitStack() as stack:
+            stack.enter_context(run.locked())
+            run.repair()
+            recorded = run.outcomes()
+            self.problem.remember(recorded)
+            known = {(o.plan.key, o.fidelity) for o in recorded}
+            best: Outcome | None = best_of(o for o in recorded if o.fidelity == "F1")
+
+            def record(outcome: Outcome) -> None:
+                nonlocal best
+                if (outcome.plan.key, outcome.fidelity) not in known:
+                    known.add((outcome.plan.key, outcome.fidelity))
+                    run.append(outcome)
+                if outcome.fidelity == "F1" and best_of([*filter(None, [best]), outcome]) != best:
+                    best = outcome
+                    run.write_plan(outcome.plan)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+
+            if isinstance(self.agent, OptunaAgent) and not self.agent.storage:
+                self.agent.storage = str(run.path / "agent.study.log")
+            found = self.agent.search(
+                self.problem, self.space, n_evaluations=self.config.evaluations,
+                seed=self.config.seed, on_outcome=record,
+            )  # fmt: skip
+            finalists = self._finalists(found, record)
+            earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
+            return self._close(run, found, finalists, time.perf_counter() - start + earlier)
+
+    def _finalists(self, found: SearchResult, record: OnOutcome) -> list[Outcome]:
+        """Scores the best plans again on the whole search split, which screening may mis-rank."""
+        ranked = sorted(found.outcomes, key=lambda o: o.rank, reverse=True)
+        ranked = [o for o in ranked if o.within_budget]
+        if not ranked:
+            raise AutocompError(
+                "The agent must evaluate a plan within budget, but did not; give it more "
+                "evaluations or another agent."
+            )
+        # a subset that is the whole split has been scored already
+        whole = ranked[0].n == len(self.data.search)
+        finalists = []
+        for outcome in ranked[: max(1, 1 if whole else self.config.finalists)]:
+            full = self.problem.evaluate(outcome.plan, "F2")
+            record(full)
+            finalists.append(full)
+        return finalists
+
+    def _close(
+        self, run: Run, found: SearchResult, finalists: list[Outcome], seconds: float
+    ) -> Result:
+        best = best_of(finalists)
+        assert best is not None  # finalists are feasible
+        model, data = self.problem.compressed(best.plan)
+        path = run.write_model(data)
+        self._verify(path, model)
+        run.write_plan(best.plan)
+        if found.save is not None:
+            found.save(run.path)
+        summary = summarise(
+            self.problem, best, len(data), self.problem.test(best.plan), len(found.outcomes),
+            seconds,
+        )  # fmt: skip
+        run.write_summary(summary.to_json())
+        return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, run)
+
+    def _verify(self, path: Path, model: nn.Module) -> None:
+        """Reads the file back: it must be the network that was evaluated."""
+        images = self.data.example_inputs(16)
+        again = load(path, model=self.network).cpu()
+        with torch.inference_mode():
+            gap = float((again(images) - model(images)).abs().max())
+        if not gap <= 1e-5:
+            raise ArtifactError(
+                f"The file must give the evaluated logits, but they differ by {gap:.3g}; "
+                "report this defect."
+            )
+
+    def _fingerprints(self) -> dict[str, str]:
+        digest = hashlib.sha256()
+        for name, tensor in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return {
+            "network": digest.hexdigest()[:16],
+            "data": self.data.calibration.fingerprint() + self.data.search.fingerprint(),
+        }
+
+
+def _check_pipeline(pipeline: Pipeline, config: SearchConfig) -> None:
+    if not hasattr(pipeline.quantizer, "quantize"):
+        raise AutocompError(
+            f"`quantizer` must name a compressor with quantize(), but {config.quantizer!r} has "
+            "none; see `autocomp compressors`."
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
