@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import BaseSampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from autocomp.errors import AgentError
 from autocomp.problem import CompressionProblem
 
 MakeSampler = Callable[[int, dict[str, float], int], BaseSampler]
@@ -98,7 +99,11 @@ class OptunaAgent:
         if not self.storage:
             return None
         path = Path(self.storage)
-        path.unlink(missing_ok=True)  # a resumed search replays its trials from the start
+        if path.exists():
+            raise AgentError(
+                f"`storage` must name a file that does not exist yet, but {self.storage!r} does; "
+                "move it, or name another."
+            )
         return JournalStorage(JournalFileBackend(str(path)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -10,8 +12,34 @@ from autocomp.artifacts.tensors import to_half
 from autocomp.calibration import host_module
 from autocomp.compressors.activation import ActivationQuantizer
 from autocomp.compressors.base import Quantized
+from autocomp.errors import ModelError
 from autocomp.options import OptionStore
 from autocomp.plan import Plan
+
+
+def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a copy of `model` on `device`, in evaluation mode and channels-last order.
+
+    Raises:
+        ModelError: if the network cannot be copied, or holds numbers that are not finite.
+    """
+    try:
+        copied = copy.deepcopy(model).to(device).eval()
+    except Exception as error:
+        raise ModelError(
+            f"The network must be one that can be copied, but copy.deepcopy raised "
+            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
+            "weight_norm, and detach stored tensors."
+        ) from error
+    for name, parameter in copied.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ModelError(
+                f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
+                "give the weights of a training that converged."
+            )
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return copied
 
 
 class PlanWriter:

@@ -61,7 +61,9 @@ class Budget:
         return math.floor(self.limit * reference + 1e-9) if self.ratio else math.floor(self.limit)
 
     def __str__(self) -> str:
-        return f"{self.cost}={self.limit:.6%}" if self.ratio else f"{self.cost}={self.limit:.12g}"
+        # every digit: a run is resumed with the budget that this text reads back as
+        exact = Decimal(repr(float(self.limit))) * (100 if self.ratio else 1)
+        return f"{self.cost}={exact.normalize():f}{'%' if self.ratio else ''}"
 
     @classmethod
     def parse(cls, text: str) -> Budget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from autocomp.layers import LayerSpec, Network
 from autocomp.modes import evaluation_mode
 
 SAMPLE = 1 << 15
-"""Input values kept per layer, drawn evenly over the batch."""
+"""Input values kept per layer and call, drawn evenly over the batches."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +34,43 @@ class LayerStatistics:
     maximum: float = 0.0
 
 
-def calibrate(model: nn.Module, network: Network, images: Tensor) -> dict[str, LayerStatistics]:
+def calibrate(
+    model: nn.Module, network: Network, batches: Sequence[Tensor]
+) -> dict[str, LayerStatistics]:
     """Runs `model` once in evaluation mode and records every layer's inputs.
 
     Args:
         model: the dense network; left as it was.
         network: its layers.
-        images: `(n, ...)` calibration inputs, on the model's device.
+        batches: calibration inputs `(n, ...)`, on the model's device.
 
     Returns:
         Layer name -> statistics; `inputs` is None where the input cannot be observed.
     """
     modules = dict(model.named_modules())
     found = {layer.name: LayerStatistics(layer) for layer in network.layers}
+    share = -(-SAMPLE // len(batches))
 
     def observe(layer: LayerSpec) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            values = next((x for x in inputs if isinstance(x, Tensor)), None)
-            if values is None or not values.is_floating_point():
-                return
-            flat = values.detach().reshape(-1)
-            stride = max(1, flat.numel() // SAMPLE) | 1  # odd: not in step with rows
-            sample = flat[::stride][:SAMPLE].to(torch.float32)
-            before = found[layer.name]
-            if before.inputs is not None:  # called several times in one pass
-                sample = torch.cat([before.inputs, sample])
-            found[layer.name] = LayerStatistics(
-                layer,
-                sample,
-                min(before.minimum, float(flat.min())),
-                max(before.maximum, float(flat.max())),
-            )
+            for values in inputs:
+                if isinstance(values, Tensor) and values.is_floating_point():
+                    note(layer, values.detach().reshape(-1))
 
         return hook
+
+    def note(layer: LayerSpec, flat: Tensor) -> None:
+        stride = max(1, flat.numel() // share) | 1  # odd: not in step with rows
+        sample = flat[::stride][:share].to(torch.float32)
+        before = found[layer.name]
+        if before.inputs is not None:
+            sample = torch.cat([before.inputs, sample])
+        found[layer.name] = LayerStatistics(
+            layer,
+            sample,
+            min(before.minimum, float(flat.min())),
+            max(before.maximum, float(flat.max())),
+        )
 
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(model))
@@ -75,7 +79,8 @@ def calibrate(model: nn.Module, network: Network, images: Tensor) -> dict[str, L
                 module = modules[host_module(layer)]
                 stack.callback(module.register_forward_pre_hook(observe(layer)).remove)
         with torch.inference_mode():
-            model(images)
+            for images in batches:
+                model(images)
     return {
         name: LayerStatistics(
             s.layer, None if s.inputs is None else s.inputs.clone(), s.minimum, s.maximum

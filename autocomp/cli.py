@@ -125,7 +125,7 @@ def _resume(given: argparse.Namespace) -> int:
         console.print(f"The run {given.folder} is complete.", markup=False)
         _closing(console, Summary.from_json(done), given.folder)
         return 0
-    evaluations = SearchConfig.from_json(run.config().get("settings", {})).evaluations
+    evaluations = SearchConfig.from_json(run.config()["settings"]).evaluations
     return _with_progress(evaluations, lambda update: resume(given.folder, on_outcome=update))
 
 
@@ -152,16 +152,18 @@ def _closing(console: Console, summary: Any, folder: Any) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    import torch
-
     from autocomp.artifacts.model_file import load
     from autocomp.data import load_data
-    from autocomp.evaluate import Batches, score
+    from autocomp.evaluate import Batches, dtype_of, score, usable_device
 
-    network = load(given.file, given.model).to(given.device)
+    if given.batch_size < 1:
+        raise AutocompError(f"`batch-size >= 1` must hold, but got {given.batch_size}.")
+    device = usable_device(given.device)
+    network = load(given.file, given.model).to(device)
     data = load_data(given.data)
     split = getattr(data, given.split)
-    result = score(network, Batches(split, given.batch_size, torch.device(given.device)))
+    batches = Batches(split, given.batch_size, device, dtype_of(network))
+    result = score(network, batches)
     Console().print(
         f"{given.split}: accuracy {result.accuracy:.2%} +- {result.standard_error:.2%}, "
         f"loss {result.loss:.4f}, {result.n} images",

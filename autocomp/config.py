@@ -8,6 +8,8 @@ from typing import Any
 
 from autocomp.errors import AutocompError
 
+_KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts"}
+
 
 def _option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": text, **more})
@@ -39,16 +41,22 @@ class SearchConfig:
     threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
 
     def __post_init__(self) -> None:
-        """Raises AutocompError for a number out of range."""
+        """Raises AutocompError for a value of another type or a number out of range."""
+        for f in fields(self):
+            value, kind = getattr(self, f.name), type(f.default)
+            whole = not isinstance(value, bool)  # True is an int to Python
+            texts = kind is not tuple or all(isinstance(part, str) for part in value)
+            if not isinstance(value, kind) or not whole or not texts:
+                raise AutocompError(
+                    f"`{f.name}` must be {_KINDS[kind]}, but got {value!r}; change it."
+                )
         for name, least in (
             ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
             ("batch_size", 2), ("threads", 0),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise AutocompError(
-                    f"`{name} >= {least}` must hold, a whole number, but got {value!r}."
-                )
+            if value < least:
+                raise AutocompError(f"`{name} >= {least}` must hold, but got {value!r}.")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as a JSON object."""

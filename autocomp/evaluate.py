@@ -42,8 +42,15 @@ class Score:
 class Batches:
     """A split cut into normalised batches on a device, channels last where that applies."""
 
-    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._split = split
+        self._dtype = dtype
         self._batch_size = batch_size
         self._device = device
         self._kept: list[tuple[Tensor, Tensor]] | None = None
@@ -59,6 +66,8 @@ class Batches:
         kept = []
         for start in range(0, len(self._split), self._batch_size):
             images, labels = self._split.batch(slice(start, start + self._batch_size))
+            if images.is_floating_point():
+                images = images.to(self._dtype)
             batch = (channels_last(images.to(self._device)), labels.to(self._device))
             if small:
                 kept.append(batch)
@@ -80,6 +89,12 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Returns the floating-point type of the model's parameters; float32 if it has none."""
+    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    return next(floating, torch.float32)
+
+
 def channels_last(tensor: Tensor) -> Tensor:
     """Returns a 4-dimensional tensor in channels-last memory order, any other unchanged."""
     if tensor.dim() == 4:
@@ -96,7 +111,14 @@ def score(model: nn.Module, batches: Batches) -> Score:
     right, loss, n = 0, 0.0, 0
     with torch.inference_mode():
         for images, labels in batches:
-            logits = model(images)
+            try:
+                logits = model(images)
+            except Exception as error:
+                first = (str(error).strip() or "no message").splitlines()[0][:200]
+                raise DataError(
+                    f"The network must run on its data, but a batch of shape {tuple(images.shape)} "
+                    f"raised {type(error).__name__}: {first}; check that the data fit the network."
+                ) from error
             check_logits(logits, labels)
             right += int((logits.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))

@@ -12,8 +12,10 @@ from autocomp.errors import BudgetError
 Costs = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+FRONT_OF_TWO = 1 << 13
+"""Cheapest completions kept per step for two budgets; one budget needs one."""
 FRONT = 256
-"""Cheapest completions kept per step when several budgets hold; one budget needs one."""
+"""The same for three budgets and more, where each query looks at all of them."""
 
 
 class Feasibility:
@@ -22,7 +24,8 @@ class Feasibility:
     `used` is the vector of costs spent so far. A choice of layer t is feasible if some completion
     of the layers after t keeps every budget. For one budget that is the suffix sum of the cheapest
     choices; for several it is the front of completions none of which is cheaper in every cost.
-    The front is thinned to `FRONT` real completions, so a choice that is called feasible always is.
+    A front longer than `FRONT` is thinned to completions that exist, so a choice that is called
+    feasible always is; only then can a feasible one be missed.
 
     The lower wall keeps a search near its budget: choices after which even the dearest completion
     would stay below `floor * limit` in every budget are left out, unless nothing else is feasible.
@@ -74,8 +77,12 @@ class Feasibility:
 
     def _allowed(self, step: int, used: Costs) -> Mask:
         left = self.limits - used - self.costs[step]
-        fits: Mask = np.all(self._fronts[step + 1][None] <= left[:, None], axis=2)
-        return np.asarray(fits.any(axis=1))
+        front = self._fronts[step + 1]
+        if front.shape[1] == 2:  # sorted by the first cost, falling in the second
+            last = np.searchsorted(front[:, 0], left[:, 0], side="right") - 1
+            fits: Mask = (last >= 0) & (front[np.maximum(last, 0), 1] <= left[:, 1])
+            return fits
+        return np.asarray(np.all(front[None] <= left[:, None], axis=2).any(axis=1))
 
     def bounds(self, step: int) -> tuple[Costs, Costs]:
         """Returns the cheapest (each budget alone) and dearest completion from layer `step` on."""
@@ -101,9 +108,9 @@ def _suffix_fronts(costs: Sequence[Costs]) -> list[Costs]:
 
 def _front(vectors: Costs) -> Costs:
     """Returns the vectors that no other one undercuts in every cost, sorted."""
-    vectors = np.unique(vectors, axis=0)  # sorted by the first cost, then the next
     if vectors.shape[1] == 1:
-        return vectors[:1]
+        return vectors.min(0, keepdims=True)
+    vectors = vectors[np.lexsort(vectors.T[::-1])]  # by the first cost, then the next
     if vectors.shape[1] == 2:
         least = np.minimum.accumulate(vectors[:, 1])
         return vectors[np.r_[True, vectors[1:, 1] < least[:-1]]]
@@ -115,10 +122,11 @@ def _front(vectors: Costs) -> Costs:
 
 
 def _thin(front: Costs) -> Costs:
-    """Returns at most FRONT of the completions: each cost's cheapest, the rest evenly spread."""
-    if len(front) <= FRONT:
+    """Returns at most so many completions: each cost's cheapest, the rest evenly spread."""
+    most = FRONT_OF_TWO if front.shape[1] == 2 else FRONT
+    if len(front) <= most:
         return front
-    chosen = set(np.linspace(0, len(front) - 1, FRONT - front.shape[1]).astype(int).tolist())
+    chosen = set(np.linspace(0, len(front) - 1, most - front.shape[1]).astype(int).tolist())
     chosen |= set(front.argmin(0).tolist())
     return front[sorted(chosen)]
 

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from autocomp.agents import SearchResult, make_agent
+from autocomp.agents import Agent, SearchResult, make_agent
 from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.apply import working_copy
 from autocomp.artifacts.model_file import load
 from autocomp.budget import Budget
 from autocomp.compressors import COMPRESSORS, Pipeline
@@ -28,8 +29,15 @@ from autocomp.config import SearchConfig
 from autocomp.data import DataSplits, load_data
 from autocomp.envs.menu import PlanMenu
 from autocomp.errors import ArtifactError, AutocompError, RunError
-from autocomp.evaluate import usable_device
-from autocomp.models import build_model, source_of
+from autocomp.evaluate import dtype_of, usable_device
+from autocomp.models import (
+    build_architecture,
+    build_model,
+    note_source,
+    noted_source,
+    source_of,
+)
+from autocomp.modes import evaluation_mode
 from autocomp.outcome import Outcome, best_of
 from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem, ProblemSettings
@@ -88,10 +96,12 @@ class Job:
         if config.threads:
             torch.set_num_threads(config.threads)
         usable_device(config.device)
-        if isinstance(model, nn.Module) and config.weights:
-            model = copy.deepcopy(model)  # the user's network is never written to
+        if isinstance(model, nn.Module):
+            # the user's network is never written to, nor is a note put on it
+            model = working_copy(model, torch.device("cpu"))
         self.network = build_model(model, config.weights or None, require_weights=True)
         self.data: DataSplits = load_data(data)
+        self._note_source()
         self.problem = CompressionProblem(
             self.network,
             self.data,
@@ -105,7 +115,7 @@ class Job:
 
     def start(self, out: Path | None, on_outcome: OnOutcome | None) -> Result:
         """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
-        source = source_of(self.network)
+        source = noted_source(self.network)
         name = source.name.rpartition(":")[2] if source else type(self.network).__name__
         agent = self.config.agent.partition(":")[0].strip("<>")
         run = Run.create(
@@ -121,7 +131,7 @@ class Job:
         )
         try:
             return self._search(run, on_outcome)
-        except AutocompError:
+        except Exception:
             if not run.outcomes():
                 shutil.rmtree(run.path)
             raise
@@ -159,15 +169,42 @@ class Job:
                 if on_outcome is not None:
                     on_outcome(outcome)
 
-            if isinstance(self.agent, OptunaAgent) and not self.agent.storage:
-                self.agent.storage = str(run.path / "agent.study.log")
-            found = self.agent.search(
+            found = self._agent_for(run).search(
                 self.problem, self.space, n_evaluations=self.config.evaluations,
                 seed=self.config.seed, on_outcome=record,
             )  # fmt: skip
             finalists = self._finalists(found, record)
             earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
             return self._close(run, found, finalists, time.perf_counter() - start + earlier)
+
+    def _agent_for(self, run: Run) -> Agent:
+        """Returns the agent, with its study in the run folder if it keeps one."""
+        if not isinstance(self.agent, OptunaAgent) or self.agent.storage:
+            return self.agent
+        agent = copy.copy(self.agent)
+        file = run.path / "agent.study.log"
+        file.unlink(missing_ok=True)  # a resumed search replays its trials from the start
+        agent.storage = str(file)
+        return agent
+
+    def _note_source(self) -> None:
+        """Notes the network's class as its source if an instance of it computes the same.
+
+        Equal shapes are not enough: an activation may be an argument of the class.
+        """
+        source = source_of(self.network)
+        if noted_source(self.network) is not None or source is None:
+            return
+        again = build_architecture(source)
+        again.load_state_dict(self.network.state_dict())
+        images = self.data.example_inputs(min(16, len(self.data.calibration)))
+        with torch.inference_mode(), evaluation_mode(self.network):
+            try:
+                same = torch.equal(again(images), self.network(images))
+            except Exception:
+                return  # the analysis says what is wrong with the network
+        if same:
+            note_source(self.network, source.name, source.options)
 
     def _finalists(self, found: SearchResult, record: OnOutcome) -> list[Outcome]:
         """Scores the best plans again on the whole search split, which screening may mis-rank."""
@@ -207,7 +244,9 @@ class Job:
 
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""
-        images = self.data.example_inputs(16)
+        images = self.data.example_inputs(min(16, len(self.data.calibration)))
+        if images.is_floating_point():
+            images = images.to(dtype_of(model))
         again = load(path, model=self.network).cpu()
         with torch.inference_mode():
             gap = float((again(images) - model(images)).abs().max())
@@ -229,6 +268,11 @@ class Job:
 
 
 def _check_pipeline(pipeline: Pipeline, config: SearchConfig) -> None:
+    if hasattr(pipeline.pruner, "quantize"):
+        raise AutocompError(
+            f"`pruner` must name a compressor that makes zeros, but {config.pruner!r} is a "
+            "quantizer; see `autocomp compressors`."
+        )
     if not hasattr(pipeline.quantizer, "quantize"):
         raise AutocompError(
             f"`quantizer` must name a compressor with quantize(), but {config.quantizer!r} has "

@@ -68,8 +68,8 @@ class LayerSpec:
         """Number of weights that `choice` sets to zero: exact, after rounding."""
         if choice.pattern:
             n, m = choice.n_of_m
-            columns = self.n_weights // self.shape[self.out_axis]
-            return self.shape[self.out_axis] * (columns // m) * (m - n)
+            inputs = self.shape[self.in_axis]
+            return self.n_weights // inputs * (inputs // m) * (m - n)
         return min(round(choice.sparsity * self.n_weights), self.n_weights - 1)
 
     def nonzeros(self, choice: Choice) -> int:

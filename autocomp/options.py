@@ -47,6 +47,7 @@ class OptionStore:
         self._errors: dict[tuple[str, Choice], float] = {}
         self._weights: OrderedDict[tuple[str, Choice], Quantized | Tensor] = OrderedDict()
         self._held = 0
+        self._pruned: tuple[tuple[str, Choice], Tensor] | None = None
         self._activations: dict[tuple[str, int], ActivationQuantizer] = {}
 
     def dense(self, layer: LayerSpec) -> Tensor:
@@ -78,7 +79,12 @@ class OptionStore:
     def _compute(self, layer: LayerSpec, key: tuple[str, Choice]) -> Quantized | Tensor:
         choice = key[1]
         dense = self._dense[layer.name]
-        compressed = self.pipeline.run(dense, choice, self.stats[layer.name])
+        # a menu asks for all bit-widths of one sparsity in a row: its zeros are found once
+        zeros = (layer.name, Choice(choice.sparsity, choice.pattern))
+        if self._pruned is None or self._pruned[0] != zeros:
+            pruned = self.pipeline.prune(dense, choice, self.stats[layer.name])
+            self._pruned = (zeros, pruned)
+        compressed = self.pipeline.round(self._pruned[1], choice, self.stats[layer.name])
         kept = compressed.quantized or compressed.weight
         if key not in self._errors:
             energy = float(dense.square().sum()) or 1.0

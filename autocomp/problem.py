@@ -13,16 +13,17 @@ import torch
 from torch import nn
 
 from autocomp.analysis import analyse
-from autocomp.apply import PlanWriter
+from autocomp.apply import PlanWriter, working_copy
 from autocomp.artifacts.container import pack
 from autocomp.artifacts.packing import packed
 from autocomp.budget import Budget, parse_budgets
 from autocomp.calibration import calibrate
 from autocomp.compressors.pipeline import Pipeline
 from autocomp.costs import COSTS, Cost, make_cost, total
+from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
-from autocomp.evaluate import Batches, Score, score, usable_device
+from autocomp.evaluate import Batches, Score, dtype_of, score, usable_device
 from autocomp.feasibility import Feasibility
 from autocomp.norms import NormCorrection
 from autocomp.options import OptionStore
@@ -81,13 +82,10 @@ class CompressionProblem:
         self.data = data
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
-        self._model = copy.deepcopy(model).to(device).eval()
-        calibration = Batches(data.calibration, self.settings.batch_size, device)
-        self._calibration = [images for images, _ in calibration]
-        if self._calibration[0].dim() == 4:
-            self._model = self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = working_copy(model, device)
+        self._calibration = [images for images, _ in self._batches(data.calibration)]
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
-        stats = calibrate(self._model, self.network, self._calibration[0])
+        stats = calibrate(self._model, self.network, self._calibration)
         dense = copy.deepcopy(self._model)
         self.store = OptionStore(dense, self.network, stats, self.settings.pipeline)
         names = [*COSTS, *(b.cost for b in self.budgets if b.cost not in COSTS)]
@@ -95,15 +93,12 @@ class CompressionProblem:
         self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
         data.check_labels(data.search)
         self._splits = {
-            "F1": Batches(
-                data.search.subset(self.settings.search_images, seed=0),
-                self.settings.batch_size, device,
-            ),
-            "F2": Batches(data.search, self.settings.batch_size, device),
-        }  # fmt: skip
+            "F1": self._batches(data.search.subset(self.settings.search_images, seed=0)),
+            "F2": self._batches(data.search),
+        }
         self._writer = PlanWriter(self._model, self.store)
         some = data.calibration.subset(self.settings.correction_images, seed=0)
-        few = [images for images, _ in Batches(some, self.settings.batch_size, device)]
+        few = [images for images, _ in self._batches(some)]
         self._corrections = {
             "F1": NormCorrection(self._model, few),
             "F2": NormCorrection(self._model, self._calibration),
@@ -179,10 +174,7 @@ class CompressionProblem:
 
     def test(self, plan: Plan) -> tuple[Score, Score]:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
-        self.data.check_labels(self.data.test)
-        batches = Batches(
-            self.data.test, self.settings.batch_size, torch.device(self.settings.device)
-        )
+        batches = self._batches(self.data.test)
         self._writer.write(self.network.neutral_plan())
         dense = score(self._model, batches)
         self._realise(plan)
@@ -222,8 +214,12 @@ class CompressionProblem:
                 )
         return (
             f"The budgets {', '.join(map(str, self.budgets))} must hold together, but no plan of "
-            "this search space meets all of them; raise one."
+            "this search space was found to meet all of them; raise one."
         )
+
+    def _batches(self, split: Split) -> Batches:
+        device = torch.device(self.settings.device)
+        return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
     def _realise(self, plan: Plan, fidelity: str = "F2") -> None:
         """Writes the plan into the working copy and corrects its batch norms if that helps."""

@@ -88,6 +88,12 @@ class Run:
                 f"The run must have format {FORMAT}, but {str(self.path)!r} has {found!r}; read it "
                 "with the autocomp that wrote it."
             )
+        for part in ("settings", "fingerprints"):
+            if not isinstance(values.get(part), dict):
+                raise RunError(
+                    f"{str(file)!r} must hold an object {part!r}, but holds "
+                    f"{values.get(part)!r}; restore the file, or start a new search."
+                )
         return values
 
     @contextmanager

@@ -54,6 +54,7 @@ def search(
     Raises:
         AutocompError: in one line, for anything wrong with the input; nothing is written then.
     """
+    budgets = parse_budgets(budget)
     keep = settings.get("keep", ())
     settings["keep"] = (keep,) if isinstance(keep, str) else tuple(keep)
     try:
@@ -61,7 +62,7 @@ def search(
             model=model if isinstance(model, str) else OBJECT,
             weights=str(weights),
             data=data if isinstance(data, str) else OBJECT,
-            budget=tuple(str(b) for b in parse_budgets(budget)),
+            budget=tuple(map(str, budgets)),
             space=space if isinstance(space, str) else OBJECT,
             agent=agent if isinstance(agent, str) else OBJECT,
             evaluations=evaluations,
@@ -70,7 +71,7 @@ def search(
         )
     except TypeError as error:
         raise AutocompError(f"A search does not take these settings: {error}.") from None
-    job = Job(config, model, data, agent, space, parse_budgets(budget))
+    job = Job(config, model, data, agent, space, budgets)
     return job.start(None if out is None else Path(out), on_outcome)
 
 
@@ -102,7 +103,7 @@ def resume(
     """
     opened = Run.open(run)
     values = opened.config()
-    config = SearchConfig.from_json(values.get("settings", {}))
+    config = SearchConfig.from_json(values["settings"])
     given = {"model": model, "data": data, "agent": agent, "space": space}
     parts = {}
     for name, thing in given.items():
@@ -114,4 +115,4 @@ def resume(
             )
         parts[name] = text if thing is None else thing
     job = Job(config, **parts, budgets=parse_budgets(config.budget))
-    return job.finish(opened, values.get("fingerprints", {}), on_outcome)
+    return job.finish(opened, values["fingerprints"], on_outcome)

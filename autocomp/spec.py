@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from autocomp.registry import unknown
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `joint:weight_bits=2/4/8,discrete=true` into its name and options.
 
-    Values are read as whole numbers, numbers, true/false, or text; `a/b/c` becomes a tuple.
+    Values are read as whole numbers, numbers, true/false, or text; `2/4/8` and `1:4/2:4` become a
+    tuple, and other texts with a slash stay as they are (paths).
 
     Raises:
         AutocompError: if an option has no `=`, or is given twice.
@@ -33,8 +35,9 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    if "/" in text:
-        return tuple(_value(part) for part in text.split("/") if part)
+    parts = text.split("/")
+    if len(parts) > 1 and all(re.fullmatch(r"[\d.]+(:\d+)?", part) for part in parts):
+        return tuple(_value(part) for part in parts)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -62,6 +65,13 @@ def construct(
         for option in options:
             if option not in parameters:
                 raise error(unknown(f"option of {kind} {name!r}", option, parameters))
+    for option, value in options.items():
+        default = parameters[option].default if option in parameters else None
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and (not fits or (isinstance(default, int) and not isinstance(value, int))):
+            what = "a whole number" if isinstance(default, int) else "a number"
+            raise error(f"Option {option!r} of {kind} {name!r} must be {what}, but got {value!r}.")
     try:
         return factory(**options)
     except AutocompError:

@@ -11,9 +11,9 @@
 | 11, 12         | share of the network's weights, of its MACs                    | [0, 1]   |
 | 13             | log10 of the number of weights over 9                          | [0, 1]   |
 | 14             | the tightest budget as a share of the dense network            | [0, 1]   |
-| 15             | share of that budget that is spent                             | [0, 1]   |
-| 16             | cheapest completion over what is left                          | [0, 1]   |
-| 17             | what is left over the dearest completion                       | [0, 1]   |
+| 15             | share spent, of the budget that is spent most                  | [0, 1]   |
+| 16             | cheapest completion over what is left, in the tightest budget  | [0, 1]   |
+| 17             | what is left over the dearest completion, likewise             | [0, 1]   |
 | 18             | share of the layer's choices that are feasible                 | [0, 1]   |
 | 19..23         | error curve: log10 of the relative weight error at five menu   | [0, 1]   |
 |                | points, most compressed first; 1e-6 .. 1 becomes 0 .. 1        |          |
@@ -72,7 +72,6 @@ class Observer:
             problem.limits[b.cost] / max(1, problem.costs[b.cost].reference)
             for b in problem.budgets
         ]
-        self._tightest = int(np.argmin(ratios))
         self._ratio = min(1.0, min(ratios))
         self._static = [
             self._layer_features(step, layer, weights, macs)
@@ -89,16 +88,15 @@ class Observer:
             mask: its feasible choices.
             last: the action executed before, normalised to [-1, 1].
         """
-        b = self._tightest
-        limit = max(1, int(self._menu.feasibility.limits[b]))
+        limits = np.maximum(self._menu.feasibility.limits, 1)
         cheapest, dearest = self._menu.feasibility.bounds(step)
-        left = max(1, limit - int(used[b]))
+        left = np.maximum(limits - used, 1)
         feasible = self._menu.coordinates(step)[mask]
         budget = [
             self._ratio,
-            int(used[b]) / limit,
-            min(1.0, int(cheapest[b]) / left),
-            min(1.0, left / max(1, int(dearest[b]))),
+            float((used / limits).max()),
+            min(1.0, float((cheapest / left).max())),
+            min(1.0, float((left / np.maximum(dearest, 1)).min())),
             float(mask.mean()),
         ]
         values = np.concatenate(

@@ -40,8 +40,8 @@ class Axis:
         if self.field == "activation_bits" and not layer.quantizable_input:
             return (32,)
         if self.field == "pattern":
-            columns = layer.n_weights // layer.shape[layer.out_axis]
-            fitting = tuple(v for v in self.values if Choice(pattern=v).n_of_m[1] <= columns)
+            inputs = layer.shape[layer.in_axis]
+            fitting = tuple(v for v in self.values if Choice(pattern=v).n_of_m[1] <= inputs)
             return fitting or ("",)
         return self.values
 

@@ -125,6 +125,10 @@ BAD = [
     (["--evaluations", "many"], "invalid int value"),
     (["--seed", "-1"], "seed >= 0"),
     (["--pruner", "magnitud"], "Did you mean 'magnitude'"),
+    (["--pruner", "symmetric"], "makes zeros"),
+    (["--agent", "ddpg:sigma=abc"], "must be a number"),
+    (["--agent", "tpe:starts=x"], "must be a whole number"),
+    (["--agent", "tpe:storage=/proc/version"], "does not exist yet"),
     (["--quantizer", "magnitude"], "quantize"),
     (["--device", "gpu"], "use cpu"),
     (["--nonsense"], "unrecognized"),
@@ -219,9 +223,7 @@ def test_user_callables(user_code: Path, capsys: pytest.CaptureFixture[str]) -> 
     )  # fmt: skip
     assert code == 0, err
     evaluate = ["evaluate", "r/model.safetensors", "--data", "my_code:splits"]
-    assert run(evaluate, capsys)[0] == 0  # its module is imported here already
-    sys.modules.pop("my_code")
-    assert "--model" in refused(evaluate, capsys)
+    assert "--model" in refused(evaluate, capsys)  # a file may not choose a function to call
     assert run([*evaluate, "--model", "my_code:net"], capsys)[0] == 0
 
 
@@ -260,8 +262,28 @@ def test_damaged_runs_and_files(
     assert "new or empty" in refused(
         ["search", "--weights", plain, "--out", str(folder / "run")], capsys
     )
-    (tmp_path / "config.json").write_text('{"format": 1, "settings": {"colour": 3}}')
+    (tmp_path / "config.json").write_text(
+        '{"format": 1, "settings": {"colour": 3}, "fingerprints": {}}'
+    )
     assert "colour" in refused(["resume", str(tmp_path)], capsys)
+
+
+def test_evaluate_refuses_what_does_not_fit(
+    folder: Path, user_code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = ["evaluate", str(folder / "run" / "model.safetensors")]
+    assert "check that the data fit" in refused([*evaluate, "--data", "my_code:splits"], capsys)
+    assert "batch-size >= 1" in refused([*evaluate, "--batch-size", "0"], capsys)
+    assert "use cpu" in refused([*evaluate, "--device", "foo"], capsys)
+
+
+def test_a_damaged_setting_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((folder / "run" / "config.json").read_text())
+    config["settings"]["agent"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "`agent` must be a text" in refused(["resume", str(tmp_path)], capsys)
 
 
 def test_an_interrupt_leaves_a_run_to_resume(

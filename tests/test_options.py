@@ -41,7 +41,7 @@ def test_what_calibration_sees() -> None:
     model.train()
     model[1].eval()
     images = torch.tensor([[1.0, -2.0, 3.0], [0.5, 0.25, 9.0]])
-    found = calibrate(model, analyse(model, images), images)
+    found = calibrate(model, analyse(model, images), [images])
     first, second = found["0"], found["2"]
     assert (first.minimum, first.maximum) == (-2, 9)
     assert first.inputs is not None and first.inputs.tolist() == images.flatten().tolist()
@@ -58,7 +58,7 @@ def test_calls_are_put_together_and_what_cannot_be_seen_is_none() -> None:
     with torch.no_grad():
         model.linear.weight.copy_(torch.eye(4) / 2)  # the second call sees half of the first
     images = torch.rand(3, 5)
-    found = calibrate(model, analyse(model, images), images)
+    found = calibrate(model, analyse(model, images), [images])
     with torch.no_grad():
         first = model.embed((images * 7).long())
         second = model.linear(first)
@@ -74,7 +74,7 @@ def test_a_large_input_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(calibration, "SAMPLE", 100)
     model = nn.Linear(10, 2)
     images = torch.arange(1000.0).reshape(100, 10)
-    statistics = calibrate(model, analyse(model, images), images)["model"]
+    statistics = calibrate(model, analyse(model, images), [images])["model"]
     assert statistics.inputs is not None and 80 <= len(statistics.inputs) <= 100
     assert statistics.inputs.max() > 900 and statistics.maximum == 999
     assert len({int(v) % 10 for v in statistics.inputs.tolist()}) == 10  # all ten columns
@@ -132,7 +132,7 @@ def test_the_least_recently_used_weight_goes_first(monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def tiny_store(tiny_net: nn.Module, tiny_data: DataSplits) -> OptionStore:
     network = analyse(tiny_net, tiny_data.calibration.images)
-    stats = calibrate(tiny_net, network, tiny_data.calibration.images)
+    stats = calibrate(tiny_net, network, [tiny_data.calibration.images])
     return OptionStore(tiny_net, network, stats)
 
 

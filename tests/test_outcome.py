@@ -38,11 +38,6 @@ def test_an_outcome_survives_json(outcome: Outcome) -> None:
     assert Outcome.from_json(json.loads(text)) == outcome
 
 
-def test_seconds_are_kept_to_a_tenth_of_a_millisecond() -> None:
-    outcome = Outcome(PLAN, 0.5, 1.0, 10, {}, True, "F1", 0.123456)
-    assert outcome.to_json()["seconds"] == 0.1235
-
-
 @pytest.mark.parametrize("field", sorted(made(0.5).to_json()))
 def test_a_field_is_missing(field: str) -> None:
     values = made(0.5).to_json()

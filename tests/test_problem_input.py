@@ -31,7 +31,7 @@ def test_test_labels_out_of_range(tiny_net: nn.Module, tiny_data: DataSplits) ->
     test = Split.of(tiny_data.test.images, tiny_data.test.labels + 1, "shifted")
     data = DataSplits("shifted", tiny_data.calibration, tiny_data.search, test, 4)
     problem = CompressionProblem(tiny_net, data, "size=60%")
-    with pytest.raises(DataError, match=r"shifted: labels must be below n_classes=4, but one is 4"):
+    with pytest.raises(DataError, match=r"below the network's 4 outputs, but got 4"):
         problem.test(problem.network.neutral_plan())
 
 

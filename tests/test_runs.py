@@ -20,7 +20,7 @@ def outcome(accuracy: float = 0.5) -> Outcome:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path / "r", "x", {"settings": {}})
+    return Run.create(tmp_path / "r", "x", {"settings": {}, "fingerprints": {}})
 
 
 def test_outcomes_come_back_as_they_were(run: Run) -> None:
@@ -65,7 +65,14 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "config.json"), ("{", "config.json"), ("[]", "format"), ('{"format": 99}', "99")],
+    [
+        (None, "config.json"),
+        ("{", "config.json"),
+        ("[]", "format"),
+        ('{"format": 99}', "99"),
+        ('{"format": 1, "settings": []}', "settings"),
+        ('{"format": 1, "settings": {}, "fingerprints": 3}', "fingerprints"),
+    ],
 )
 def test_a_folder_that_is_no_run_is_refused(
     tmp_path: Path, content: str | None, words: str

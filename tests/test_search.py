@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import pytest
 import torch
 from autocomp.agents import Ledger, SearchResult
 from safetensors.torch import save_file
+from torch import nn
 
 import autocomp
-from autocomp.errors import AutocompError, RunError
+from autocomp.artifacts.container import pack
+from autocomp.artifacts.model_file import read
+from autocomp.errors import AutocompError, DataError, ModelError, RunError
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 from autocomp.searcher import Result
@@ -192,3 +197,96 @@ def test_an_agent_that_finds_nothing_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(AutocompError, match="plan within budget"):
         search(tmp_path / "r", agent=Idle())
+
+
+class Scaled(nn.Module):
+    """Its shapes do not tell what it computes."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 4))
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.body(x) * self.factor
+        return logits
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_class_of_the_users_is_loaded_only_if_it_computes_the_same(
+    factor: float, tiny_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, Scaled.__module__, sys.modules[__name__])
+    result = autocomp.search(
+        Scaled(factor), tiny_data, "size=50%", agent="random", evaluations=2, out=tmp_path / "r"
+    )
+    file = tmp_path / "r" / "model.safetensors"
+    images = tiny_data.example_inputs(4)
+    if factor == 1.0:
+        assert torch.allclose(autocomp.load(file)(images), result.model(images), atol=1e-5)
+    else:
+        with pytest.raises(AutocompError, match="how its network is built"):
+            autocomp.load(file)
+        assert torch.allclose(
+            autocomp.load(file, model=Scaled(factor))(images), result.model(images), atol=1e-5
+        )
+
+
+def test_a_file_never_calls_a_function(finished: Result, tmp_path: Path) -> None:
+    called = []
+    packed = read(finished.run.path / "model.safetensors")
+    sys.modules[__name__].wipe = lambda: called.append(1)  # type: ignore[attr-defined]
+    for name in (f"{__name__}:wipe", "posix:getpid", "autocomp_powers"):
+        source = {"name": name, "options": {}}
+        (tmp_path / "f").write_bytes(pack(dataclasses.replace(packed, source=source)))
+        with pytest.raises(AutocompError, match="--model"):
+            autocomp.load(tmp_path / "f")
+    assert not called
+
+
+def test_tokens_and_other_float_types(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 50, (60, 7), generator=generator)
+    labels = tokens.sum(1) % 3
+    words = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(56, 3)).double()
+    result = autocomp.search(
+        words, [(tokens, labels)] * 3, "size=30%", agent="random", evaluations=2,
+        out=tmp_path / "words",
+    )  # fmt: skip
+    assert result.model(tokens[:4]).dtype == torch.float64
+    images = torch.randn(40, 2, 5, 6, 6, generator=generator)
+    solid = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Flatten(), nn.Linear(192, 3))
+    autocomp.search(
+        solid, [(images, labels[:40])] * 3, "size=30%", agent="random", evaluations=2,
+        out=tmp_path / "solid",
+    )  # fmt: skip
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_net: Any, tiny_data: Any) -> None:
+    broken = copy.deepcopy(tiny_net)
+    with torch.no_grad():
+        next(broken.parameters())[0] = float("nan")
+    with pytest.raises(ModelError, match="holds NaN"):
+        autocomp.search(broken, tiny_data, "size=50%")
+
+
+def test_a_test_split_of_another_shape_is_one_line(
+    tiny_net: Any, tiny_data: Any, tmp_path: Path
+) -> None:
+    def pair(split: Any) -> Any:
+        return split.images, split.labels
+
+    wrong = (torch.randn(9, 5, 8, 8), torch.zeros(9, dtype=torch.int64))
+    with pytest.raises(DataError, match="one shape"):
+        autocomp.search(
+            tiny_net, (pair(tiny_data.calibration), pair(tiny_data.search), wrong), "size=50%",
+            out=tmp_path / "r",
+        )  # fmt: skip
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_agent_object_serves_two_searches(tmp_path: Path) -> None:
+    agent = autocomp.agents.make_agent("tpe")
+    for name in ("a", "b"):
+        search(tmp_path / name, agent=agent, evaluations=2)
+        assert (tmp_path / name / "agent.study.log").exists()

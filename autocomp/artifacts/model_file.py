@@ -14,7 +14,7 @@ from torch import nn
 from autocomp.artifacts.container import unpack
 from autocomp.artifacts.packed import PackedModel
 from autocomp.errors import ArtifactError
-from autocomp.models import ModelSource, build_architecture, build_model
+from autocomp.models import MODELS, ModelSource, build_architecture, build_model
 
 
 def load(
@@ -22,8 +22,8 @@ def load(
 ) -> nn.Module:
     """Returns the network that a compressed file holds, in evaluation mode, ready to run.
 
-    The file names the architecture when it is a built-in one. Code is never taken from a file: a
-    class or function of yours that it names is used only if your program has imported its module
+    The file names the architecture when it is a built-in one. Code is never taken from a file: an
+    `nn.Module` class of yours that it names is used only if your program has imported its module
     already and it needs no arguments; else give `model`.
 
     Args:
@@ -78,24 +78,26 @@ def _architecture(
     known = _imported(source)
     if known is not None:
         return build_model(known)
-    if ":" in source.name:
+    if source.name not in MODELS:
         raise ArtifactError(
             f"The file's network is built by {source.name!r}, which a file may not make this "
-            f"program import; give it: load(path, model={source.name!r}) or --model."
+            f"program import or call; give it: load(path, model={source.name!r}) or --model."
         )
     return build_architecture(source, allow_import=False)
 
 
-def _imported(source: ModelSource) -> Callable[..., Any] | None:
-    """The class or function that `source` names, if its module is imported already."""
+def _imported(source: ModelSource) -> type[nn.Module] | None:
+    """The network class that `source` names, if its module is imported already.
+
+    A function is never called: a file could name any that takes no arguments.
+    """
     module_name, colon, attribute = source.name.partition(":")
     if not colon or source.options or module_name not in sys.modules:
         return None
     found: Any = sys.modules[module_name]
     for part in attribute.split("."):
         found = getattr(found, part, None)
-    defined_there = getattr(found, "__module__", None) == module_name
-    return found if callable(found) and defined_there else None
+    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
 
 def _check_fit(packed: PackedModel, network: nn.Module, path: str | Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.calibration import host_module
-from autocomp.models.builder import source_of
+from autocomp.models.builder import noted_source
 from autocomp.options import OptionStore
 from autocomp.plan import NEUTRAL, Plan
 
@@ -22,7 +22,7 @@ def packed(store: OptionStore, plan: Plan, state: Mapping[str, Tensor]) -> Packe
         state: the state dict that holds the side tensors as evaluated under `plan`.
     """
     network = store.network
-    source = source_of(store.model)
+    source = noted_source(store.model)
     kept = {layer.parameter for layer in network.kept}
     unchanged = (*network.exact, *network.unsupported, *sorted(kept))
     return PackedModel(

@@ -41,24 +41,13 @@ class MagnitudePruner:
 def _prune_pattern(weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
     n, m = choice.n_of_m
     layer = stats.layer
-    rows = to_rows(weight, layer.out_axis, layer.in_axis)
+    # one row per output and kernel position: a group never crosses from one position to the next
+    moved = weight.movedim(layer.in_axis, -1)
+    rows = moved.reshape(-1, moved.shape[-1])
     result = rows.clone()
     whole = rows.shape[1] // m * m
     groups = rows[:, :whole].reshape(len(rows), -1, m)
     order = torch.argsort(groups.abs(), dim=-1, stable=True)
     pruned = groups.scatter(-1, order[..., : m - n], 0.0)
     result[:, :whole] = pruned.reshape(len(rows), whole)
-    return from_rows(result, weight.shape, layer.out_axis, layer.in_axis)
-
-
-def to_rows(weight: Tensor, out_axis: int, in_axis: int) -> Tensor:
-    """Returns `weight` as `(outputs, kernel * inputs)` with the inputs running fastest."""
-    moved = weight.movedim((out_axis, in_axis), (0, -1))
-    return moved.reshape(moved.shape[0], -1)
-
-
-def from_rows(rows: Tensor, shape: torch.Size, out_axis: int, in_axis: int) -> Tensor:
-    """Undoes `to_rows` for a weight of `shape`."""
-    kernel = [size for axis, size in enumerate(shape) if axis not in (out_axis, in_axis)]
-    moved = rows.reshape(shape[out_axis], *kernel, shape[in_axis])
-    return moved.movedim((0, -1), (out_axis, in_axis)).contiguous()
+    return result.reshape(moved.shape).movedim(-1, layer.in_axis).contiguous()

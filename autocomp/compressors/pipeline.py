@@ -40,11 +40,17 @@ class Pipeline:
 
     def run(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Compressed:
         """Returns the compressed weight; `weight` itself when `choice` leaves weights alone."""
+        return self.round(self.prune(weight, choice, stats), choice, stats)
+
+    def prune(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
+        """Returns the weight with its zeros; `weight` itself when `choice` makes none."""
         if not (choice.sparsity or choice.pattern):
-            pruned = weight.detach()
-        else:
-            pruned = self.pruner.compress(weight.detach(), choice, stats)
+            return weight.detach()
+        return self.pruner.compress(weight.detach(), choice, stats)
+
+    def round(self, pruned: Tensor, choice: Choice, stats: LayerStatistics) -> Compressed:
+        """Returns the pruned weight quantized, zeros untouched."""
         if choice.weight_bits == 32:
             return Compressed(pruned, None)
         quantized = self.quantizer.quantize(pruned, choice, stats)
-        return Compressed(quantized.dequantize(weight.dtype), quantized)
+        return Compressed(quantized.dequantize(pruned.dtype), quantized)

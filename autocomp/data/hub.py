@@ -99,7 +99,8 @@ class LibraryTable:
 def torchvision_cifar10(folder: str | Path, *, calibration: int = CALIBRATION_SIZE) -> DataSplits:
     """CIFAR-10 that torchvision has downloaded into FOLDER before.
 
-    5,000 training images, never trained on, become the search split.
+    5,000 training images become the search split and leave `train` (a network trained elsewhere
+    has probably seen them).
 
     Args:
         folder: torchvision's `root`.

@@ -25,7 +25,9 @@ def cifar10(folder: str | Path, *, calibration: int = CALIBRATION_SIZE) -> DataS
     Columns: `img` or `image` (struct of `bytes` and `path`), `label` or `fine_label`. All images
     must share one size, which need not be CIFAR's. Images are `(N, 3, H, W)` uint8, normalised
     with ImageNet's mean and std. Without a validation file, 5,000 training images (10 % where that
-    is less) become the search split and are never trained on. Only labels are read here.
+    is less) become the search split and leave calibration and `train`. A network that was trained
+    elsewhere has probably seen them: its search accuracy is then too high, its test accuracy
+    not. Only labels are read here.
 
     Args:
         folder: the folder that holds the files; shards are taken in the order of their names.

@@ -15,6 +15,9 @@ from autocomp.imports import describe
 
 Loader = Callable[[], tuple[Tensor, Tensor]]
 
+_TOKENS = (torch.int64, torch.int32, torch.int16)
+"""Inputs of these types are token numbers, for an embedding; they are not normalised."""
+
 
 class Split:
     """Images and integer labels of one split, loaded lazily and only once.
@@ -171,10 +174,13 @@ class Split:
                     "convert the images to what the network expects, in float32."
                 )
             return images
+        if images.dtype in _TOKENS and self.mean is None:
+            return images.long()
         if not images.is_floating_point():
             raise DataError(
-                f"{self.name}: images must be floating or uint8, but got {images.dtype}. "
-                "Convert them to what the network expects, in float32."
+                f"{self.name}: images must be floating or uint8, or int64 tokens, but got "
+                f"{images.dtype}{'' if self.mean is None else ' with `mean` and `std`'}. "
+                "Convert them to what the network expects."
             )
         images = images.float()
         bad = ~torch.isfinite(images).flatten(1).all(dim=1)

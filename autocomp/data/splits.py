@@ -122,6 +122,12 @@ def as_splits(thing: object, name: str = "user") -> DataSplits:
             f"{name}: calibration images are {tuple(calibration.images.shape[1:])} but search "
             f"images {tuple(search.images.shape[1:])}. Bring both to one shape."
         )
+    test = found["test"]
+    if isinstance(test, (tuple, list)) and test[0].shape[1:] != search.images.shape[1:]:
+        raise DataError(
+            f"{name}: search images are {tuple(search.images.shape[1:])} but test images "
+            f"{tuple(test[0].shape[1:])}. Bring both to one shape."
+        )
     n_classes = 1 + max(int(calibration.labels.max()), int(search.labels.max()))
     return DataSplits(name, calibration, search, splits["test"], n_classes, splits.get("train"))
 

@@ -20,6 +20,7 @@ from autocomp.models.builder import (
     check_options,
     import_path,
     note_source,
+    noted_source,
     source_of,
     user_factory,
 )
@@ -40,6 +41,8 @@ __all__ = [
     "build_model",
     "default_weights",
     "load_weights",
+    "note_source",
+    "noted_source",
     "source_of",
     "train_digits",
 ]

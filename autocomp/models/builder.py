@@ -68,14 +68,20 @@ class ModelSource:
         return cls(data["name"], data["options"])
 
 
+def noted_source(model: nn.Module) -> ModelSource | None:
+    """Returns what `build_model` or `note_source` noted on `model`; None if nothing."""
+    noted = getattr(model, _ATTRIBUTE, None)
+    return noted if isinstance(noted, ModelSource) else None
+
+
 def source_of(model: nn.Module) -> ModelSource | None:
     """Returns how to build `model` again, or None where that is not known.
 
     That is what `build_model` noted; else the class, if it stands at the top of a module, needs
     no arguments, and gives weights of the same names and shapes (it is called once to see).
     """
-    noted = getattr(model, _ATTRIBUTE, None)
-    if isinstance(noted, ModelSource):
+    noted = noted_source(model)
+    if noted is not None:
         return noted
     kind = type(model)
     if "<locals>" in kind.__qualname__ or _needs_arguments(kind):

@@ -206,7 +206,7 @@ def digits_stores(digits_model: nn.Module, digits_data: DataSplits) -> list[Opti
         ((), UniformQuantizer(symmetric=False, per_channel=False)),
     ]:
         network = analyse(digits_model, images[:1], keep)
-        stats = calibrate(digits_model, network, images)
+        stats = calibrate(digits_model, network, [images])
         stores.append(OptionStore(digits_model, network, stats, Pipeline(quantizer=quantizer)))
     return stores
 
@@ -293,7 +293,7 @@ def whole() -> bytes:
         nn.init.normal_(parameter, generator=generator)
     images = torch.rand(4, 3, 8, 8, generator=generator)
     network = analyse(model.eval(), images)
-    store = OptionStore(model, network, calibrate(model, network, images))
+    store = OptionStore(model, network, calibrate(model, network, [images]))
     choices = [Choice(0.5, "", 3, 8), NEUTRAL, Choice(0.5), Choice(weight_bits=16)]
     plan = Plan(dict(zip(network.names, choices, strict=True)))
     return pack(packed(store, plan, model.state_dict()))

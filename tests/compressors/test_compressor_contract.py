@@ -118,7 +118,7 @@ def test_exact_zeros(name: str, dtype: torch.dtype, shape: str) -> None:
 @DTYPES
 @LAYER
 def test_exact_groups(name: str, dtype: torch.dtype, shape: str) -> None:
-    """Rows are outputs, and along a row inputs run fastest, then kernel positions."""
+    """Groups run along the inputs and never cross from one kernel position to the next."""
     stats = stats_of(shape)
     layer = stats.layer
     weights = (weight_of(stats, dtype) + 1e-3, torch.ones(layer.shape, dtype=dtype))
@@ -127,8 +127,7 @@ def test_exact_groups(name: str, dtype: torch.dtype, shape: str) -> None:
         n, m = choice.n_of_m
         result = COMPRESSORS[name]().compress(weight, choice, stats)
         rows, dense = (
-            torch.stack([x.select(layer.out_axis, i).movedim(0, -1).reshape(-1)
-                         for i in range(layer.shape[layer.out_axis])])
+            x.movedim(layer.in_axis, -1).reshape(-1, layer.shape[layer.in_axis])
             for x in (result, weight)
         )  # fmt: skip
         whole = rows.shape[1] // m * m

@@ -99,7 +99,7 @@ def test_fingerprint_changes_with_every_part() -> None:
         (IMAGES, LABELS - 1, "negative.*-1"),
         (IMAGES.where(IMAGES != 14, torch.nan), LABELS, "finite.*index 1"),
         (IMAGES.byte(), LABELS, "uint8 images need `mean`"),
-        (IMAGES.long(), LABELS, "floating or uint8.*int64"),
+        (IMAGES.bool(), LABELS, "floating or uint8.*bool"),
         (IMAGES.numpy(), LABELS, "tensors.*ndarray"),
     ],
 )
