@@ -109,7 +109,8 @@ def _suffix_fronts(costs: Sequence[Costs]) -> list[Costs]:
 def _front(vectors: Costs) -> Costs:
     """Returns the vectors that no other one undercuts in every cost, sorted."""
     if vectors.shape[1] == 1:
-        return vectors.min(0, keepdims=True)
+        least_of_all: Costs = vectors.min(0, keepdims=True)
+        return least_of_all
     vectors = vectors[np.lexsort(vectors.T[::-1])]  # by the first cost, then the next
     if vectors.shape[1] == 2:
         least = np.minimum.accumulate(vectors[:, 1])
