@@ -1,6 +1,7 @@
 # Every command starts from a fresh machine: it makes .venv and installs where that is missing.
 PYTHON ?= python3
 VENV := .venv
+JOBS ?= 2
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
@@ -17,10 +18,10 @@ demo: $(STAMP)
 	$(RUN) -m autocomp search --model digits --data digits --budget size=10% --agent ddpg --evaluations 100
 
 test: $(STAMP)
-	$(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS)
 
 test-all: $(STAMP)
-	$(RUN) -m pytest -q -m ''
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) -m ""
 
 check: $(STAMP)
 	$(RUN) -m ruff format --check .
