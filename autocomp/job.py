@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autocomp.agents import Agent, SearchResult, make_agent
+from autocomp.agents import Agent, OnOutcome, SearchResult, make_agent
 from autocomp.agents.optuna_agent import OptunaAgent
 from autocomp.apply import working_copy
 from autocomp.artifacts.model_file import load
@@ -52,8 +51,6 @@ _PACKAGES = (
     "autocomp", "torch", "gymnasium", "stable-baselines3", "optuna", "numpy", "constriction",
     "safetensors",
 )  # fmt: skip
-
-OnOutcome = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)

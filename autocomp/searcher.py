@@ -8,16 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from autocomp.agents import Agent
+from autocomp.agents import Agent, OnOutcome
 from autocomp.budget import Budget, parse_budgets
 from autocomp.config import SearchConfig
 from autocomp.errors import AutocompError, RunError
 from autocomp.job import OBJECT, Job, Result
-from autocomp.outcome import Outcome
 from autocomp.runs import Run
 from autocomp.search_spaces import SearchSpace
-
-OnOutcome = Callable[[Outcome], None]
 
 
 def search(
