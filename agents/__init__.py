@@ -11,8 +11,11 @@ from typing import Any
 from autocomp.agents.base import Agent, OnOutcome, SearchResult
 from autocomp.agents.cmaes import CMAESAgent
 from autocomp.agents.ddpg import DDPGAgent
+from autocomp.agents.dp import DPAgent
 from autocomp.agents.greedy import GreedyAgent
+from autocomp.agents.ilp import ILPAgent
 from autocomp.agents.ledger import Ledger
+from autocomp.agents.local import LocalAgent
 from autocomp.agents.nsga2 import NSGA2Agent
 from autocomp.agents.ppo import PPOAgent
 from autocomp.agents.random_search import RandomAgent
@@ -33,6 +36,9 @@ AGENTS: dict[str, Factory] = {
     "tpe": TPEAgent,
     "nsga2": NSGA2Agent,
     "cmaes": CMAESAgent,
+    "dp": DPAgent,
+    "ilp": ILPAgent,
+    "local": LocalAgent,
     "greedy": GreedyAgent,
     "uniform": UniformAgent,
     "random": RandomAgent,

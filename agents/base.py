@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from autocomp.search_spaces import SearchSpace
 
 from autocomp.outcome import Outcome, best_of
+from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 
 OnOutcome = Callable[[Outcome], None]
@@ -37,8 +38,8 @@ class Agent(Protocol):
     """Something that searches.
 
     Its contract (tests/agents): the same seed gives the same outcomes; never more than
-    `n_evaluations` distinct plans; every one feasible; the toy problem's optimum is reached; a
-    clear AgentError for a space that it cannot use.
+    `n_evaluations` distinct plans; every one feasible; the toy problem's optimum is reached; the
+    starts are evaluated first, in their order; a clear AgentError for a space that it cannot use.
     """
 
     def search(
@@ -49,6 +50,7 @@ class Agent(Protocol):
         n_evaluations: int,
         seed: int,
         on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches plans of `space` for `problem`.
 
@@ -58,9 +60,11 @@ class Agent(Protocol):
             n_evaluations: how many distinct plans may be evaluated.
             seed: makes the search repeatable.
             on_outcome: called after each evaluation of a plan not seen before.
+            starts: plans to evaluate before any of the agent's own, and to learn from.
 
         Raises:
             BudgetError: if no plan of the space meets the budgets.
-            AgentError: if the agent cannot use the space.
+            AgentError: if the agent cannot use the space, or a start does not lie in it or does not
+                meet the budgets.
         """
         ...

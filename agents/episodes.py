@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import gymnasium
 import numpy as np
 from autocomp.envs.menu import PlanMenu
 from numpy.typing import NDArray
+
+from autocomp.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,32 @@ def returns(episode: Episode) -> float:
     return sum(step.reward for step in episode)
 
 
-def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> None:
-    """Runs one episode along a plan, given as choice indices; works for both environments."""
+def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> bool:
+    """Runs one episode along a feasible plan, given as choice indices, in either environment.
+
+    Returns:
+        Whether the space has actions that make the plan; if not, nothing is run.
+    """
     if env.action_space == menu.vector.action_space:
-        actions = [menu.vector.encode(menu.plan(indices))]
+        whole = menu.whole_action(indices)
+        actions = None if whole is None else [whole]
     else:
-        actions = [menu.action(t, index) for t, index in enumerate(indices)]
-    env.reset()
+        actions = menu.step_actions(indices)
+    if actions is None:
+        return False
+    env.reset(options={"lower_wall": False})
     for action in actions:
         env.step(action)
+    return True
 
 
 class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Keeps every episode with its executed actions, and scales the rewards that are handed on.
 
-    r' = (r - [last step] * mean) / deviation, at least -3, with mean and deviation of the better
-    half of the first episodes. Accuracies of good plans differ by hundredths, which a critic would
-    otherwise take for noise. Until `set` is called nothing changes. What is kept is unscaled.
+    r' = (r - [last step] * mean) / deviation, with mean and deviation of the better half of the
+    first episodes; the last step makes an episode's sum -3 where it would be less. Accuracies of
+    good plans differ by hundredths, which a critic would otherwise take for noise. Until `set` is
+    called nothing changes. What is kept is unscaled.
 
     Attributes:
         episodes: the finished episodes, in order.
@@ -58,7 +70,7 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.mean, self.deviation = 0.0, 1.0
         self.episodes: list[Episode] = []
         self.repeated = False
-        self._keys: set[bytes] = set()
+        self._plans: list[Plan] = []  # actions may differ and make the same plan
         self._current: Episode = []
         self._obs: Any = None
 
@@ -68,15 +80,20 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.mean = float(np.mean(better))
         self.deviation = max(float(np.std(better)), 1e-3)
 
-    def scale(self, reward: float, done: bool) -> float:
-        """Returns the scaled reward."""
-        return max((reward - self.mean * done) / self.deviation, -3.0)
+    def scale(self, rewards: Sequence[float], done: bool) -> float:
+        """Returns the last of an episode's rewards so far, scaled."""
+        scaled = (rewards[-1] - self.mean * done) / self.deviation
+        if not done:
+            return scaled
+        # the sum alone is bounded: a bound on each step would undo the shaping of a dense reward
+        return max(scaled, -3.0 - sum(rewards[:-1]) / self.deviation)
 
     def best(self, n: int) -> list[Episode]:
         """Returns the `n` episodes of largest return, no plan twice."""
-        found: dict[bytes, Episode] = {}
-        for episode in sorted(self.episodes, key=returns, reverse=True):
-            found.setdefault(_key(episode), episode)
+        found: dict[Plan, Episode] = {}
+        pairs = zip(self._plans, self.episodes, strict=True)
+        for plan, episode in sorted(pairs, key=lambda pair: returns(pair[1]), reverse=True):
+            found.setdefault(plan, episode)
             if len(found) == n:
                 break
         return list(found.values())
@@ -94,12 +111,9 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._current.append(Transition(self._obs, obs, executed, float(reward), done))
         self._obs = obs
         if done:
-            key = _key(self._current)
-            self.repeated = key in self._keys
-            self._keys.add(key)
+            plan = info["outcome"].plan
+            self.repeated = plan in self._plans
+            self._plans.append(plan)
             self.episodes.append(self._current)
-        return obs, self.scale(float(reward), done), done, truncated, info
-
-
-def _key(episode: Episode) -> bytes:
-    return b"".join(step.action.tobytes() for step in episode)
+        rewards = [step.reward for step in self._current]
+        return obs, self.scale(rewards, done), done, truncated, info

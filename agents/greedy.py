@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
-from autocomp.agents.starts import starting_plans
+from autocomp.agents.starts import given_plans, starting_plans
+from autocomp.envs import make_menu
 from autocomp.envs.menu import PlanMenu
 from autocomp.search_spaces import SearchSpace
 
 from autocomp.outcome import Outcome
+from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 
 
 class GreedyAgent:
     """Best accuracy per byte saved, measured (compare NetAdapt, Yang et al. 2018, 1804.03230).
 
-    Starts from the best of a few uniform plans. A round lowers each layer by one notch of each
-    property, one at a time, and measures how much loss a saved unit of the budget costs there; then
-    moves are tried that lower where it is cheapest and spend what that frees where it is dearest,
-    the most promising first, and the best plan found is the next round's start. Deterministic.
+    Starts from the best of the plans it is given, or else of the solver's and a few uniform ones.
+    A round lowers each layer by one notch of each property, one at a time, and measures how much
+    loss a saved unit of the budget costs there; then moves are tried that lower where it is
+    cheapest and spend what that frees where it is dearest, the most promising first, and the best
+    plan found is the next round's start. Moves are of choices, whatever the space's actions mean.
+    Deterministic.
 
     Args:
-        starts: how many uniform plans to try first.
+        starts: how many plans to try first, where none is given.
     """
 
     def __init__(self, starts: int = 6) -> None:
@@ -38,11 +42,12 @@ class GreedyAgent:
         n_evaluations: int,
         seed: int,
         on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = PlanMenu(problem, space)
+        menu = make_menu(problem, space)
         ledger = Ledger(problem, n_evaluations, on_outcome)
-        for indices in starting_plans(menu, self.starts):
+        for indices in given_plans(menu, starts) or starting_plans(menu, self.starts):
             if not ledger.spent:
                 ledger.evaluate(menu.plan(indices))
         while not ledger.spent:

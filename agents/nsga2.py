@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.agents.optuna_agent import Beginning, OptunaAgent
 from optuna.samplers import BaseSampler, NSGAIISampler
 
 
@@ -10,13 +10,15 @@ class NSGA2Agent(OptunaAgent):
     """NSGA-II of Optuna (Deb et al. 2002) on one objective, with its handling of constraints.
 
     Args:
-        starts: how many uniform plans are in the first generation.
+        starts: how many plans are in the first generation, where none is given.
         population: size of a generation; few evaluations want small ones.
         storage: file of the study's journal.
     """
 
     def __init__(self, starts: int = 4, population: int = 12, storage: str = "") -> None:
-        def make(seed: int, start: dict[str, float], n_evaluations: int) -> BaseSampler:
-            return NSGAIISampler(population_size=max(4, population), seed=seed)
+        population = max(4, population)
 
-        super().__init__(make, starts, storage)
+        def make(begin: Beginning) -> BaseSampler:
+            return NSGAIISampler(population_size=population, seed=begin.seed)
+
+        super().__init__(make, starts, population, storage)

@@ -40,7 +40,8 @@ class OffPolicyAgent(ReinforcementAgent):
         env: "layerwise" or "whole-plan".
         reward: name of a reward, or a function.
         warm_up: share of the evaluations spent on the warm-up.
-        sigma: deviation of the exploration noise in the first episode; the action interval is 2.
+        sigma: deviation of the exploration noise in the first episode; the action interval is 2
+            wide. Of log-multipliers in the `coefficients` space; `floor` likewise.
         decay: factor on it per episode.
         floor: its least value, which keeps the agent proposing new plans.
         share: share of the layers that are disturbed in an episode.
@@ -54,7 +55,7 @@ class OffPolicyAgent(ReinforcementAgent):
     def __init__(
         self,
         env: str = "layerwise",
-        reward: str | Reward = "accuracy",
+        reward: str | Reward = "merit",
         warm_up: float = 0.2,
         sigma: float = 0.4,
         decay: float = 0.97,
@@ -82,8 +83,8 @@ class OffPolicyAgent(ReinforcementAgent):
         space = env.action_space
         assert isinstance(space, spaces.Box)  # for the type checker; `check` refused others
         noise = DecayingNoise(
-            space.shape[0], self.sigma, self.decay, self.floor, self.share if steps > 1 else 1.0,
-            np.random.default_rng([seed, 1]),
+            space.shape[0], self.sigma * menu.spread, self.decay, self.floor * menu.spread,
+            self.share if steps > 1 else 1.0, np.random.default_rng([seed, 1]),
         )  # fmt: skip
         model: BaseAlgorithm = self.algorithm(
             "MlpPolicy", env, learning_rate=self.learning_rate, buffer_size=200 * steps + 10_000,
@@ -98,11 +99,13 @@ class OffPolicyAgent(ReinforcementAgent):
     def prepare(self, model: Any, env: EpisodeLog) -> None:
         """Fills the replay, clones the best plans into the actor, and pre-trains the critic."""
         for episode in env.episodes:
-            for step in episode:
+            rewards = [step.reward for step in episode]
+            for t, step in enumerate(episode):
                 info = {"executed_action": step.action}
+                reward = env.scale(rewards[: t + 1], step.done)
                 model.replay_buffer.add(
                     step.obs[None], step.next_obs[None], step.action[None].astype(np.float32),
-                    np.array([env.scale(step.reward, step.done)]), np.array([step.done]), [info],
+                    np.array([reward]), np.array([step.done]), [info],
                 )  # fmt: skip
         if env.episodes:
             _clone(model, env, _ELITES, _CLONE_STEPS)

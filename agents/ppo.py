@@ -19,6 +19,8 @@ from autocomp.errors import AgentError
 
 _CLONE_STEPS = 300
 _ELITES = 1
+_LEAST_SIGMA = 0.08
+_WIDEST = 3.0
 
 
 class PPOAgent(ReinforcementAgent):
@@ -26,14 +28,15 @@ class PPOAgent(ReinforcementAgent):
 
     It learns from the action it drew: its likelihood ratio is defined for nothing else, and the
     projection onto the budgets is part of the environment. The spread of a continuous policy starts
-    at `sigma` and shrinks with each update by `decay`.
+    at `sigma`, shrinks with each update by `decay`, and widens while plans repeat.
 
     Args:
         env: "layerwise" or "whole-plan".
         reward: name of a reward, or a function.
         warm_up: share of the evaluations spent on the warm-up.
         episodes: episodes per update.
-        sigma: initial deviation of a continuous policy; the action interval is 2 wide.
+        sigma: initial deviation of a continuous policy; the action interval is 2 wide. Of
+            log-multipliers in the `coefficients` space.
         decay: factor on it per update.
         learning_rate: of policy and value.
     """
@@ -41,7 +44,7 @@ class PPOAgent(ReinforcementAgent):
     def __init__(
         self,
         env: str = "layerwise",
-        reward: str | Reward = "accuracy",
+        reward: str | Reward = "merit",
         warm_up: float = 0.2,
         episodes: int = 5,
         sigma: float = 0.2,
@@ -72,9 +75,10 @@ class PPOAgent(ReinforcementAgent):
             clip_range=0.2, ent_coef=0.0 if continuous else 0.003, seed=seed, device="cpu",
             policy_kwargs={
                 "net_arch": [128, 128],
-                **({"log_std_init": float(np.log(self.sigma))} if continuous else {}),
+                **({"log_std_init": float(np.log(self.sigma * menu.spread))} if continuous else {}),
             },
             decay=self.decay,
+            between=(_LEAST_SIGMA * menu.spread, _WIDEST * self.sigma * menu.spread),
         )  # fmt: skip
 
     def prepare(self, model: Any, env: EpisodeLog) -> None:
@@ -96,6 +100,11 @@ class PPOAgent(ReinforcementAgent):
             loss.backward()
             optimizer.step()
 
+    def refresh(self, model: Any, env: EpisodeLog) -> None:
+        """Widens the spread if the last episode found nothing new."""
+        if env.repeated:
+            model.spread_by(1.5)
+
 
 def _ceiling(space: spaces.Space[Any]) -> float:
     if isinstance(space, spaces.MultiDiscrete):
@@ -106,13 +115,23 @@ def _ceiling(space: spaces.Space[Any]) -> float:
 class _AnnealedPPO(PPO):
     """PPO whose continuous spread shrinks once per update."""
 
-    def __init__(self, *args: Any, decay: float = 1.0, **kwargs: Any) -> None:
-        self._decay = decay
+    def __init__(
+        self,
+        *args: Any,
+        decay: float = 1.0,
+        between: tuple[float, float] = (1e-3, 10.0),
+        **kwargs: Any,
+    ) -> None:
+        self._decay, self._between = decay, between
         super().__init__(*args, **kwargs)
 
     def train(self) -> None:
         super().train()
+        self.spread_by(self._decay)
+
+    def spread_by(self, factor: float) -> None:
+        """Multiplies a continuous policy's deviation."""
         deviation = getattr(self.policy, "log_std", None)
         if deviation is not None:
             with torch.no_grad():
-                deviation.add_(float(np.log(self._decay))).clamp_(min=float(np.log(0.08)))
+                deviation.add_(float(np.log(factor))).clamp_(*map(float, np.log(self._between)))

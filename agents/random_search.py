@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
-from autocomp.envs.menu import PlanMenu
+from autocomp.agents.starts import given_plans
+from autocomp.envs import make_menu
 from autocomp.search_spaces import SearchSpace
 
+from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 
 
@@ -22,10 +26,14 @@ class RandomAgent:
         n_evaluations: int,
         seed: int,
         on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = PlanMenu(problem, space)
+        menu = make_menu(problem, space)
         ledger = Ledger(problem, n_evaluations, on_outcome)
+        for indices in given_plans(menu, starts):
+            if not ledger.spent:
+                ledger.evaluate(menu.plan(indices))
         rng = np.random.default_rng(seed)
         while not ledger.spent:
             actions = rng.uniform(-1, 1, (len(menu), menu.vector.width))

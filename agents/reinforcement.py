@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import torch
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.episodes import EpisodeLog, follow, returns
 from autocomp.agents.ledger import Ledger
-from autocomp.agents.starts import around, starting_plans
-from autocomp.envs import ENVS, PlanMenu
+from autocomp.agents.starts import given_plans, starting_plans
+from autocomp.envs import ENVS, PlanMenu, make_menu
 from autocomp.envs.rewards import Reward, find_reward
 from autocomp.search_spaces import SearchSpace
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,6 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from autocomp.errors import AgentError
+from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 from autocomp.registry import unknown
 
@@ -33,8 +34,9 @@ _FOREVER = 10**9
 class ReinforcementAgent(ABC):
     """A Stable-Baselines3 algorithm on one of the environments.
 
-    A search warms up on a few uniform plans and on plans around the best so far, starts the policy
-    as a clone of the best, and then learns until the evaluations are used up.
+    A search warms up on the plans it is given, or else on the solver's and a few uniform ones, and
+    on plans around the best so far, starts the policy as a clone of the best, and then learns until
+    the evaluations are used up.
 
     Args:
         env: "layerwise" (one layer a step) or "whole-plan" (one step).
@@ -43,7 +45,7 @@ class ReinforcementAgent(ABC):
     """
 
     def __init__(
-        self, env: str = "layerwise", reward: str | Reward = "accuracy", warm_up: float = 0.2
+        self, env: str = "layerwise", reward: str | Reward = "merit", warm_up: float = 0.2
     ) -> None:
         if env not in ENVS:
             raise AgentError(unknown("environment", env, ENVS))
@@ -76,11 +78,13 @@ class ReinforcementAgent(ABC):
         n_evaluations: int,
         seed: int,
         on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = PlanMenu(problem, space)
+        menu = make_menu(problem, space)
         self.check(menu)
         ledger = Ledger(problem, n_evaluations, on_outcome)
+        given = given_plans(menu, starts)
         env = EpisodeLog(
             gymnasium.make(
                 ENVS[self.env], problem=menu, reward=self.reward, evaluate=ledger.evaluate,
@@ -88,7 +92,7 @@ class ReinforcementAgent(ABC):
             )
         )  # fmt: skip
         with _private_random_state():
-            self._warm_up(env, menu, ledger, seed)
+            self._warm_up(env, menu, ledger, given, seed)
             if len(env.episodes) > 1:
                 env.set([returns(episode) for episode in env.episodes])
             model = self.build(env, menu, seed)
@@ -100,19 +104,20 @@ class ReinforcementAgent(ABC):
                 )
         return SearchResult(ledger.outcomes, lambda folder: _save(model, folder))
 
-    def _warm_up(self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, seed: int) -> None:
+    def _warm_up(
+        self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, given: list[list[int]], seed: int
+    ) -> None:
         rng = np.random.default_rng(seed)
         # a search of very few evaluations still tries one plan before it learns
         wanted = max(1, round(self.warm_up * ledger.n_evaluations))
-        plans = starting_plans(menu, max(1, min(4, wanted // 2)))
-        for plan in plans:
-            if not ledger.spent:
-                follow(env, menu, plan)
+        for plan in given or starting_plans(menu, max(1, min(4, wanted // 2))):
+            if not ledger.spent and not follow(env, menu, plan) and given:
+                ledger.evaluate(menu.plan(plan))  # no action makes it; nothing to replay
         for _ in range(10 * wanted):  # proposals may repeat in a small space
             if len(ledger.outcomes) >= wanted or ledger.spent:
                 break
             best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
-            plan = around(menu, menu.indices(best.plan), rng)
+            plan = menu.vary(menu.indices(best.plan), rng, self.env == "layerwise")
             if not ledger.seen(menu.plan(plan)):
                 follow(env, menu, plan)
 

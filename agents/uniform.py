@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
-from autocomp.agents.starts import uniform_plans
-from autocomp.envs.menu import PlanMenu
+from autocomp.agents.starts import given_plans, uniform_plans
+from autocomp.envs import make_menu
 from autocomp.search_spaces import SearchSpace
 
+from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem
 
 
 class UniformAgent:
-    """Tries every feasible choice for all layers at once, the least weight error first.
+    """Tries every feasible choice for all layers at once, the least estimated loss first.
 
     Where the budget rules out every uniform choice, the plan that spreads it evenly is tried.
     """
@@ -25,11 +28,12 @@ class UniformAgent:
         n_evaluations: int,
         seed: int,
         on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = PlanMenu(problem, space)
+        menu = make_menu(problem, space)
         ledger = Ledger(problem, n_evaluations, on_outcome)
-        plans = uniform_plans(menu) or [menu.fit(menu.middle)]
-        for indices in plans[:n_evaluations]:
-            ledger.evaluate(menu.plan(indices))
+        for indices in [*given_plans(menu, starts), *(uniform_plans(menu) or [menu.even()])]:
+            if not ledger.spent:
+                ledger.evaluate(menu.plan(indices))
         return SearchResult(ledger.outcomes)

@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.errors import LayerError
+from autocomp.imports import describe
 from autocomp.layers import LayerSpec, Network, split_kept
 from autocomp.modes import evaluation_mode
 from autocomp.sites import Site, find_sites
 
 _NORM_STATISTICS = ("running_mean", "running_var")
+_NORM_PARTS = ("weight", "bias", *_NORM_STATISTICS)
+_FUSIBLE = ({torch.float32}, {torch.float64})
 
 
 def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) -> Network:
@@ -82,15 +86,11 @@ def _trace(
         except Exception as error:
             raise LayerError(
                 "The network must run on its example inputs, but a batch of shape "
-                f"{tuple(example_inputs.shape)} raised {type(error).__name__}: "
-                f"{_one_line(error)}; check that the data fit the network."
+                f"{tuple(example_inputs.shape)} raised {describe(error)}; check that the data fit "
+                "the network."
             ) from error
     batch = len(example_inputs)
     return {name: count // batch for name, count in macs.items()}, calls, order
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else "no message"
 
 
 def _sort_tensors(
@@ -137,4 +137,22 @@ def _sort_tensors(
         unsupported=tuple(unsupported),
         aliases=tuple(aliases),
         n_parameters=sum(p.numel() for p in model.parameters()),
+        norms=_fusible(model, set(side), {owner for _, owner in aliases}),
     )
+
+
+def _fusible(model: nn.Module, side: set[str], shared: set[str]) -> tuple[str, ...]:
+    """Names the batch norms that a gain and a shift a channel can stand for."""
+    found = []
+    for name, module in model.named_modules():
+        parts = [f"{name}.{part}" for part in _NORM_PARTS]
+        if (
+            isinstance(module, _BatchNorm)
+            # another forward pass may mean another thing by these tensors
+            and type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+            and side.issuperset(parts)
+            and shared.isdisjoint(parts)
+            and {getattr(module, part).dtype for part in _NORM_PARTS} in _FUSIBLE
+        ):
+            found.append(name)
+    return tuple(found)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from autocomp.artifacts.tensors import to_half
+from autocomp.artifacts.packing import norms_of
+from autocomp.artifacts.side import round_side
 from autocomp.calibration import host_module
 from autocomp.compressors.activation import ActivationQuantizer
 from autocomp.compressors.base import Quantized
 from autocomp.errors import ModelError
+from autocomp.layers import LayerSpec
 from autocomp.options import OptionStore
 from autocomp.plan import Plan
+from autocomp.tables import Option
 
 
 def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
@@ -54,14 +58,22 @@ class PlanWriter:
         self.model = model
         self._store = store
         self._in_place = store.network.neutral_plan()
+        self._foreign: set[str] = set()  # layers whose weights are not the store's
         self._hooks: dict[str, RemovableHandle] = {}
         self._dense_side = {
             name: tensor.detach().clone() for name, tensor in _named(model, store.network.side)
         }
 
     @torch.no_grad()
-    def write(self, plan: Plan) -> None:
-        """Puts the plan's weights and activation quantizers into the network.
+    def write(self, plan: Plan, options: Mapping[str, Option] | None = None) -> None:
+        """Puts the plan's weights and activation quantizers into the network, and corrects biases.
+
+        b' = b - dW E[x]: the mean of each output stays where it was (Nagel et al. 2019,
+        arXiv:1906.04721). `round_side` comes after this and after any other correction.
+
+        Args:
+            plan: one choice per layer.
+            options: layer name -> what stands for the store's option of that choice.
 
         Raises:
             PlanError: if the plan does not fit the network.
@@ -70,28 +82,49 @@ class PlanWriter:
         self._store.network.check(plan)
         for layer in self._store.network.layers:
             choice, before = plan[layer.name], self._in_place[layer.name]
-            if choice == before:
+            other = None if options is None else options.get(layer.name)
+            if choice == before and other is None and layer.name not in self._foreign:
                 continue
             quantizer = None  # made before anything is written: it may raise
             if choice.activation_bits < 32:
                 quantizer = self._store.activation(layer, choice.activation_bits)
-            stored = self._store.weight(layer, choice)
+            stored = self._store.weight(layer, choice) if other is None else other.weight
             parameter = self.model.get_parameter(layer.parameter)
             dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
             parameter.copy_(dense)
             if choice.activation_bits != before.activation_bits:
                 self._hook(layer.name, host_module(layer), quantizer)
             self._in_place = self._in_place.replace(layer.name, choice)
+            (self._foreign.discard if other is None else self._foreign.add)(layer.name)
         for name, tensor in _named(self.model, self._store.network.side):
             tensor.copy_(self._dense_side[name])
-        self.round_side(plan)
+        self._correct_biases(plan, options or {})
+
+    def _correct_biases(self, plan: Plan, options: Mapping[str, Option]) -> None:
+        for layer in self._store.network.layers:
+            choice = plan[layer.name]
+            name = bias_of(layer)
+            if name is None or choice.is_neutral or name not in self._dense_side:
+                continue
+            other = options.get(layer.name)
+            shift = self._store.shift(layer, choice) if other is None else other.shift
+            if shift is not None:
+                bias = self.model.get_parameter(name)
+                part = bias if len(bias) == len(shift) else _section(layer, bias)
+                part -= shift.to(bias.device, bias.dtype)
 
     @torch.no_grad()
     def round_side(self, plan: Plan) -> None:
-        """Rounds biases and normalisation to what the plan's file holds; idempotent."""
+        """Rounds biases and normalisation to what the plan's file holds; idempotent.
+
+        Call it when they have their last values: afterwards a batch norm's statistics are 0 and 1,
+        and its weight and bias hold what they were, see `artifacts/fused_norm.py`.
+        """
         if plan.side_bits == 16:
-            for _, tensor in _named(self.model, self._store.network.side):
-                tensor.copy_(to_half(tensor))
+            side = dict(_named(self.model, self._store.network.side))
+            rounded = round_side(side, norms_of(self.model, self._store.network))
+            for name, tensor in side.items():
+                tensor.copy_(rounded[name])
 
     def _hook(self, name: str, host: str, quantizer: ActivationQuantizer | None) -> None:
         if name in self._hooks:
@@ -99,6 +132,23 @@ class PlanWriter:
         if quantizer is not None:
             module = self.model.get_submodule(host)
             self._hooks[name] = module.register_forward_pre_hook(quantizer)
+
+
+def bias_of(layer: LayerSpec) -> str | None:
+    """Returns the state-dict name of the bias that is added to the layer's outputs, if any."""
+    if not layer.bias:
+        return None
+    host, _, weight = layer.parameter.rpartition(".")
+    dot = f"{host}." if host else ""
+    if layer.kind == "attention" and weight != "weight":
+        return f"{dot}in_proj_bias"
+    return f"{dot}bias"
+
+
+def _section(layer: LayerSpec, bias: Tensor) -> Tensor:
+    """Returns the part of a packed attention bias that belongs to one projection."""
+    part = ("q_proj", "k_proj", "v_proj").index(layer.name.rpartition(".")[2])
+    return bias.chunk(3)[part]
 
 
 def _named(model: nn.Module, names: tuple[str, ...]) -> list[tuple[str, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from autocomp.layers import LayerSpec, Network
 from autocomp.modes import evaluation_mode
+from autocomp.recovery.gram import Gram
 
 SAMPLE = 1 << 15
 """Input values kept per layer and call, drawn evenly over the batches."""
@@ -26,12 +27,14 @@ class LayerStatistics:
         inputs: 1-D float32 sample of its input values, or None if it was not calibrated.
         minimum: least input value.
         maximum: largest input value.
+        gram: second moments of its unfolded inputs, or None if they are not known.
     """
 
     layer: LayerSpec
     inputs: Tensor | None = None
     minimum: float = 0.0
     maximum: float = 0.0
+    gram: Gram | None = None
 
 
 def calibrate(

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from autocomp.errors import AutocompError
+from autocomp.registry import unknown
 
+WARM_STARTS = ("dp", "none")
+"""What a search may start from: the exact solver's plan, or the agent's own plans."""
 _KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts"}
 
 
@@ -29,15 +32,20 @@ class SearchConfig:
     )
     space: str = _option("joint", "action space, NAME or NAME:OPTION=VALUE,...")
     agent: str = _option("ddpg", "agent, NAME or NAME:OPTION=VALUE,...")
+    warm_start: str = _option("dp", "what a search starts from: dp (the solver's plan) or none")
     evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
     seed: int = _option(0, "seed of the search")
     keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
-    pruner: str = _option("magnitude", "compressor that makes the zeros")
-    quantizer: str = _option("symmetric", "compressor that rounds the weights")
+    pruner: str = _option("obs", "compressor that makes the zeros")
+    quantizer: str = _option("gptq", "compressor that rounds the weights")
     search_images: int = _option(1000, "images of the search split that score a plan")
-    finalists: int = _option(5, "best plans scored again on the whole search split")
+    finalists: int = _option(5, "best plans that may be scored on the whole search split")
+    reconstructions: int = _option(1, "finalists that are recovered once more, front to back")
     batch_size: int = _option(500, "images per forward pass")
     device: str = _option("cpu", "where the network runs: cpu, cuda, ...")
+    cache: str = _option(
+        "", "folder of option tables, none to keep none (default: the user's cache folder)"
+    )
     threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
 
     def __post_init__(self) -> None:
@@ -52,11 +60,14 @@ class SearchConfig:
                 )
         for name, least in (
             ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
+            ("reconstructions", 0),
             ("batch_size", 2), ("threads", 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if value < least:
                 raise AutocompError(f"`{name} >= {least}` must hold, but got {value!r}.")
+        if self.warm_start not in WARM_STARTS:
+            raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as a JSON object."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import inspect
 import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -26,9 +27,10 @@ from autocomp.compressors import COMPRESSORS, Pipeline
 from autocomp.compressors import GROUP as COMPRESSOR_GROUP
 from autocomp.config import SearchConfig
 from autocomp.data import DataSplits, load_data
-from autocomp.envs.menu import PlanMenu
-from autocomp.errors import ArtifactError, AutocompError, RunError
+from autocomp.envs import make_menu
+from autocomp.errors import AgentError, ArtifactError, AutocompError, RunError
 from autocomp.evaluate import dtype_of, usable_device
+from autocomp.fingerprint import fingerprint
 from autocomp.models import (
     build_architecture,
     build_model,
@@ -40,10 +42,12 @@ from autocomp.modes import evaluation_mode
 from autocomp.outcome import Outcome, best_of
 from autocomp.plan import Plan
 from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.promotion import promote
 from autocomp.registry import find
 from autocomp.report.summary import Summary, summarise
 from autocomp.runs import Run
 from autocomp.search_spaces import make_space
+from autocomp.tables import default_root
 
 OBJECT = "<object>"
 """Stands in a run's settings for what was given as a Python object."""
@@ -85,6 +89,7 @@ class Job:
         # cheap parts first: a misspelt name must not wait for the data
         self.space = make_space(space)
         self.agent = make_agent(agent)
+        self._check_warm_start()
         pipeline = Pipeline(
             find("compressor", config.pruner, COMPRESSORS, COMPRESSOR_GROUP)(),
             find("compressor", config.quantizer, COMPRESSORS, COMPRESSOR_GROUP)(),
@@ -106,9 +111,10 @@ class Job:
             ProblemSettings(
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
+                cache=_cache_folder(config.cache),
             ),
         )  # fmt: skip
-        PlanMenu(self.problem, self.space)  # refuses a budget out of reach, before any folder
+        self.menu = make_menu(self.problem, self.space)  # refuses a budget out of reach at once
 
     def start(self, out: Path | None, on_outcome: OnOutcome | None) -> Result:
         """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
@@ -166,13 +172,31 @@ class Job:
                 if on_outcome is not None:
                     on_outcome(outcome)
 
+            starts = self._starts()
             found = self._agent_for(run).search(
                 self.problem, self.space, n_evaluations=self.config.evaluations,
-                seed=self.config.seed, on_outcome=record,
+                seed=self.config.seed, on_outcome=record, **({"starts": starts} if starts else {}),
             )  # fmt: skip
-            finalists = self._finalists(found, record)
+            finalists = self._finalists(found, starts, record)
+            finalists += self._reconstructed(finalists, record)
             earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
             return self._close(run, found, finalists, time.perf_counter() - start + earlier)
+
+    def _starts(self) -> list[Plan]:
+        """Returns the plans that the search starts from."""
+        if self.config.warm_start == "none":
+            return []
+        return [self.menu.plan(self.menu.solver.plan)]
+
+    def _check_warm_start(self) -> None:
+        """Raises AgentError for an agent that was written before there were warm starts."""
+        parameters = inspect.signature(self.agent.search).parameters
+        takes = "starts" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if self.config.warm_start != "none" and not takes:
+            raise AgentError(
+                f"A warm start needs an agent whose search() takes `starts`, but "
+                f"{type(self.agent).__name__}'s does not; set warm_start to none."
+            )
 
     def _agent_for(self, run: Run) -> Agent:
         """Returns the agent, with its study in the run folder if it keeps one."""
@@ -203,38 +227,48 @@ class Job:
         if same:
             note_source(self.network, source.name, source.options)
 
-    def _finalists(self, found: SearchResult, record: OnOutcome) -> list[Outcome]:
-        """Scores the best plans again on the whole search split, which screening may mis-rank."""
-        ranked = sorted(found.outcomes, key=lambda o: o.rank, reverse=True)
-        ranked = [o for o in ranked if o.within_budget]
-        if not ranked:
+    def _finalists(
+        self, found: SearchResult, starts: list[Plan], record: OnOutcome
+    ) -> list[Outcome]:
+        """Scores the best plans again on the whole search split, which screening may mis-rank.
+
+        The starts are among them: no search ends below the plan that it started from.
+        """
+        feasible = [o for o in found.outcomes if o.within_budget]
+        if not feasible:
             raise AutocompError(
                 "The agent must evaluate a plan within budget, but did not; give it more "
                 "evaluations or another agent."
             )
-        # a subset that is the whole split has been scored already
-        whole = ranked[0].n == len(self.data.search)
-        finalists = []
-        for outcome in ranked[: max(1, 1 if whole else self.config.finalists)]:
-            full = self.problem.evaluate(outcome.plan, "F2")
-            record(full)
-            finalists.append(full)
-        return finalists
+        places = max(1, self.config.finalists)
+        return promote(self.problem, feasible, places, starts, record)
+
+    def _reconstructed(
+        self, finalists: list[Outcome], record: Callable[[Outcome], None]
+    ) -> list[Outcome]:
+        """Reconstructs the best plans for the inputs that their layers really get."""
+        ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
+        found = []
+        for outcome in ranked[: self.config.reconstructions]:
+            rebuilt = self.problem.evaluate(outcome.plan, "F2S")
+            record(rebuilt)
+            found.append(rebuilt)
+        return found
 
     def _close(
         self, run: Run, found: SearchResult, finalists: list[Outcome], seconds: float
     ) -> Result:
         best = best_of(finalists)
         assert best is not None  # finalists are feasible
-        model, data = self.problem.compressed(best.plan)
+        model, data = self.problem.compressed(best.plan, best.fidelity)
         path = run.write_model(data)
         self._verify(path, model)
         run.write_plan(best.plan)
         if found.save is not None:
             found.save(run.path)
         summary = summarise(
-            self.problem, best, len(data), self.problem.test(best.plan), len(found.outcomes),
-            seconds,
+            self.problem, best, len(data), self.problem.test(best.plan, best.fidelity),
+            len(found.outcomes), seconds,
         )  # fmt: skip
         run.write_summary(summary.to_json())
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, run)
@@ -254,12 +288,8 @@ class Job:
             )
 
     def _fingerprints(self) -> dict[str, str]:
-        digest = hashlib.sha256()
-        for name, tensor in self.network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return {
-            "network": digest.hexdigest()[:16],
+            "network": fingerprint(self.network),
             "data": self.data.calibration.fingerprint() + self.data.search.fingerprint(),
         }
 
@@ -275,6 +305,13 @@ def _check_pipeline(pipeline: Pipeline, config: SearchConfig) -> None:
             f"`quantizer` must name a compressor with quantize(), but {config.quantizer!r} has "
             "none; see `autocomp compressors`."
         )
+
+
+def _cache_folder(given: str) -> Path | None:
+    """Returns the folder of option tables that a setting names; None for "none"."""
+    if given == "none":
+        return None
+    return Path(given) if given else default_root()
 
 
 def _versions() -> dict[str, str]:

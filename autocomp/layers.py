@@ -85,11 +85,13 @@ class Network:
         layers: the layers that a plan speaks of, in the order of a forward pass.
         kept: compressible layers that the user wants left alone.
         side: biases, normalisation parameters and floating-point statistics (state-dict names);
-            rounded to 16 bits when the weights are quantized.
+            rounded when the weights are quantized.
         exact: other floating-point buffers and every integer buffer, stored unchanged.
         unsupported: parameters that no compressor knows, stored unchanged.
         aliases: state-dict names of tied tensors -> the name under which they are stored.
         n_parameters: number of parameters, tied ones once.
+        norms: batch norms (module names) that are one gain and one shift a channel in evaluation
+            mode; their four tensors are in `side`.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -99,6 +101,7 @@ class Network:
     unsupported: tuple[str, ...]
     aliases: tuple[tuple[str, str], ...]
     n_parameters: int
+    norms: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autocomp.evaluate import divergence, logits_of
-
 Statistics = dict[str, tuple[Tensor, Tensor]]
+_DEAD = 1e-6
+"""Share of its variance that a channel must keep to count as one that still varies."""
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -22,18 +23,12 @@ def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
-@torch.no_grad()
-def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
-    """Returns each batch norm's input mean and variance over `batches`, front to back.
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[dict[str, _BatchNorm]]:
+    """Lets every batch norm normalise with its own batch; everything is put back afterwards.
 
-    Every batch norm normalises with its own batch while it is measured, so that the statistics of a
-    deep layer belong to a network whose earlier layers are normalised already. The model, its
-    running statistics and its modes are left as they were. A batch of one image has no variance and
-    is left out; where there is no other, the running statistics are returned.
+    Within, the running statistics hold the plain mean over the batches that were seen.
     """
-    batches = [images for images in batches if len(images) > 1]
-    if not batches:
-        return running(model)
     norms = batch_norms(model)
     before = {
         name: (m.running_mean.clone(), m.running_var.clone(), m.momentum, m.training)  # type: ignore[union-attr]
@@ -48,12 +43,7 @@ def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
             module.running_mean.zero_()  # type: ignore[union-attr]
             module.running_var.fill_(1)  # type: ignore[union-attr]
-        for images in batches:
-            model(images)
-        return {
-            name: (m.running_mean.clone(), m.running_var.clone())  # type: ignore[union-attr]
-            for name, m in norms.items()
-        }
+        yield norms
     finally:
         for name, module in norms.items():
             mean, var, momentum, training = before[name]
@@ -64,13 +54,32 @@ def measure(model: nn.Module, batches: list[Tensor]) -> Statistics:
             module.num_batches_tracked = counters[name]
 
 
+@torch.no_grad()
+def measure(model: nn.Module, batches: Sequence[Tensor]) -> Statistics:
+    """Returns each batch norm's input mean and variance over `batches`, front to back.
+
+    Every batch norm normalises with its own batch while it is measured, so that the statistics of a
+    deep layer belong to a network whose earlier layers are normalised already. The model, its
+    running statistics and its modes are left as they were. A batch of one image has no variance and
+    is left out; where there is no other, the running statistics are returned.
+    """
+    batches = [images for images in batches if len(images) > 1]
+    if not batches:
+        return running(model)
+    with batch_statistics(model):
+        for images in batches:
+            model(images)
+        return running(model)
+
+
 def corrected(dense: Statistics, measured_dense: Statistics, measured: Statistics) -> Statistics:
     """Returns the running statistics for a compressed network.
 
     mean' = mean + (mu_c - mu_d) and var' = var * var_c / var_d, where mu and var are measured on
     the same images in the compressed (c) and the dense (d) network. The difference cancels the
     error that a few calibration images make against the statistics of a whole training, which
-    plain re-estimation keeps.
+    plain re-estimation keeps. A channel that compression has made constant (var_c = 0) gets
+    mean' = mu_c and keeps its variance, so that it gives the norm's own shift.
 
     Args:
         dense: the dense network's running statistics.
@@ -82,7 +91,11 @@ def corrected(dense: Statistics, measured_dense: Statistics, measured: Statistic
         mu_d, var_d = measured_dense[name]
         mu_c, var_c = measured[name]
         ratio = torch.where(var_d > 1e-12, var_c / var_d.clamp(min=1e-12), torch.ones_like(var_d))
-        result[name] = (mean + (mu_c - mu_d), var * ratio)
+        dead = (var_c <= _DEAD * var_d) & (var_d > 1e-12)
+        result[name] = (
+            torch.where(dead, mu_c, mean + (mu_c - mu_d)),
+            torch.where(dead, var, var * ratio),
+        )
     return result
 
 
@@ -104,35 +117,21 @@ def running(model: nn.Module) -> Statistics:
 
 
 class NormCorrection:
-    """Corrects a network's batch norms on fixed images, if its outputs come nearer the dense ones.
+    """The paired correction on fixed images.
 
     Args:
         model: the dense network, which is compressed in place later on.
         batches: the images.
     """
 
-    def __init__(self, model: nn.Module, batches: list[Tensor]) -> None:
+    def __init__(self, model: nn.Module, batches: Sequence[Tensor]) -> None:
         self._model = model
         self._batches = batches
         self._dense = running(model)
         self._measured = measure(model, batches) if self._dense else {}
-        self._logits = logits_of(model, batches) if self._dense else torch.zeros(0)
 
-    def apply(self, rounded: Callable[[], None]) -> bool:
-        """Corrects the statistics of the model as it is now; says whether that was kept.
-
-        Args:
-            rounded: rounds the model's statistics to what a file holds; called after each change.
-        """
+    def statistics(self) -> Statistics:
+        """Returns the corrected statistics of the model as it is now; {} without batch norms."""
         if not self._dense:
-            return False
-        plain = divergence(logits_of(self._model, self._batches), self._logits)
-        before = running(self._model)
-        install(
-            self._model, corrected(self._dense, self._measured, measure(self._model, self._batches))
-        )
-        rounded()
-        if divergence(logits_of(self._model, self._batches), self._logits) < plain:
-            return True
-        install(self._model, before)
-        return False
+            return {}
+        return corrected(self._dense, self._measured, measure(self._model, self._batches))

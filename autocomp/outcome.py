@@ -9,8 +9,11 @@ from typing import Any
 from autocomp.errors import AutocompError, RunError
 from autocomp.plan import Plan
 
-FIDELITIES = ("F1", "F2")
-"""F1: a fixed subset of the search split; F2: the whole search split."""
+FIDELITIES = ("F1", "F2", "F2S")
+"""F1: a fixed subset of the search split. F2: the whole search split. F2S: the whole search split
+after sequential reconstruction."""
+CLOSENESS = 3000
+"""Weight of the divergence in `Outcome.merit`, times the number of images."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Outcome:
         n: how many search images.
         costs: cost name -> whole number, for every registered cost that is measured.
         within_budget: whether every budget holds.
-        fidelity: "F1" or "F2", see `FIDELITIES`.
+        fidelity: "F1", "F2" or "F2S", see `FIDELITIES`.
         seconds: how long the evaluation took.
+        divergence: mean Kullback-Leibler divergence of the outputs on these images from the dense
+            network's, in nats.
     """
 
     plan: Plan
@@ -36,17 +41,31 @@ class Outcome:
     within_budget: bool
     fidelity: str
     seconds: float
+    divergence: float = 0.0
+
+    @property
+    def merit(self) -> float:
+        """The accuracy, less 3000 / n times the divergence: what agents maximise.
+
+        On few images the accuracies of good plans differ by less than their own error, and their
+        order says next to nothing about the whole split; the divergence, which needs no labels,
+        hardly varies with the images drawn. The more images, the more the accuracy counts.
+        `benchmarks/recovery.py --parts rank` prints how the two agree with the whole split.
+        """
+        return self.accuracy - CLOSENESS / self.n * self.divergence
 
     @property
     def rank(self) -> tuple[bool, float, float]:
-        """Sorts outcomes: feasible first, then accuracy, then loss; larger is better."""
-        return (self.within_budget, self.accuracy, -self.loss)
+        """Sorts outcomes: feasible first, then merit (on the whole split: accuracy), then loss."""
+        first = self.merit if self.fidelity == "F1" else self.accuracy
+        return (self.within_budget, first, -self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object, one line of `outcomes.jsonl`."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
+            "divergence": self.divergence,
             "n": self.n,
             "costs": dict(self.costs),
             "within_budget": self.within_budget,
@@ -68,6 +87,7 @@ class Outcome:
                 within_budget=bool(values["within_budget"]),
                 fidelity=str(values["fidelity"]),
                 seconds=float(values["seconds"]),
+                divergence=float(values["divergence"]),
             )
         except (
             KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,

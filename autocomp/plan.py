@@ -73,6 +73,11 @@ class Choice:
         """Whether the layer stays as it is."""
         return self == NEUTRAL
 
+    @property
+    def of_weights(self) -> Choice:
+        """This choice without its activation bits, which do not change the weights."""
+        return Choice(self.sparsity, self.pattern, self.weight_bits)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that differ from the default."""
         return {k: v for k, v in asdict(self).items() if v != getattr(NEUTRAL, k)}
@@ -143,7 +148,8 @@ class Plan(Mapping[str, Choice]):
     def side_bits(self) -> int:
         """Bits in which biases, normalisation parameters and statistics are kept.
 
-        16 as soon as one layer's weights are quantized, else 32 (nothing is rounded).
+        16 as soon as one layer's weights are quantized (then a batch norm's gain and shift take 8,
+        see `artifacts/side.py`), else 32 (nothing is rounded).
         """
         return 16 if any(choice.weight_bits < 32 for choice in self.values()) else 32
 

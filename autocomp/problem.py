@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from autocomp.analysis import analyse
 from autocomp.apply import PlanWriter, working_copy
@@ -20,15 +25,45 @@ from autocomp.budget import Budget, parse_budgets
 from autocomp.calibration import calibrate
 from autocomp.compressors.pipeline import Pipeline
 from autocomp.costs import COSTS, Cost, make_cost, total
+from autocomp.costs.size import Size
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
-from autocomp.evaluate import Batches, Score, dtype_of, score, usable_device
+from autocomp.evaluate import (
+    Batches,
+    Score,
+    divergence,
+    dtype_of,
+    is_behind,
+    is_right,
+    logits_of,
+    predictions,
+    score,
+    total_score,
+    usable_device,
+)
 from autocomp.feasibility import Feasibility
-from autocomp.norms import NormCorrection
+from autocomp.fingerprint import fingerprint, source_digest
+from autocomp.norms import NormCorrection, install
 from autocomp.options import OptionStore
 from autocomp.outcome import FIDELITIES, Outcome
 from autocomp.plan import Choice, Plan
+from autocomp.reconstruction import reconstruct
+from autocomp.recovery.moments import input_moments
+from autocomp.sensitivity import (
+    POINTS,
+    Point,
+    divergences,
+    gradient_slopes,
+    loss_curve,
+    measured_choices,
+)
+from autocomp.tables import Option, TableFolder
+
+Losses = NDArray[np.float64]
+
+_SLOPE_MACS = 1e13
+"""Multiply-accumulates up to which every layer's effect is measured: a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +77,39 @@ class ProblemSettings:
         device: where the network runs ("cpu", "cuda").
         correction_images: size of the fixed subset of the calibration images on which F1 corrects
             batch-norm statistics; F2 takes all of them.
+        slope_images: size of the subset on which a layer's effect on the outputs is measured.
         floor: lower wall of the search as a share of the budget, see `Feasibility`.
         pipeline: what compresses a weight.
+        cache: folder of option tables, or None to keep none on disk.
     """
 
     keep: tuple[str, ...] = ()
     search_images: int = 1000
-    correction_images: int = 256
+    correction_images: int = 96
+    slope_images: int = 256
     batch_size: int = 500
     device: str = "cpu"
     floor: float = 0.95
-    pipeline: Pipeline = Pipeline()
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A score, and the divergence of the outputs from the dense network's."""
+
+    score: Score
+    divergence: float
 
 
 class CompressionProblem:
     """A trained network, data and budgets.
 
     Everything that searches goes through `evaluate`. The network that is given is never modified.
-    Evaluating writes the plan into a copy, corrects its batch-norm statistics on the calibration
-    images (kept only if the divergence from the dense network's outputs drops), rounds what the
-    file rounds, and scores the result; equal plans are scored once.
+    Evaluating writes the plan's recovered weights into a copy, corrects biases and batch-norm
+    statistics by what compression did to them on calibration images, rounds what the file rounds,
+    and scores the result; equal plans are scored once. `losses` is the level below (F0): what each
+    choice alone would cost, from tables that are built once and kept on disk.
 
     Attributes:
         network: the network's layers.
@@ -87,7 +135,10 @@ class CompressionProblem:
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy.deepcopy(self._model)
-        self.store = OptionStore(dense, self.network, stats, self.settings.pipeline)
+        self.store = OptionStore(
+            dense, self.network, stats, self.settings.pipeline,
+            lambda: input_moments(dense, self.network, self._calibration), self._tables(),
+        )  # fmt: skip
         names = [*COSTS, *(b.cost for b in self.budgets if b.cost not in COSTS)]
         self.costs: dict[str, Cost] = {name: make_cost(name, self.store) for name in names}
         self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
@@ -97,20 +148,22 @@ class CompressionProblem:
             "F2": self._batches(data.search),
         }
         self._writer = PlanWriter(self._model, self.store)
-        some = data.calibration.subset(self.settings.correction_images, seed=0)
-        few = [images for images, _ in self._batches(some)]
+        few = self._some_calibration(self.settings.correction_images)
         self._corrections = {
             "F1": NormCorrection(self._model, few),
             "F2": NormCorrection(self._model, self._calibration),
         }
+        self._losses: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
+        self._logits: Tensor | None = None
         self._scores: dict[str, Score] = {}
+        self._outputs: dict[str, Tensor] = {}
+        self._right: dict[str, Tensor] = {}
+        self._rebuilt: dict[str, dict[str, Option]] = {}
         self._memo: dict[tuple[str, str], Outcome] = {}
 
     def dense_score(self, fidelity: str = "F1") -> Score:
         """Returns the dense network's score on the search images of `fidelity`."""
-        if fidelity not in self._scores:
-            self._writer.write(self.network.neutral_plan())
-            self._scores[fidelity] = score(self._model, self._splits[fidelity])
+        self._dense_outputs(fidelity)
         return self._scores[fidelity]
 
     def costs_of(self, plan: Plan) -> dict[str, int]:
@@ -129,26 +182,47 @@ class CompressionProblem:
 
         Args:
             plan: one choice per layer.
-            fidelity: "F1" (a fixed subset) or "F2" (the whole search split).
+            fidelity: "F1" (a fixed subset), "F2" (the whole search split) or "F2S" (that, after
+                sequential reconstruction).
 
         Raises:
             PlanError, ChoiceError: if the plan does not fit the network.
         """
         self.network.check(plan)
-        if fidelity not in self._splits:
+        if fidelity not in FIDELITIES:
             raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
             self._realise(plan, fidelity)
-            result = score(self._model, self._splits[fidelity])
-            costs = self.costs_of(plan)
-            within = all(costs[name] <= limit for name, limit in self.limits.items())
-            self._memo[key] = Outcome(
-                plan, result.accuracy, result.loss, result.n, costs, within, fidelity,
-                round(time.perf_counter() - start, 4),
-            )  # fmt: skip
+            judged = self._judge(plan, fidelity)
+            assert judged is not None  # only a challenger is given up
+            self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
+
+    def challenge(self, plan: Plan, best: Plan) -> Outcome | None:
+        """Scores a plan on the whole split (F2), unless it falls significantly behind on the way.
+
+        Args:
+            plan: the challenger.
+            best: the plan to compare it with, image by image.
+
+        Returns:
+            The outcome, or None if the plan was given up.
+        """
+        if self.known(plan, "F2"):
+            return self.evaluate(plan, "F2")
+        if best.key not in self._right:
+            self._realise(best)
+            self._judge(best, "F2")
+        start = time.perf_counter()
+        self._realise(plan)
+        judged = self._judge(plan, "F2", self._right[best.key])
+        if judged is None:
+            return None
+        outcome = self._outcome(plan, "F2", start, judged)
+        self._memo[plan.key, "F2"] = outcome
+        return outcome
 
     def known(self, plan: Plan, fidelity: str = "F1") -> bool:
         """Whether `evaluate` would answer from memory."""
@@ -159,26 +233,44 @@ class CompressionProblem:
         for outcome in outcomes:
             self._memo[outcome.plan.key, outcome.fidelity] = outcome
 
-    def compressed(self, plan: Plan) -> tuple[nn.Module, bytes]:
-        """Returns the network under `plan`, as F2 evaluates it, and the bytes of its file.
+    def compressed(self, plan: Plan, fidelity: str = "F2") -> tuple[nn.Module, bytes]:
+        """Returns the network under `plan`, as it is evaluated, and the bytes of its file.
+
+        Args:
+            plan: one choice per layer.
+            fidelity: "F2", or "F2S" for the reconstructed network.
 
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
         """
-        self._realise(plan)
-        data = pack(packed(self.store, plan, self._model.state_dict()))
+        self._realise(plan, fidelity)
+        options = self._options(plan, fidelity)
+        data = pack(packed(self.store, plan, self._model.state_dict(), options))
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
         return copy.deepcopy(self._model).cpu(), data
 
-    def test(self, plan: Plan) -> tuple[Score, Score]:
+    def test(self, plan: Plan, fidelity: str = "F2") -> tuple[Score, Score]:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
         batches = self._batches(self.data.test)
         self._writer.write(self.network.neutral_plan())
         dense = score(self._model, batches)
-        self._realise(plan)
+        self._realise(plan, fidelity)
         return dense, score(self._model, batches)
+
+    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[Losses]:
+        """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
+
+        The divergence of the outputs from the dense network's, measured on calibration images at
+        about five choices a layer and interpolated over the layers' output errors; for networks
+        where that would take long, from one backward pass. Kept on disk with the tables.
+        """
+        key = tuple(tuple(menu) for menu in menus)
+        if key not in self._losses:
+            self.store.prepare(menus)
+            self._losses[key] = self._build_losses(menus)
+        return self._losses[key]
 
     def feasibility(self, menus: Sequence[Sequence[Choice]]) -> Feasibility:
         """Returns what can meet the budgets when layer t takes one of `menus[t]`.
@@ -186,6 +278,7 @@ class CompressionProblem:
         Raises:
             BudgetError: if nothing can; it names the smallest value that these menus reach.
         """
+        self.store.prepare(menus)
         names = [budget.cost for budget in self.budgets]
         costs = [
             np.array([[self.costs[n].of_layer(layer, c) for n in names] for c in menu], np.int64)
@@ -221,8 +314,159 @@ class CompressionProblem:
         device = torch.device(self.settings.device)
         return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
+    def _judge(self, plan: Plan, fidelity: str, best: Tensor | None = None) -> Judged | None:
+        """Scores the network as it is; remembers which images of the whole split are right.
+
+        Args:
+            plan: what was written.
+            fidelity: "F1" or "F2".
+            best: which images another plan gets right; None is returned as soon as this one is
+                significantly behind.
+        """
+        parts: list[tuple[Tensor, Tensor]] = []
+        for logits, labels in predictions(self._model, self._splits[fidelity[:2]]):
+            parts.append((logits, labels))
+            if best is not None:
+                right = torch.cat([is_right(*part) for part in parts])
+                if is_behind(right, best[: len(right)]):
+                    return None
+        outputs = torch.cat([logits for logits, _ in parts])
+        if fidelity == "F2":
+            self._right[plan.key] = torch.cat([is_right(*part) for part in parts])
+        return Judged(total_score(parts), divergence(outputs, self._dense_outputs(fidelity[:2])))
+
+    def _dense_outputs(self, fidelity: str) -> Tensor:
+        """Returns the dense network's logits on the search images of `fidelity`."""
+        if fidelity not in self._outputs:
+            parts = list(predictions(self.store.model, self._splits[fidelity]))
+            self._outputs[fidelity] = torch.cat([logits for logits, _ in parts])
+            self._scores[fidelity] = total_score(parts)
+        return self._outputs[fidelity]
+
+    def _outcome(self, plan: Plan, fidelity: str, start: float, judged: Judged) -> Outcome:
+        costs = self.costs_of(plan)
+        options = self._options(plan, fidelity)
+        if options:
+            costs["size"] += self._growth(plan, options)
+        within = all(costs[name] <= limit for name, limit in self.limits.items())
+        return Outcome(
+            plan, judged.score.accuracy, judged.score.loss, judged.score.n, costs, within, fidelity,
+            round(time.perf_counter() - start, 4), judged.divergence,
+        )  # fmt: skip
+
+    def _some_calibration(self, n: int) -> list[Tensor]:
+        return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
+
+    def _tables(self) -> TableFolder:
+        # what the network computes, not only its weights: the forward pass may differ
+        few = self._calibration[0][:8]
+        logits = logits_of(self._model, [few])
+        text = "|".join(
+            (
+                fingerprint(self._model), self.data.calibration.fingerprint(),
+                self.settings.pipeline.name, repr(self._model), source_digest(),
+                str((logits * 100).round().to(torch.int64).tolist()),
+            )
+        )  # fmt: skip
+        return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
+
+    def _build_losses(self, menus: Sequence[Sequence[Choice]]) -> list[Losses]:
+        layers = self.network.layers
+        errors = [
+            [self.store.error(layer, choice) for choice in menu]
+            for layer, menu in zip(layers, menus, strict=True)
+        ]
+        images = self._some_calibration(self.settings.slope_images)[0]
+        measured: list[Any] | None = None
+
+        def points(index: int) -> Any:
+            nonlocal measured
+            if measured is None:  # all layers together: they share the cached prefix
+                measured = self._measure_slopes(menus, errors, images)
+            return measured[index]
+
+        menu_text = repr(
+            [(x.name, [c.to_json() for c in m]) for x, m in zip(layers, menus, strict=True)]
+        )
+        name = f"slopes {len(images)} {hashlib.sha256(menu_text.encode()).hexdigest()[:12]}"
+        found = [self.store.fact(layer, name, partial(points, i)) for i, layer in enumerate(layers)]
+        return [loss_curve(p, e) for p, e in zip(found, errors, strict=True)]
+
+    def _measure_slopes(
+        self, menus: Sequence[Sequence[Choice]], errors: Sequence[Sequence[float]], images: Tensor
+    ) -> list[list[Point]]:
+        layers = self.network.layers
+        neutral = self.network.neutral_plan()
+        self._writer.write(neutral)
+        passes = POINTS * len(layers) / 2
+        if passes * self.network.macs * len(images) > _SLOPE_MACS:
+            slopes = gradient_slopes(self._model, self.network, images)
+            return [[(1.0, slope)] for slope in slopes]
+        chosen = [measured_choices(e) for e in errors]
+        options = [[menu[i] for i in c] for menu, c in zip(menus, chosen, strict=True)]
+
+        def write(name: str, choice: Choice | None) -> None:
+            self._writer.write(neutral if choice is None else neutral.replace(name, choice))
+
+        found = divergences(self._model, layers, options, write, images)
+        return [
+            [(e[i], value) for i, value in zip(c, values, strict=True)]
+            for e, c, values in zip(errors, chosen, found, strict=True)
+        ]
+
+    def _options(self, plan: Plan, fidelity: str) -> dict[str, Option] | None:
+        """Returns the reconstructed options of a plan at F2S; makes them the first time."""
+        if fidelity != "F2S":
+            return None
+        if plan.key not in self._rebuilt:
+            limit = self.limits.get("size")
+            size = total(self.costs["size"], self.network, plan)
+            rebuilt = reconstruct(
+                self.store, self._writer, self._corrections["F2"], self._calibration, plan,
+                Size.of_weight, None if limit is None else limit - size,
+            )  # fmt: skip
+            self._realise(plan, "F2")
+            plain = self._divergence()
+            self._rebuilt[plan.key] = rebuilt
+            self._realise(plan, "F2S")
+            if self._divergence() >= plain:  # few images, or little to repair
+                self._rebuilt[plan.key] = {}
+        return self._rebuilt[plan.key]
+
+    def _growth(self, plan: Plan, options: dict[str, Option]) -> int:
+        """Returns by how many bytes reconstructed layers are longer than the table's."""
+        return sum(
+            Size.of_weight(layer, plan[layer.name], options[layer.name].weight)
+            - self.costs["size"].of_layer(layer, plan[layer.name])
+            for layer in self.network.layers
+            if layer.name in options
+        )
+
     def _realise(self, plan: Plan, fidelity: str = "F2") -> None:
-        """Writes the plan into the working copy and corrects its batch norms if that helps."""
-        self._writer.write(plan)
-        if not all(choice.is_neutral for choice in plan.values()):
-            self._corrections[fidelity].apply(lambda: self._writer.round_side(plan))
+        """Writes the plan into the working copy and corrects its batch norms.
+
+        The whole split's evaluations also check that the correction brings the outputs nearer to
+        the dense network's.
+        """
+        options = self._options(plan, fidelity)
+        self._writer.write(plan, options)
+        if all(choice.is_neutral for choice in plan.values()):
+            return
+        statistics = self._corrections[fidelity[:2]].statistics()
+        if statistics and fidelity != "F1":
+            self._writer.round_side(plan)
+            plain = self._divergence()
+            self._writer.write(plan, options)
+            install(self._model, statistics)
+            self._writer.round_side(plan)
+            if self._divergence() <= plain:
+                return
+            self._writer.write(plan, options)
+        elif statistics:
+            install(self._model, statistics)
+        self._writer.round_side(plan)
+
+    def _divergence(self) -> float:
+        if self._logits is None:
+            self._logits = logits_of(self.store.model, self._calibration)
+        return divergence(logits_of(self._model, self._calibration), self._logits)

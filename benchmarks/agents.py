@@ -1,10 +1,12 @@
-"""Every agent on one network at one budget, several seeds: prints a Markdown table.
+"""Agents on one network at several budgets and seeds: prints Markdown tables.
 
-    python benchmarks/agents.py                       # ResNet-20, CIFAR-10, size=8%, 3 seeds
-    python benchmarks/agents.py --agents random,tpe --evaluations 30 --seeds 0
+    python benchmarks/agents.py                       # ResNet-20, CIFAR-10, six budgets, 3 seeds
+    python benchmarks/agents.py --agents dp,local --budgets 8%,4% --evaluations 30 --seeds 0
 
 The network and data come from the folder in AUTOCOMP_SHARED (default ../shared). Each search is a
-run of its own, end to end, in a process of its own; nothing is shared between them.
+run of its own, end to end, in a process of its own; only the option tables, which a first process
+builds, are shared through the cache. A run that is complete in --out is not made again, so the
+benchmark can be stopped and continued; all runs of the first seed are made before the next one's.
 """
 
 from __future__ import annotations
@@ -13,21 +15,47 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-AGENTS = "uniform,random,greedy,tpe,nsga2,cmaes,ddpg,td3,sac,ppo"
-DETERMINISTIC = ("uniform", "greedy")
+AGENTS = "uniform,dp,local,tpe,ddpg,ppo,random"
+BUDGETS = "12%,8%,6%,5%,4%,3%"
+DETERMINISTIC = ("uniform", "greedy", "dp", "ilp")
+COLD = ("uniform", "random")
+"""Baselines, which start from nothing; all others start from the solver's plan."""
+COEFFICIENTS = ("tpe", "nsga2", "cmaes", "ddpg", "td3", "sac", "ppo")
+"""Agents that act on the layers' loss curves; the others choose sparsity and bits."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search."""
+
+    agent: str
+    budget: str
+    seed: str
+
+    @property
+    def name(self) -> str:
+        """The agent's name without options."""
+        return self.agent.partition(":")[0]
+
+    def folder(self, out: Path) -> Path:
+        """The run's folder."""
+        safe = self.agent.replace("/", "-").replace(":", "_")
+        return out / f"{safe}-{self.budget.rstrip('%')}-{self.seed}"
 
 
 def main() -> None:
-    """Runs the searches and prints the table."""
+    """Runs the searches and prints the tables."""
     given = _arguments()
     shared = Path(os.environ.get("AUTOCOMP_SHARED", ROOT.parent / "shared"))
     weights, data = shared / "models" / "resnet20.safetensors", shared / "data" / "cifar10-jpeg"
@@ -35,43 +63,50 @@ def main() -> None:
         sys.exit(f"{shared} must hold models/resnet20.safetensors and data/cifar10-jpeg; "
                  "set AUTOCOMP_SHARED.")  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
+    seeds = given.seeds.split(",")
     jobs = [
-        (agent, seed)
+        Job(agent, budget, seed)
+        for seed in seeds
         for agent in given.agents.split(",")
-        for seed in given.seeds.split(",")
-        if seed == given.seeds.split(",")[0] or agent.split(":")[0] not in DETERMINISTIC
+        for budget in given.budgets.split(",")
+        if seed == seeds[0] or agent.partition(":")[0] not in DETERMINISTIC
     ]
 
-    def search(job: tuple[str, str]) -> dict[str, Any]:
-        agent, seed = job
-        safe = agent.replace("/", "-").replace(":", "_")
-        folder = given.out / f"{safe}-{seed}"
-        if not (folder / "summary.json").exists():
-            command = [
-                sys.executable, "-m", "autocomp", "search", "--model", "resnet20",
-                "--weights", str(weights), "--data", f"cifar10:{data}", "--budget", given.budget,
-                "--agent", agent, "--evaluations", str(given.evaluations), "--seed", seed,
-                "--space", given.space, "--threads", str(given.threads), "--out", str(folder),
-            ]  # fmt: skip
-            start = time.perf_counter()
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                sys.exit(f"{agent}, seed {seed}: {done.stderr}")
-            (folder / "wall.json").write_text(json.dumps(time.perf_counter() - start))
-            print(f"# {agent} seed {seed} done", file=sys.stderr, flush=True)
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-        return {**summary, "wall": json.loads((folder / "wall.json").read_text())}
+    def search(job: Job) -> None:
+        folder = job.folder(given.out)
+        if (folder / "wall.json").exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # of a benchmark that was stopped
+        inner = given.space
+        space = f"coefficients:menu={inner}" if job.name in COEFFICIENTS else inner
+        command = [
+            sys.executable, "-m", "autocomp", "search", "--model", "resnet20",
+            "--weights", str(weights), "--data", f"cifar10:{data}",
+            "--budget", f"size={job.budget}", "--agent", job.agent, "--space", space,
+            "--warm-start", "none" if job.name in COLD else "dp",
+            "--evaluations", str(given.evaluations), "--seed", job.seed,
+            "--threads", str(given.threads), "--out", str(folder),
+        ]  # fmt: skip
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"# {job} failed: {done.stderr}", file=sys.stderr, flush=True)
+            return
+        wall = time.perf_counter() - start
+        (folder / "wall.json").write_text(json.dumps(wall))
+        print(f"# {job} {wall:.0f} s", file=sys.stderr, flush=True)
 
+    search(Job("dp", given.budgets.split(",")[0], seeds[0]))  # builds the tables, alone
     with ThreadPoolExecutor(given.jobs) as pool:
-        found = list(pool.map(search, jobs))
-    _print(given, jobs, found)
+        list(pool.map(search, jobs))
+    _print(given, jobs)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compares agents on ResNet-20.")
     parser.add_argument("--agents", default=AGENTS)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--budget", default="size=8%")
+    parser.add_argument("--budgets", default=BUDGETS, help="shares of the dense file's size")
     parser.add_argument("--space", default="joint")
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2, help="searches at a time")
@@ -80,36 +115,63 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _print(
-    given: argparse.Namespace, jobs: list[tuple[str, str]], found: list[dict[str, Any]]
-) -> None:
-    dense = found[0]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    print(f"ResNet-20, CIFAR-10, {given.budget}, space {given.space}, "
-          f"{given.evaluations} evaluations, commit {commit}; dense: "
-          f"{dense['search_dense']['accuracy']:.2%} validation, "
+def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for job in dict.fromkeys(jobs):
+        folder = job.folder(given.out)
+        if (folder / "wall.json").exists():
+            summary = json.loads((folder / "summary.json").read_text())
+            summary["wall"] = json.loads((folder / "wall.json").read_text())
+            found.setdefault((job.agent, job.budget), []).append(summary)
+    dense = next(iter(found.values()))[0]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
+                            text=True, check=False).stdout.strip()  # fmt: skip
+    print(f"ResNet-20, CIFAR-10, space {given.space}, {given.evaluations} evaluations, commit "
+          f"{commit}; dense: {dense['search_dense']['accuracy']:.2%} validation, "
           f"{dense['test_dense']['accuracy']:.2%} test.\n")  # fmt: skip
-    print("| agent | seeds | validation, median (range) | test, median | s.e. | file bytes "
-          "| evaluated | minutes |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
-    for agent in dict.fromkeys(name for name, _ in jobs):
-        mine = [f for (name, _), f in zip(jobs, found, strict=True) if name == agent]
-        validation = sorted(f["search"]["accuracy"] for f in mine)
-        test = statistics.median(f["test"]["accuracy"] for f in mine)
-        error = math.sqrt(test * (1 - test) / mine[0]["test"]["n"])
-        print(
-            f"| {agent} | {len(mine)} | {statistics.median(validation):.2%} "
-            f"({validation[0]:.2%} .. {validation[-1]:.2%}) | {test:.2%} | {error:.2%} "
-            f"| {max(f['compressed']['size'] for f in mine):,} "
-            f"| {max(f['evaluations'] for f in mine)} "
-            f"| {statistics.median(f['wall'] for f in mine) / 60:.1f} |"
-        )
+    budgets = given.budgets.split(",")
+    agents = list(dict.fromkeys(job.agent for job in jobs))
+    for split, images in (("search", "validation"), ("test", "test")):
+        print(f"| {images} accuracy, median (range) | " + " | ".join(budgets) + " |")
+        print("|---" * (len(budgets) + 1) + "|")
+        for agent in agents:
+            cells = [_cell(found.get((agent, budget), []), split) for budget in budgets]
+            print(f"| {agent} | " + " | ".join(cells) + " |")
+        print(f"| standard error | {' | '.join(_errors(found, budgets, split))} |\n")
+    print("| | " + " | ".join(budgets) + " |\n" + "|---" * (len(budgets) + 1) + "|")
+    for what, value in (
+        ("limit, bytes", lambda runs: f"{runs[0]['limits']['size']:,}"),
+        ("largest file", lambda runs: f"{max(r['compressed']['size'] for r in runs):,}"),
+        ("minutes a search, median",
+         lambda runs: f"{statistics.median(r['wall'] for r in runs) / 60:.1f}"),
+    ):  # fmt: skip
+        cells = []
+        for budget in budgets:
+            runs = [r for agent in agents for r in found.get((agent, budget), [])]
+            cells.append(value(runs) if runs else "")
+        print(f"| {what} | " + " | ".join(cells) + " |")
+    counts = {agent: [len(found.get((agent, b), [])) for b in budgets] for agent in agents}
+    print(f"\nSeeds: {', '.join(f'{a} {min(c)}' for a, c in counts.items())}.")
+
+
+def _cell(runs: list[dict[str, Any]], split: str) -> str:
+    if not runs:
+        return ""
+    values = sorted(100 * run[split]["accuracy"] for run in runs)
+    middle = f"{statistics.median(values):.2f}"
+    return middle if len(values) == 1 else f"{middle} ({values[0]:.2f}..{values[-1]:.2f})"
+
+
+def _errors(
+    found: dict[tuple[str, str], list[dict[str, Any]]], budgets: list[str], split: str
+) -> list[str]:
+    cells = []
+    for budget in budgets:
+        runs = [r for (_, b), many in found.items() if b == budget for r in many]
+        best = max((r[split]["accuracy"] for r in runs), default=0.0)
+        n = runs[0][split]["n"] if runs else 1
+        cells.append(f"{100 * math.sqrt(best * (1 - best) / n):.2f}")
+    return cells
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Importing this package registers them: `gymnasium.make(ID, problem=..., space="j
 from __future__ import annotations
 
 import gymnasium
+from autocomp.envs.coefficient_menu import CoefficientMenu, make_menu
 from autocomp.envs.layerwise import LayerwiseEnv
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.rewards import REWARDS, Reward
@@ -13,7 +14,16 @@ from autocomp.envs.whole_plan import WholePlanEnv
 
 ENVS = {"layerwise": "autocomp/Layerwise-v0", "whole-plan": "autocomp/WholePlan-v0"}
 
-__all__ = ["ENVS", "REWARDS", "LayerwiseEnv", "PlanMenu", "Reward", "WholePlanEnv"]
+__all__ = [
+    "ENVS",
+    "REWARDS",
+    "CoefficientMenu",
+    "LayerwiseEnv",
+    "PlanMenu",
+    "Reward",
+    "WholePlanEnv",
+    "make_menu",
+]
 
 gymnasium.register(ENVS["layerwise"], entry_point="autocomp.envs.layerwise:LayerwiseEnv")
 gymnasium.register(ENVS["whole-plan"], entry_point="autocomp.envs.whole_plan:WholePlanEnv")

@@ -7,10 +7,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from autocomp.envs.coefficient_menu import make_menu
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.envs.rewards import Result, Reward, Step, find_reward
-from autocomp.search_spaces import Action, SearchSpace, make_space
+from autocomp.search_spaces import SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -35,13 +36,16 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
     `Box(-1, 1, (24 + 3 * width,))`; the table is in `autocomp.envs.observations`.
 
     ## Action Space
-    The search space's own: `Box(-1, 1, (width,))` or `MultiDiscrete`. Larger keeps more.
+    The search space's own: `Box(-1, 1, (width,))` or `MultiDiscrete`. Larger keeps more; in the
+    `coefficients` space larger weighs the layer's loss more, and every action is feasible.
 
     ## Reward
-    A pure function of the step, see `autocomp.envs.rewards`; "accuracy" is 0 but at the end.
+    A pure function of the step, see `autocomp.envs.rewards`; "merit" is 0 but at the end.
 
     ## Starting State
-    The first layer, nothing spent. The environment is deterministic.
+    The first layer, nothing spent. The environment is deterministic. With the option
+    `{"lower_wall": False}` of `reset`, an episode may end far below its budgets: a given plan is
+    followed whatever it spends.
 
     ## Episode End
     Terminates after the last layer; never truncates. The last `info` holds `outcome`.
@@ -60,7 +64,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self,
         problem: CompressionProblem | PlanMenu | None = None,
         space: str | SearchSpace = "joint",
-        reward: str | Reward = "accuracy",
+        reward: str | Reward = "merit",
         evaluate: Evaluate | None = None,
     ) -> None:
         self.menu = as_menu(problem, space)
@@ -77,7 +81,8 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self._indices: list[int] = []
         self._used = np.zeros_like(self.menu.feasibility.limits)
         self._last = np.zeros(self._width)
-        self._error = 0.0
+        self._loss = 0.0
+        self._lower_wall = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -85,6 +90,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """Starts at the first layer."""
         super().reset(seed=seed)
         self._begin()
+        self._lower_wall = bool((options or {}).get("lower_wall", True))
         return self._observe(), {"layer": self.menu.layers[0].name}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -92,17 +98,15 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         t = len(self._indices)
         if t == len(self.menu):
             raise AgentError("The episode is over; call reset() before the next step().")
-        index = self.menu.project(t, self._used, action)
-        executed: Action = self.menu.action(t, index)
+        index, executed = self.menu.execute(t, self._used, action, self._lower_wall)
         self._used = self._used + self.menu.feasibility.costs[t][index]
         self._indices.append(index)
         self._last = self.menu.normalise(executed)
-        choice = self.menu.choices[t][index]
-        error = self.menu.problem.store.error(self.menu.layers[t], choice) / len(self.menu)
-        self._error += error
+        loss = float(self.menu.losses[t][index])
+        self._loss += loss
         info: dict[str, Any] = {
             "layer": self.menu.layers[t].name,
-            "choice": choice,
+            "choice": self.menu.choices[t][index],
             "executed_action": executed,
         }
         result = None
@@ -111,7 +115,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
             outcome = evaluate_feasible(self.menu, self._indices, self._evaluate)
             info["outcome"] = outcome
             result = result_of(self.menu.problem, outcome)
-        reward = float(self.reward(Step(error, self._error, result)))
+        reward = float(self.reward(Step(loss, self._loss, result)))
         return self._observe(), reward, done, False, info
 
     def _observe(self) -> NDArray[np.float32]:
@@ -120,7 +124,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if ended:  # nothing is left to decide; the last layer is shown, with everything feasible
             mask = np.ones(len(self.menu.choices[t]), bool)
         else:
-            mask = self.menu.feasibility.mask(t, self._used)
+            mask = self.menu.feasibility.mask(t, self._used, self._lower_wall)
         return self._observer.observe(t, self._used, mask, self._last)
 
 
@@ -133,7 +137,7 @@ def as_menu(problem: CompressionProblem | PlanMenu | None, space: str | SearchSp
             "The environment needs a problem: "
             "gymnasium.make(ID, problem=CompressionProblem(model, data, 'size=10%'))."
         )
-    return PlanMenu(problem, make_space(space))
+    return make_menu(problem, space)
 
 
 def evaluate_feasible(menu: PlanMenu, indices: list[int], evaluate: Evaluate) -> Outcome:
@@ -150,4 +154,5 @@ def result_of(problem: CompressionProblem, outcome: Outcome) -> Result:
         loss=outcome.loss,
         dense_accuracy=problem.dense_score(outcome.fidelity).accuracy,
         cost=float(outcome.costs[problem.budgets[0].cost]),
+        merit=outcome.merit,
     )

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from autocomp.search_spaces import Action, SearchSpace, VectorSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.additive import AdditiveModel
 from autocomp.errors import SpaceError
 from autocomp.plan import Choice, Plan
 from autocomp.problem import CompressionProblem
+from autocomp.solver import Solver, make_solver
 
 Floats = NDArray[np.float64]
 Costs = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+SPREAD = 0.35
+"""Spread of actions around a known plan; the action interval is 2 wide."""
 
 
 class PlanMenu:
@@ -27,7 +34,10 @@ class PlanMenu:
         vector: the same space as one vector for the network.
         choices: per layer, its choices.
         feasibility: what can meet the budgets, by choice index.
+        spread: factor on an agent's exploration noise, 1 where actions name choices.
     """
+
+    spread = 1.0
 
     def __init__(self, problem: CompressionProblem, space: SearchSpace) -> None:
         self.problem = problem
@@ -46,14 +56,38 @@ class PlanMenu:
             for layer, menu in zip(self.layers, self.choices, strict=True)
         ]
         self.feasibility = problem.feasibility(self.choices)
+        self._meant: dict[bytes, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.layers)
 
     @property
     def middle(self) -> Floats:
-        """The action that asks for the middle of every property in every layer."""
+        """The action in the middle of every entry."""
         return np.zeros((len(self.layers), self.vector.width))
+
+    def even(self) -> list[int]:
+        """Returns the plan that spreads the budget evenly: the middle of every property, moved."""
+        return self._moved(np.array([np.zeros_like(c[0]) for c in self._coordinates]))
+
+    @cached_property
+    def losses(self) -> list[Floats]:
+        """Per layer, the estimated loss (F0, in nats) that each choice adds; measured once."""
+        return self.problem.losses(self.choices)
+
+    @cached_property
+    def model(self) -> AdditiveModel:
+        """The additive model: these losses and costs."""
+        return AdditiveModel(self.feasibility.costs, self.losses, self.feasibility.limits)
+
+    @cached_property
+    def solver(self) -> Solver:
+        """What solves the additive model; `solver.plan` is the plan of least estimated loss."""
+        return make_solver(self.model)
+
+    def estimate(self, indices: Indices) -> Floats:
+        """Returns F0, the summed estimated loss, of many plans: `(n, n_layers)` -> `(n,)`."""
+        return self.model.estimate(indices)
 
     def normalise(self, action: Action) -> Floats:
         """Returns an action's entries in [-1, 1], also those of a MultiDiscrete."""
@@ -87,19 +121,54 @@ class PlanMenu:
         """Returns the choice indices of `plan`; SpaceError if a choice is not on the menu."""
         return [self.index(t, plan[layer.name]) for t, layer in enumerate(self.layers)]
 
-    def action(self, step: int, index: int) -> Action:
-        """Returns the action that means choice `index` of layer `step`."""
-        return self.space.encode(self.layers[step], self.choices[step][index])
+    def action_range(self, step: int, mask: Mask) -> tuple[Floats, Floats]:
+        """Returns the least and largest action entries, in [-1, 1], that mean a masked choice."""
+        meant = self._coordinates[step][mask]
+        return meant.min(0), meant.max(0)
 
-    def project(self, step: int, used: Costs, action: Action) -> int:
-        """Returns the feasible choice of layer `step` nearest to what `action` asks for.
+    def execute(
+        self, step: int, used: Costs, action: Action, lower_wall: bool = True
+    ) -> tuple[int, Action]:
+        """Returns the choice that an action means on layer `step`, and the action executed.
 
-        Args:
-            step: the layer.
-            used: costs of the layers before it.
-            action: an element of the space's `action_space`.
+        `used` are the costs of the layers before; `lower_wall` is explained in `Feasibility`.
         """
-        mask = self.feasibility.mask(step, used)
+        index = self.project(step, used, action, lower_wall)
+        return index, self.space.encode(self.layers[step], self.choices[step][index])
+
+    def execute_whole(self, action: Action) -> tuple[list[int], Action]:
+        """Returns the plan that one action for the network means, and the action executed."""
+        indices = self.fit(np.array([self.normalise(row) for row in self.vector.split(action)]))
+        return indices, self.vector.encode(self.plan(indices))
+
+    def step_actions(self, indices: Sequence[int]) -> list[Action] | None:
+        """Returns the action of each layer that makes a feasible plan; None if none is known."""
+        return list(self.vector.split(self.vector.encode(self.plan(indices))))
+
+    def whole_action(self, indices: Sequence[int]) -> Action | None:
+        """Returns the action for the network that makes a feasible plan; None if none is known.
+
+        From then on `fit` takes it for exactly this plan, even if it could be moved up to spend
+        more of the budget.
+        """
+        action = self.vector.encode(self.plan(indices))
+        rows = np.array([self.normalise(row) for row in self.vector.split(action)])
+        self._meant[rows.tobytes()] = list(indices)
+        return action
+
+    def vary(
+        self, indices: Sequence[int], rng: np.random.Generator, layerwise: bool = False
+    ) -> list[int]:
+        """Returns a feasible plan at a random distance from another one.
+
+        If `layerwise`, `step_actions` knows the actions that make it, else `whole_action` does.
+        """
+        rows = np.array([self._coordinates[t][i] for t, i in enumerate(indices)])
+        return self.fit(rows + rng.normal(0, SPREAD, rows.shape))
+
+    def project(self, step: int, used: Costs, action: Action, lower_wall: bool = True) -> int:
+        """Returns the feasible choice nearest to what `action` asks for; see `execute`."""
+        mask = self.feasibility.mask(step, used, lower_wall)
         wanted = self.index(step, self.space.decode(self.layers[step], action))
         if mask[wanted]:
             return wanted
@@ -117,10 +186,15 @@ class PlanMenu:
         Returns:
             A choice index per layer.
         """
+        if (meant := self._meant.get(actions.tobytes())) is not None:
+            return list(meant)
+        return self._moved(actions)
+
+    def _moved(self, actions: Floats) -> list[int]:
         low, high = -2.0, 2.0
         best = self._decode(actions + low)
         if not self.feasibility.meets(best):
-            return self.walk(actions)
+            return self._walked_on(actions)
         if self.feasibility.meets(top := self._decode(actions + high)):
             return top
         for _ in range(16):
@@ -152,6 +226,9 @@ class PlanMenu:
 
     def walk(self, actions: Floats) -> list[int]:
         """Projects layer by layer, front to back, as the layer-by-layer environment does."""
+        return self._walked_on(actions)
+
+    def _walked_on(self, actions: Floats) -> list[int]:
         used = np.zeros_like(self.feasibility.limits)
         indices = []
         for t, wanted in enumerate(actions):

@@ -15,8 +15,8 @@
 | 16             | cheapest completion over what is left, in the tightest budget  | [0, 1]   |
 | 17             | what is left over the dearest completion, likewise             | [0, 1]   |
 | 18             | share of the layer's choices that are feasible                 | [0, 1]   |
-| 19..23         | error curve: log10 of the relative weight error at five menu   | [0, 1]   |
-|                | points, most compressed first; 1e-6 .. 1 becomes 0 .. 1        |          |
+| 19..23         | error curve: log10 of the estimated loss (F0, nats) at five    | [0, 1]   |
+|                | menu points, most compressed first; 1e-6 .. 10 becomes 0 .. 1  |          |
 | then width     | least feasible action entry, per entry                         | [-1, 1]  |
 | then width     | largest feasible action entry, per entry                       | [-1, 1]  |
 | then width     | the action executed at the layer before (0 at the first)       | [-1, 1]  |
@@ -91,7 +91,7 @@ class Observer:
         limits = np.maximum(self._menu.feasibility.limits, 1)
         cheapest, dearest = self._menu.feasibility.bounds(step)
         left = np.maximum(limits - used, 1)
-        feasible = self._menu.coordinates(step)[mask]
+        low, high = self._menu.action_range(step, mask)
         budget = [
             self._ratio,
             float((used / limits).max()),
@@ -99,9 +99,7 @@ class Observer:
             min(1.0, float((left / np.maximum(dearest, 1)).min())),
             float(mask.mean()),
         ]
-        values = np.concatenate(
-            [self._static[step], budget, self._curves[step], feasible.min(0), feasible.max(0), last]
-        )
+        values = np.concatenate([self._static[step], budget, self._curves[step], low, high, last])
         observation: NDArray[np.float32] = np.clip(values, -1, 1).astype(np.float32)
         return observation
 
@@ -121,10 +119,9 @@ class Observer:
 
     def _curve(self, step: int) -> list[float]:
         coordinates = self._menu.coordinates(step)
-        layer = self._menu.layers[step]
         curve = []
         for point in np.linspace(-1, 1, CURVE):
             nearest = int(((coordinates - point) ** 2).sum(1).argmin())
-            error = self._menu.problem.store.error(layer, self._menu.choices[step][nearest])
-            curve.append(1 + math.log10(min(max(error, 1e-6), 1.0)) / 6)
+            loss = float(self._menu.losses[step][nearest])
+            curve.append((6 + math.log10(min(max(loss, 1e-6), 10.0))) / 7)
         return curve

@@ -19,12 +19,14 @@ class Result:
         loss: its cross-entropy in nats.
         dense_accuracy: of the dense network.
         cost: the first budget's cost of the plan, in its unit.
+        merit: the accuracy, less the weighted divergence from the dense outputs (`Outcome.merit`).
     """
 
     accuracy: float
     loss: float
     dense_accuracy: float
     cost: float
+    merit: float
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,23 @@ class Step:
     """What a reward may look at.
 
     Attributes:
-        error: the layer's relative squared weight error, divided by the number of layers.
-        error_so_far: the same, summed over the layers up to this one.
+        loss: what the executed choice is estimated to add to the divergence of the network's
+            outputs (F0, `PlanMenu.losses`), in nats.
+        loss_so_far: the same, summed over the layers up to this one.
         result: the evaluated plan at the last layer, None before.
     """
 
-    error: float
-    error_so_far: float
+    loss: float
+    loss_so_far: float
     result: Result | None
 
 
 Reward = Callable[[Step], float]
+
+
+def merit(step: Step) -> float:
+    """What plans are ranked by, at the end; 0 before."""
+    return step.result.merit if step.result else 0.0
 
 
 def accuracy(step: Step) -> float:
@@ -70,18 +78,20 @@ def haq(step: Step) -> float:
 
 
 def dense(step: Step) -> float:
-    """Each layer's own error as it is made; an episode sums to the accuracy.
+    """Each layer's own estimated loss as it is made; an episode sums to the merit.
 
-    Potential-based shaping (Ng et al. 1999) with the potential -sum of errors: the penalties of
-    the layers are given back at the end, so that the best plan stays the best (compare Gupta et
-    al. 2020).
+    Potential-based shaping (Ng et al. 1999) with the potential -sum of losses so far, and 0 at the
+    end: r_t = -loss_t, and the last step gives all of them back, r_T = -loss_T + sum_t loss_t +
+    merit. So the best plan stays the best (compare Gupta et al. 2020, whose reward is dense,
+    too, but changes the optimum).
     """
     if step.result is None:
-        return -step.error
-    return -step.error + step.error_so_far + step.result.accuracy
+        return -step.loss
+    return -step.loss + step.loss_so_far + step.result.merit
 
 
 REWARDS: dict[str, Reward] = {
+    "merit": merit,
     "accuracy": accuracy,
     "loss": loss,
     "amc": amc,

@@ -23,6 +23,7 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
     The action is the vector of all layers' actions. It is moved as a whole, by the same amount in
     every entry, to the least compressed plan that meets every budget; so no layer pays for its
     place in the network. `info["executed_action"]` is the vector of the plan that was evaluated.
+    In the `coefficients` space a solver makes the plan, and the action is executed as it is.
 
     ## Observation Space
     `Box(0, 1, (3,))`: the tightest budget as a share of the dense network, the cheapest plan over
@@ -32,7 +33,7 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
     `Box(-1, 1, (n_layers * width,))` or the `MultiDiscrete` of all layers.
 
     ## Reward
-    As in `LayerwiseEnv`, of its last step, with the errors of all layers summed.
+    As in `LayerwiseEnv`, of its last step, with the losses of all layers summed.
 
     ## Episode End
     Terminates after one step; never truncates.
@@ -50,7 +51,7 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self,
         problem: CompressionProblem | PlanMenu | None = None,
         space: str | SearchSpace = "joint",
-        reward: str | Reward = "accuracy",
+        reward: str | Reward = "merit",
         evaluate: Evaluate | None = None,
     ) -> None:
         self.menu = as_menu(problem, space)
@@ -70,14 +71,11 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Evaluates the feasible plan that `action` is moved to."""
         menu = self.menu
-        indices = menu.fit(np.array([menu.normalise(row) for row in menu.vector.split(action)]))
+        indices, executed = menu.execute_whole(action)
         outcome = evaluate_feasible(menu, indices, self._evaluate)
-        errors = [
-            menu.problem.store.error(layer, outcome.plan[layer.name]) / len(menu)
-            for layer in menu.layers
-        ]
-        reward = self.reward(Step(sum(errors), sum(errors), result_of(menu.problem, outcome)))
-        info = {"outcome": outcome, "executed_action": menu.vector.encode(outcome.plan)}
+        loss = float(menu.estimate(np.array([indices]))[0])
+        reward = self.reward(Step(loss, loss, result_of(menu.problem, outcome)))
+        info = {"outcome": outcome, "executed_action": executed}
         return self._observation.copy(), float(reward), True, False, info
 
     def _observe(self) -> NDArray[np.float32]:

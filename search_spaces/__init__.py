@@ -11,6 +11,7 @@ from typing import Any
 from autocomp.search_spaces.axes import Axis, AxisSpace
 from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from autocomp.search_spaces.bits import BitsSpace
+from autocomp.search_spaces.coefficients import CoefficientSpace
 from autocomp.search_spaces.joint import JointSpace
 from autocomp.search_spaces.nm import NMSpace
 from autocomp.search_spaces.sparsity import SparsitySpace
@@ -20,11 +21,27 @@ from autocomp.errors import SpaceError
 from autocomp.registry import Factory, find
 from autocomp.spec import construct, parse_spec
 
+
+def _coefficients(
+    menu: str | SearchSpace = "joint", span: float = 3.0, discrete: bool = False, **options: Any
+) -> CoefficientSpace:
+    """Multipliers on the estimated losses of another space's choices (SPDY, arXiv:2201.13096).
+
+    Args:
+        menu: the space whose choices are taken.
+        span: the largest logarithm of a multiplier.
+        discrete: nine multipliers instead of numbers in [-1, 1].
+        **options: the other space's own.
+    """
+    return CoefficientSpace(make_space(menu, **options), span, discrete)
+
+
 SPACES: dict[str, Factory] = {
     "joint": JointSpace,
     "sparsity": SparsitySpace,
     "bits": BitsSpace,
     "nm": NMSpace,
+    "coefficients": _coefficients,
 }
 GROUP = "autocomp.search_spaces"
 
@@ -36,6 +53,7 @@ __all__ = [
     "Axis",
     "AxisSpace",
     "BitsSpace",
+    "CoefficientSpace",
     "JointSpace",
     "NMSpace",
     "SearchSpace",

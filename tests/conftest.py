@@ -17,7 +17,7 @@ from autocomp.data import load_data
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.models import build_model
-from autocomp.problem import CompressionProblem
+from autocomp.problem import CompressionProblem, ProblemSettings
 
 # the same examples each time, and no time limit on a busy machine
 settings.register_profile("autocomp", deadline=None, derandomize=True, max_examples=60)
@@ -32,6 +32,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder that the tests share, instead of the user's own; searches find it, too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +101,12 @@ def tiny_net(_trained_tiny: nn.Module) -> nn.Module:
 
 
 @pytest.fixture
-def tiny_problem(tiny_net: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
-    return CompressionProblem(tiny_net, tiny_data, "size=60%")
+def tiny_problem(
+    tiny_net: nn.Module, tiny_data: DataSplits, table_folder: Path
+) -> CompressionProblem:
+    return CompressionProblem(
+        tiny_net, tiny_data, "size=60%", ProblemSettings(cache=table_folder / "autocomp")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -263,10 +263,10 @@ def test_a_forward_pass_that_fails() -> None:
 
     model = Calls(forward, a=nn.Linear(4, 3))
     with pytest.raises(
-        LayerError, match=r"batch of shape \(2, 4\) raised ValueError: first line;"
+        LayerError, match=r"batch of shape \(2, 4\) raised ValueError: first line second line;"
     ) as caught:
         analyse(model, torch.rand(2, 4))
-    assert "\n" not in str(caught.value) and "second" not in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(LayerError, match=r"\(2, 5\) raised RuntimeError: mat1 and mat2"):
         analyse(nn.Linear(4, 3), torch.rand(2, 5))

@@ -167,7 +167,7 @@ WAIST = ("autocomp.problem",)
             "autocomp.compressors", "autocomp.costs", "autocomp.artifacts", "autocomp.budget",
             "autocomp.apply", "autocomp.evaluate", "autocomp.options", "autocomp.analysis",
             "autocomp.feasibility", "autocomp.norms", "autocomp.outcome", "autocomp.data",
-            "autocomp.models", "autocomp.runs",
+            "autocomp.models", "autocomp.runs", "autocomp.solver",
         )),
         ("autocomp.searcher", ("autocomp.cli", "autocomp.__main__")),
         ("autocomp.compressors", ("autocomp.costs", "autocomp.artifacts", "autocomp.budget")),
@@ -194,11 +194,29 @@ def test_direction(who: str, never: tuple[str, ...]) -> None:
         ("autocomp.layers", {"autocomp.errors", "autocomp.plan", "autocomp.registry"}),
         ("autocomp.budget", {"autocomp.errors"}),
         ("autocomp.feasibility", {"autocomp.errors"}),
+        ("autocomp.additive", {"autocomp.errors"}),
+        ("autocomp.dynamic_program", {"autocomp.errors", "autocomp.additive"}),
+        ("autocomp.integer_program", {"autocomp.errors", "autocomp.additive"}),
+        (
+            "autocomp.solver",
+            {
+                "autocomp.additive",
+                "autocomp.dynamic_program",
+                "autocomp.integer_program",
+            },
+        ),
         ("autocomp.outcome", {"autocomp.errors", "autocomp.plan"}),
     ],
 )
 def test_the_bottom_stays_at_the_bottom(who: str, only: set[str]) -> None:
     assert edges(who) <= only
+
+
+@pytest.mark.parametrize("name", ["additive", "dynamic_program", "integer_program", "solver"])
+def test_the_solver_works_on_bare_arrays(name: str) -> None:
+    heads = {dotted.partition(".")[0] for dotted, _ in imported(f"autocomp.{name}")}
+    standard = {"__future__", "collections", "functools", "typing"}
+    assert heads <= {"numpy", "scipy", "autocomp"} | standard
 
 
 def test_nothing_imports_scripts_or_tests() -> None:

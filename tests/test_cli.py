@@ -41,8 +41,9 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("spaces", ["sparsity", "bits", "joint", "nm"]),
-        ("agents", ["ddpg", "td3", "sac", "ppo", "tpe", "nsga2", "cmaes", "greedy", "uniform"]),
+        ("spaces", ["sparsity", "bits", "joint", "nm", "coefficients"]),
+        ("agents", ["ddpg", "td3", "sac", "ppo", "tpe", "nsga2", "cmaes", "greedy", "uniform",
+                    "random", "dp", "ilp", "local"]),
         ("costs", ["size", "params", "macs", "bitops"]),
         ("models", ["resnet20", "resnet110", "vgg16", "mobilenetv2", "vit", "mlp", "digits"]),
         ("data", ["digits", "cifar10"]),
@@ -131,6 +132,8 @@ BAD = [
     (["--agent", "tpe:storage=/proc/version"], "does not exist yet"),
     (["--quantizer", "magnitude"], "quantize"),
     (["--device", "gpu"], "use cpu"),
+    (["--warm-start", "pd"], "Did you mean 'dp'"),
+    (["--space", "coefficients:menu=jont"], "Did you mean 'joint'"),
     (["--nonsense"], "unrecognized"),
 ]
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from autocomp import calibration, options
 from autocomp.analysis import analyse
 from autocomp.apply import PlanWriter
+from autocomp.artifacts.packing import norms_of
+from autocomp.artifacts.side import round_side
 from autocomp.calibration import calibrate, host_module
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ChoiceError, PlanError
@@ -147,8 +149,12 @@ def test_writing_plans_one_after_another(tiny_store: OptionStore) -> None:
         weight = tiny_store.weight(layer, coarse[layer.name])
         assert torch.equal(model.get_parameter(layer.parameter), weight.dequantize())  # type: ignore[union-attr]
         assert len(model.get_submodule(layer.name)._forward_pre_hooks) == 1
-    for name in tiny_store.network.side:
-        assert torch.equal(model.state_dict()[name], dense[name].half().float())
+    before = {name: model.state_dict()[name].clone() for name in tiny_store.network.side}
+    writer.round_side(coarse)
+    rounded = round_side(before, norms_of(model, tiny_store.network))
+    assert {name.split(".")[0] for name in before} == {"1", "4", "6", "10"}
+    for name, tensor in rounded.items():
+        assert torch.equal(model.state_dict()[name], tensor)
     writer.write(coarse.replace("0", Choice(activation_bits=4)).replace("3", Choice(0.5, "", 3)))
     assert torch.equal(model.get_parameter("0.weight"), dense["0.weight"])
     hooks = list(model[0]._forward_pre_hooks.values())  # type: ignore[index]

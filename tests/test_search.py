@@ -19,12 +19,12 @@ from torch import nn
 import autocomp
 from autocomp.artifacts.container import pack
 from autocomp.artifacts.model_file import read
-from autocomp.errors import AutocompError, DataError, ModelError, RunError
+from autocomp.errors import AgentError, AutocompError, DataError, ModelError, RunError
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 from autocomp.searcher import Result
 
-AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random"]
+AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random", "local"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,7 +152,7 @@ def test_objects_are_searched_and_resumed_with_objects(
 
     result = autocomp.search(
         tiny_net, tiny_data, ["size=60%", "macs=80%"], agent=Middle(), evaluations=5,
-        out=tmp_path / "r", keep=("0",),
+        out=tmp_path / "r", keep=("0",), warm_start="none",
     )  # fmt: skip
     assert "0" in result.summary.left_dense
     assert all(result.best.costs[n] <= limit for n, limit in result.summary.limits.items())
@@ -178,6 +178,35 @@ def test_objects_are_searched_and_resumed_with_objects(
 def test_every_space_gives_a_file_within_budget(text: str, tmp_path: Path) -> None:
     result = search(tmp_path / "r", space=text, budget="size=11%", evaluations=2)
     assert (tmp_path / "r" / "model.safetensors").stat().st_size <= result.summary.limits["size"]
+
+
+@pytest.mark.parametrize("agent", ["random", "uniform", "tpe", "ddpg", "dp", "ilp"])
+def test_no_search_ends_below_its_warm_start(agent: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"search_images": 40, "finalists": 1, "evaluations": 4}
+    plain = search(tmp_path / "dp", agent="dp", warm_start="none", **settings)
+    assert len(plain.outcomes) == 2  # one plan, scored again
+    found = search(tmp_path / "r", agent=agent, **settings)
+    assert found.outcomes[0].plan == plain.plan
+    assert plain.plan in [o.plan for o in found.outcomes if o.fidelity == "F2"]
+    assert found.best.rank >= plain.best.rank
+
+
+def test_multipliers_are_searched_end_to_end(tmp_path: Path) -> None:
+    result = search(tmp_path / "r", agent="ddpg", space="coefficients:menu=bits", evaluations=8)
+    assert (tmp_path / "r" / "model.safetensors").stat().st_size <= result.summary.limits["size"]
+    again = copy.deepcopy(result.run.config()["settings"])
+    assert again["warm_start"] == "dp"
+
+
+def test_an_agent_without_starts_is_told(tmp_path: Path) -> None:
+    class Old:
+        def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
+                   on_outcome: Any = None) -> SearchResult:  # fmt: skip
+            return SearchResult(())
+
+    with pytest.raises(AgentError, match="set warm_start to none"):
+        search(tmp_path / "r", agent=Old())
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_failed_search_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from autocomp.artifacts.symbols import Integers, SymbolModel
 
 _DIRECT = 512
 """Alphabets up to this size are coded as they are; wider ones in two bytes."""
+_WIDE = 255
+"""Stands where a narrow tensor's only symbol model begins, which no model begins with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class CodedTensor:
     @property
     def header(self) -> bytes:
         """The models of the streams, as stored in the file."""
-        return bytes([self.wide]) + b"".join(stream.model.header for stream in self.streams)
+        models = b"".join(stream.model.header for stream in self.streams)
+        return bytes([_WIDE]) + models if self.wide else models
 
     @property
     def bits(self) -> float:
@@ -65,7 +68,8 @@ class CodedTensor:
     @staticmethod
     def read_models(data: memoryview) -> tuple[bool, tuple[SymbolModel, ...], memoryview]:
         """Reads `header` from the head of `data`; returns (wide, models, what follows)."""
-        wide, data = bool(data[0]), data[1:]
+        wide = data[0] == _WIDE
+        data = data[1:] if wide else data
         models = []
         for _ in range(3 if wide else 1):
             model, data = SymbolModel.read(data)

@@ -3,11 +3,11 @@
 A safetensors file with one tensor `payload` (bytes) and the metadata `format`, `version` and
 `sha256` of the payload. The payload, little-endian:
 
-    u32, then that many bytes    index: deflated JSON; names, shapes, dtypes, builder
-    per layer                    record: bits, sparsity, activation range, symbol models, scales
-    per side tensor              its values in 16 or 32 bits
+    u32, then that many bytes    index: names, shapes, dtypes, builder, see `index.py`
+    per layer                    record: bits, sparsity, activation range, symbol models
+    per side tensor              its values, see `side.py`
     u32, then that many bytes    deflated raw values of all unchanged tensors
-    u32, then that many words    one range-coded stream of all codes and masks
+    32-bit words to the end      one range-coded stream of all codes, masks and scales
 
 Nothing in it is code, and reading it runs none.
 """
@@ -17,40 +17,38 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import zlib
-from typing import Any
 
 import constriction
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
-from torch import Tensor
 
-from autocomp.artifacts.packed import LayerEntry, PackedModel
+from autocomp.artifacts.deflate import deflate, inflate
+from autocomp.artifacts.index import Index
+from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.records import Record, write_record
-from autocomp.artifacts.tensors import dtype_name, dtype_named, read_raw, write_raw
-from autocomp.compressors.base import Quantized
+from autocomp.artifacts.side import read_side, write_side
+from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.errors import ArtifactError
 from autocomp.imports import describe
-from autocomp.plan import Choice, Plan
+from autocomp.plan import Plan
 
-VERSION = "1"
+VERSION = "2"
 
 
 def pack(model: PackedModel) -> bytes:
     """Returns the bytes of the compressed file; ArtifactError for a tensor that none can hold."""
     coder = constriction.stream.queue.RangeEncoder()
     records = b"".join(write_record(model, layer, coder) for layer in model.layers)
-    side_bits = model.plan.side_bits
-    side = b"".join(write_raw(t, side_bits) for t in model.side.values())
-    exact = zlib.compress(b"".join(write_raw(t, 32) for t in model.exact.values()), 9)
+    side = write_side(model)
+    index = Index.of(model)
+    exact = deflate(b"".join(write_raw(model.exact[x.name], 32) for x in index.exact))
     words = coder.get_compressed().astype("<u4")
-    index = zlib.compress(json.dumps(_index(model), separators=(",", ":")).encode(), 9)
+    head = index.to_bytes()
     payload = b"".join(
         (
-            struct.pack("<I", len(index)), index, records, side,
-            struct.pack("<I", len(exact)), exact,
-            struct.pack("<I", len(words)), words.tobytes(),
+            struct.pack("<I", len(head)), head, records, side,
+            struct.pack("<I", len(exact)), exact, words.tobytes(),
         )
     )  # fmt: skip
     digest = hashlib.sha256(payload).hexdigest()[:32]
@@ -59,9 +57,9 @@ def pack(model: PackedModel) -> bytes:
         "__metadata__": {"format": "autocomp", "version": VERSION, "sha256": digest},
         "payload": {"dtype": "U8", "shape": [len(payload)], "data_offsets": [0, len(payload)]},
     }
-    head = json.dumps(described, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    return struct.pack("<Q", len(head)) + head + payload
+    header = json.dumps(described, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + payload
 
 
 def unpack(data: bytes) -> PackedModel:
@@ -112,60 +110,30 @@ def _payload(data: bytes) -> memoryview:
     return memoryview(payload)
 
 
-def _index(model: PackedModel) -> dict[str, Any]:
-    def described(name: str, tensor: Quantized | Tensor) -> list[Any]:
-        plain = tensor.codes if isinstance(tensor, Quantized) else tensor
-        kind = "float32" if isinstance(tensor, Quantized) else dtype_name(tensor.dtype)
-        return [name, list(plain.shape), kind]
-
-    return {
-        "layers": [
-            [x.name, x.host, *described(x.parameter, model.weights[x.parameter])]
-            for x in model.layers
-        ],
-        "side": [described(name, tensor) for name, tensor in model.side.items()],
-        "exact": [described(name, tensor) for name, tensor in model.exact.items()],
-        "aliases": dict(model.aliases),
-        "source": model.source,
-        "side_bits": model.plan.side_bits,
-    }
-
-
 def _read(payload: memoryview) -> PackedModel:
     length = struct.unpack_from("<I", payload)[0]
-    index = json.loads(zlib.decompress(payload[4 : 4 + length]))
+    index = Index.from_bytes(bytes(payload[4 : 4 + length]))
     at = payload[4 + length :]
-    choices: dict[str, Choice] = {}
-    pending: list[Record] = []
-    for name, _, parameter, shape, kind in index["layers"]:
-        record = Record(name, parameter, tuple(shape), dtype_named(kind))
+    pending = [Record(layer.name, weight) for layer, weight in index.layers]
+    for record in pending:
         at = record.read(at)
-        choices[name] = record.choice
-        pending.append(record)
-    side, at = _read_tensors(index["side"], at, int(index["side_bits"]))
+    plan = Plan({record.name: record.choice for record in pending})
+    side, at = read_side(index, at, plan.side_bits)
     length = struct.unpack_from("<I", at)[0]
-    exact, _ = _read_tensors(index["exact"], memoryview(zlib.decompress(at[4 : 4 + length])), 32)
-    at = at[4 + length :]
-    n_words = struct.unpack_from("<I", at)[0]
-    words = np.frombuffer(at[4 : 4 + 4 * n_words], "<u4").astype(np.uint32)
+    raw = memoryview(inflate(bytes(at[4 : 4 + length])))
+    exact = {}
+    for x in index.exact:
+        exact[x.name], raw = read_raw(raw, x.shape, x.dtype, 32)
+    words = np.frombuffer(at[4 + length :], "<u4").astype(np.uint32)
     coder = constriction.stream.queue.RangeDecoder(words)
     return PackedModel(
-        plan=Plan(choices),
-        layers=tuple(LayerEntry(name, parameter, host) for name, host, parameter, *_ in
-                     index["layers"]),
-        weights={record.parameter: record.decode(coder) for record in pending},
+        plan=plan,
+        layers=tuple(layer for layer, _ in index.layers),
+        weights={record.weight.name: record.decode(coder) for record in pending},
         side=side,
         exact=exact,
-        aliases=index["aliases"],
+        norms=tuple(norm.name for norm in index.norms),
+        aliases=index.aliases,
         activations={r.name: r.activation for r in pending if r.activation is not None},
-        source=index["source"],
-    )  # fmt: skip
-
-
-def _read_tensors(
-    index: list[list[Any]], at: memoryview, bits: int
-) -> tuple[dict[str, Tensor], memoryview]:
-    tensors = {}
-    for name, shape, kind in index:
-        tensors[name], at = read_raw(at, tuple(shape), dtype_named(kind), bits)
-    return tensors, at
+        source=index.source,
+    )

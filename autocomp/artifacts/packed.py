@@ -38,6 +38,8 @@ class PackedModel:
         weights: state-dict name -> codes and scales, or a plain tensor for 32 bits.
         side: biases, normalisation parameters and statistics, as the network uses them.
         exact: everything else that is stored, unchanged.
+        norms: batch norms whose four tensors in `side` a file may hold fused, see `fused_norm.py`;
+            if the plan quantizes, they must be fused and rounded (`round_side`).
         aliases: state-dict name of a tied tensor -> the name that is stored.
         activations: layer name -> the quantizer of its inputs.
         source: how the architecture is built ({"name":, "options":}), or None.
@@ -48,6 +50,7 @@ class PackedModel:
     weights: Mapping[str, Quantized | Tensor]
     side: Mapping[str, Tensor]
     exact: Mapping[str, Tensor]
+    norms: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None

@@ -1,4 +1,13 @@
-"""One layer's record in the file: what was done to it, models and scales; codes go elsewhere."""
+"""One layer's record in the file: what was done to it, and symbol models; codes go elsewhere.
+
+u8          bits of a weight, then of an activation: their places in `BITS`, 4 bits each
+u8          form (2 bits), zeros (2), how scales are stored (1), axis of the scales (3)
+u16, or 2   sparsity in 1/10,000, or N and M of the pattern; only with such zeros
+f32, u16    step and lowest code of the activations; only with fewer than 32 bits
+scales      bfloat16, or the symbol models of their grid numbers
+codes       the symbol models of the codes, or of the mask of what is not zero
+values      the weights in floating point, or how many are not zero and those
+"""
 
 from __future__ import annotations
 
@@ -7,32 +16,47 @@ import struct
 import constriction
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autocomp.artifacts.codes import CodedTensor
+from autocomp.artifacts.index import Described
 from autocomp.artifacts.packed import LayerEntry, PackedModel
+from autocomp.artifacts.symbols import SymbolModel
 from autocomp.artifacts.tensors import read_raw, write_raw
+from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
 from autocomp.compressors.activation import ActivationQuantizer
 from autocomp.compressors.base import Quantized
-from autocomp.plan import Choice
+from autocomp.compressors.scales import scale_codes, scale_from_codes
+from autocomp.errors import ArtifactError
+from autocomp.plan import BITS, Choice
 
 DENSE, SPARSE, QUANTIZED = range(3)
-_RECORD = struct.Struct("<BBBBHB")
+NO_ZEROS, SPARSITY, PATTERN = range(3)
 _ACTIVATION = struct.Struct("<fH")
+_NO_AXIS = 7
 
 
 def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
-    """Bits that a layer adds to a file beyond its record's fixed part: codes, models, scales."""
+    """Bits that a layer adds to a file beyond the two bytes of any: codes, models, scales.
+
+    Without the range of its inputs, see `activation_bits`.
+    """
+    bits = 16.0 if choice.sparsity or choice.pattern else 0.0
     if isinstance(weight, Quantized):
-        activation = _ACTIVATION.size * 8 if choice.activation_bits < 32 else 0
-        coded = CodedTensor.of(weight.codes.numpy())
-        return coded.bits + weight.scale.numel() * 16 + 8 + activation
-    activation = _ACTIVATION.size * 8 if choice.activation_bits < 32 else 0
+        scale = _coded_scale(weight)
+        bits += weight.scale.numel() * 16 if scale is None else scale[1].bits + 8 * len(scale[0])
+        return bits + CodedTensor.of(weight.codes.numpy()).bits
     if choice.sparsity or choice.pattern:
         mask = CodedTensor.of((weight != 0).numpy().astype(np.int32))
         nonzeros = int(torch.count_nonzero(weight))
-        return mask.bits + 32 + nonzeros * weight.element_size() * 8 + activation
-    return weight.numel() * weight.element_size() * 8 + activation
+        return bits + mask.bits + 32 + nonzeros * weight.element_size() * 8
+    return bits + weight.numel() * weight.element_size() * 8
+
+
+def activation_bits(choice: Choice) -> int:
+    """Bits that a file takes for the range of a layer's inputs."""
+    return _ACTIVATION.size * 8 if choice.activation_bits < 32 else 0
 
 
 def write_record(
@@ -41,89 +65,131 @@ def write_record(
     """Returns a layer's record and appends its codes to the range-coded stream."""
     choice = model.plan[layer.name]
     weight = model.weights[layer.parameter]
-    n, m = choice.n_of_m
-    sparse = bool(choice.sparsity or choice.pattern)
-    form = QUANTIZED if isinstance(weight, Quantized) else SPARSE if sparse else DENSE
-    out = [
-        _RECORD.pack(
-            choice.weight_bits, choice.activation_bits, n, m, round(choice.sparsity * 10000), form
-        )
-    ]
+    zeros = PATTERN if choice.pattern else SPARSITY if choice.sparsity else NO_ZEROS
+    form = QUANTIZED if isinstance(weight, Quantized) else SPARSE if zeros else DENSE
+    scale = _coded_scale(weight) if isinstance(weight, Quantized) else None
+    axis = _scale_axis(weight, layer.name) if isinstance(weight, Quantized) else 0
+    flags = form | zeros << 2 | (scale is not None) << 4 | axis << 5
+    out = [bytes([BITS.index(choice.weight_bits) << 4 | BITS.index(choice.activation_bits), flags])]
+    if zeros:
+        sparsity = struct.pack("<H", round(choice.sparsity * 10000))
+        out.append(bytes(choice.n_of_m) if choice.pattern else sparsity)
     if choice.activation_bits < 32:
         quantizer = model.activations[layer.name]
         out.append(_ACTIVATION.pack(quantizer.step, -quantizer.lower))
     if isinstance(weight, Quantized):
-        out.append(bytes([_scale_axis(weight)]))
-        out.append(weight.scale.reshape(-1).to(torch.bfloat16).view(torch.int16).numpy().tobytes())
-        coded = CodedTensor.of(weight.codes.numpy())
-    elif sparse:
-        coded = CodedTensor.of((weight != 0).numpy().astype(np.int32))
-    else:
-        return b"".join([*out, write_raw(weight, 32)])
-    out.append(coded.header)
-    for stream in coded.streams:
-        stream.model.encode(stream.symbols, coder)
-    if isinstance(weight, Tensor):
+        if scale is None:
+            out.append(write_raw(weight.scale.to(torch.bfloat16), 32))
+        else:
+            out += [scale[0], _write(scale[1], coder)]
+        out.append(_write(CodedTensor.of(weight.codes.numpy()), coder))
+    elif form == SPARSE:
+        out.append(_write(CodedTensor.of((weight != 0).numpy().astype(np.int32)), coder))
         values = weight[weight != 0]
         out += [struct.pack("<I", values.numel()), write_raw(values, 32)]
+    else:
+        out.append(write_raw(weight, 32))
     return b"".join(out)
 
 
-def _scale_axis(weight: Quantized) -> int:
-    """The axis that has one scale an index, or 255 when one scale serves all."""
+def _write(coded: CodedTensor, coder: constriction.stream.queue.RangeEncoder) -> bytes:
+    for stream in coded.streams:
+        stream.model.encode(stream.symbols, coder)
+    return coded.header
+
+
+def _coded_scale(weight: Quantized) -> tuple[bytes, CodedTensor] | None:
+    """The scales' median grid number, and the numbers relative to it, around zero.
+
+    None where bfloat16 is shorter, or where a scale is not on the grid.
+    """
+    numbers = scale_codes(weight.scale)
+    if numbers is None or not len(numbers):
+        return None
+    median = int(np.sort(numbers)[len(numbers) // 2])
+    head, coded = write_varints([fold(median)]), CodedTensor.of(numbers - median)
+    return (head, coded) if coded.bits + 8 * len(head) < 16 * len(numbers) else None
+
+
+def _scale_axis(weight: Quantized, name: str) -> int:
+    """The axis that has one scale an index, or `_NO_AXIS` when one scale serves all."""
     wide = [axis for axis, size in enumerate(weight.scale.shape) if size > 1]
-    return wide[0] if wide else 255
+    if len(wide) > 1 or wide and wide[0] >= _NO_AXIS:
+        raise ArtifactError(
+            f"A file must hold scales along one of the first {_NO_AXIS} axes, but those of layer "
+            f"{name!r} have shape {tuple(weight.scale.shape)}; use another quantizer."
+        )
+    return wide[0] if wide else _NO_AXIS
 
 
 class Record:
     """A layer whose record is read and whose codes are still in the range-coded stream."""
 
-    def __init__(
-        self, name: str, parameter: str, shape: tuple[int, ...], dtype: torch.dtype
-    ) -> None:
-        self.name, self.parameter, self.shape, self.dtype = name, parameter, shape, dtype
-        self.count = int(np.prod(shape, dtype=np.int64))
+    def __init__(self, name: str, weight: Described) -> None:
+        self.name, self.weight = name, weight
+        self.count = int(np.prod(weight.shape, dtype=np.int64))
         self.choice = Choice()
         self.activation: ActivationQuantizer | None = None
         self._plain: Tensor | None = None
         self._scale = torch.ones(1)
+        self._median = 0
+        self._scale_models: tuple[bool, tuple[SymbolModel, ...]] | None = None
 
     def read(self, at: memoryview) -> memoryview:
         """Reads the record from the head of `at`; returns what follows."""
-        bits, activation_bits, n, m, sparsity, self.form = _RECORD.unpack_from(at)
-        at = at[_RECORD.size :]
-        pattern = f"{n}:{m}" if m > 1 else ""
-        self.choice = Choice(sparsity / 10000, pattern, bits, activation_bits)
+        bits, activation_bits = BITS[at[0] >> 4], BITS[at[0] & 15]
+        self.form, zeros, coded, axis = at[1] & 3, at[1] >> 2 & 3, at[1] >> 4 & 1, at[1] >> 5
+        sparsity, pattern, at = 0.0, "", at[2:]
+        if zeros == PATTERN:
+            pattern, at = f"{at[0]}:{at[1]}", at[2:]
+        elif zeros == SPARSITY:
+            sparsity, at = struct.unpack_from("<H", at)[0] / 10000, at[2:]
+        self.choice = Choice(sparsity, pattern, bits, activation_bits)
         if activation_bits < 32:
             step, lower = _ACTIVATION.unpack_from(at)
             self.activation = ActivationQuantizer(activation_bits, step, -lower)
             at = at[_ACTIVATION.size :]
         if self.form == DENSE:
-            self._plain, at = read_raw(at, self.shape, self.dtype, 32)
+            self._plain, at = read_raw(at, self.weight.shape, self.weight.dtype, 32)
             return at
         if self.form == QUANTIZED:
-            axis, at = at[0], at[1:]
-            shape = [1] * len(self.shape)
-            if axis != 255:
-                shape[axis] = self.shape[axis]
-            size = 2 * int(np.prod(shape))
-            stored = torch.frombuffer(bytearray(at[:size]), dtype=torch.bfloat16)
-            self._scale, at = stored.to(torch.float32).reshape(shape), at[size:]
+            at = self._read_scale(at, bool(coded), axis)
         self._wide, self._models, at = CodedTensor.read_models(at)
         if self.form == SPARSE:
             count, at = struct.unpack_from("<I", at)[0], at[4:]
-            self._plain, at = read_raw(at, (count,), self.dtype, 32)
+            self._plain, at = read_raw(at, (count,), self.weight.dtype, 32)
+        return at
+
+    def _read_scale(self, at: memoryview, coded: bool, axis: int) -> memoryview:
+        shape = [1] * len(self.weight.shape)
+        if axis != _NO_AXIS:
+            shape[axis] = self.weight.shape[axis]
+        if coded:
+            (folded,), at = read_varints(at, 1)
+            self._median = unfold(folded)
+            wide, models, at = CodedTensor.read_models(at)
+            self._scale_models = (wide, models)
+            self._scale = torch.ones(shape)
+            return at
+        stored, at = read_raw(at, tuple(shape), torch.bfloat16, 32)
+        self._scale = stored.to(torch.float32)
         return at
 
     def decode(self, coder: constriction.stream.queue.RangeDecoder) -> Quantized | Tensor:
         """Returns the weight, taking its codes from the stream; call in the records' order."""
         if self.form == DENSE and self._plain is not None:
             return self._plain
-        codes = CodedTensor.join(
-            self._wide, self._models, self.count, lambda model, n: model.decode(n, coder)
-        ).reshape(self.shape)
+
+        def next_symbols(model: SymbolModel, n: int) -> NDArray[np.int32]:
+            return model.decode(n, coder)
+
+        if self._scale_models is not None:
+            numbers = CodedTensor.join(*self._scale_models, self._scale.numel(), next_symbols)
+            self._scale = scale_from_codes(numbers + self._median).reshape(self._scale.shape)
+        codes = CodedTensor.join(self._wide, self._models, self.count, next_symbols)
+        codes = codes.reshape(self.weight.shape)
         if self.form == SPARSE and self._plain is not None:
-            weight = torch.zeros(self.shape, dtype=self.dtype)
+            weight = torch.zeros(self.weight.shape, dtype=self.weight.dtype)
             weight[torch.from_numpy(codes != 0)] = self._plain
             return weight
         small = int(np.abs(codes).max(initial=0)) < 128

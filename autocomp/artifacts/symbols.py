@@ -9,11 +9,13 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
 from autocomp.errors import ArtifactError
 
 Integers = NDArray[np.int32]
 
-_SCALE = 1 << 14
+_SCALES = (1 << 14, 1 << 7)
+"""Sums of a table's frequencies: exact, and one byte a symbol for the codes of a small layer."""
 _MAX_ALPHABET = 1024
 TABLE, GEOMETRIC, GAUSSIAN, FLAT = range(4)
 
@@ -73,7 +75,7 @@ class SymbolModel:
                 f"At most {_MAX_ALPHABET} symbols fit one model, but got {size}; split the codes."
             )
         counts = np.bincount(values - low, minlength=size).astype(np.int64)
-        candidates = [_flat(low, size), _table(low, counts)]
+        candidates = [_flat(low, size), *(_table(low, counts, scale) for scale in _SCALES)]
         if low <= 0 <= low + size - 1 and size > 2:
             candidates += _parametric(low, counts)
         return min(candidates, key=lambda model: len(model.header) * 8 + model.bits(counts))
@@ -86,14 +88,18 @@ class SymbolModel:
             ArtifactError: if the bytes hold no model.
         """
         try:
-            kind, low, size = struct.unpack_from("<BhH", data)
-            data = data[5:]
+            kind = data[0]
+            (folded, size), data = read_varints(data[1:], 2)
+            low = unfold(folded)
             if not 1 <= size <= _MAX_ALPHABET:
                 raise ValueError(f"alphabet of {size}")
             if kind == FLAT:
                 return _flat(low, size), data
             if kind == TABLE:
-                frequencies, data = _read_varints(data, size)
+                found, data = read_varints(data, size)
+                frequencies = np.array(found, np.int64)
+                if not frequencies.any():
+                    raise ValueError("empty table")
                 return _from_table(low, frequencies), data
             if kind in (GEOMETRIC, GAUSSIAN):
                 zero, ratio = struct.unpack_from("<HH", data)
@@ -107,51 +113,22 @@ class SymbolModel:
 
 
 def _header(kind: int, low: int, size: int) -> bytes:
-    return struct.pack("<BhH", kind, low, size)
+    return bytes([kind]) + write_varints([fold(low), size])
 
 
 def _flat(low: int, size: int) -> SymbolModel:
     return SymbolModel(FLAT, low, np.ones(size, np.int64), _header(FLAT, low, size))
 
 
-def _table(low: int, counts: NDArray[np.int64]) -> SymbolModel:
-    scaled = np.rint(counts * (_SCALE / counts.sum())).astype(np.int64)
+def _table(low: int, counts: NDArray[np.int64], scale: int) -> SymbolModel:
+    scaled = np.rint(counts * (scale / counts.sum())).astype(np.int64)
     return _from_table(low, np.where(counts > 0, np.maximum(scaled, 1), 0))
 
 
 def _from_table(low: int, stored: NDArray[np.int64]) -> SymbolModel:
-    header = _header(TABLE, low, len(stored)) + _write_varints(stored)
+    header = _header(TABLE, low, len(stored)) + write_varints(stored.tolist())
     # zero frequencies are impossible symbols; the coder wants every one possible, if barely
     return SymbolModel(TABLE, low, np.where(stored > 0, stored * 4096, 1), header)
-
-
-def _write_varints(values: NDArray[np.int64]) -> bytes:
-    out = bytearray()
-    for value in values.tolist():
-        while value >= 0x80:
-            out.append(value & 0x7F | 0x80)
-            value >>= 7
-        out.append(value)
-    return bytes(out)
-
-
-def _read_varints(data: memoryview, count: int) -> tuple[NDArray[np.int64], memoryview]:
-    values, at = [], 0
-    for _ in range(count):
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-            if shift > 28:
-                raise ValueError("number too long")
-        values.append(value)
-    if sum(values) <= 0:
-        raise ValueError("empty table")
-    return np.array(values, np.int64), data[at:]
 
 
 def _parametric(low: int, counts: NDArray[np.int64]) -> list[SymbolModel]:

@@ -38,6 +38,13 @@ class ActivationQuantizer:
         )
         return codes * self.step
 
+    def error(self, stats: LayerStatistics) -> float:
+        """Returns the squared error of the sampled inputs, relative to their energy."""
+        if stats.inputs is None:
+            return 0.0
+        energy = float(stats.inputs.square().sum()) or 1.0
+        return float((self.quantize(stats.inputs) - stats.inputs).square().sum()) / energy
+
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Returns the inputs of a module call with the floating-point tensors rounded."""
         return tuple(

@@ -40,7 +40,8 @@ class Quantized:
     Attributes:
         codes: int8 or int32 tensor of the weight's shape, centred so that zero is code 0.
         scale: float32 tensor that broadcasts over `codes` (one per output channel, or one);
-            each is a bfloat16 number, two bytes in a file.
+            each is a bfloat16 number, two bytes in a file, or some 4 bits if it is on the grid of
+            `scales.py`.
     """
 
     codes: Tensor

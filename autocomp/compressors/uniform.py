@@ -9,11 +9,19 @@ from torch import Tensor
 
 from autocomp.calibration import LayerStatistics
 from autocomp.compressors.base import Quantized
+from autocomp.compressors.scales import (
+    LARGEST,
+    LEAST,
+    grid_numbers,
+    round_scale_up,
+    scale_from_codes,
+)
 from autocomp.errors import ChoiceError
 from autocomp.plan import Choice
 
-_CLIPS = torch.linspace(1.0, 0.3, 29)
-"""Shares of the full range that are tried; low bit-widths want about 0.4, high ones 1."""
+_FINER = range(-1, 15)
+"""Scales that are tried, in grid steps below the one that spans all weights: ranges from 1.09 to
+0.3 of the full one. Low bit-widths want about 0.4; the wider one finds quantized weights again."""
 
 _ENOUGH = 1024
 """Values of a channel on which the range is chosen; a longer channel is sampled."""
@@ -25,9 +33,9 @@ class UniformQuantizer:
 
     Symmetric: codes q in [-(2^(b-1)-1), 2^(b-1)-1], w = s q. Asymmetric: q in [-z, 2^b-1-z] with an
     integer zero-point z, w = s q (Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021,
-    arXiv:2106.08295). Codes are stored relative to z, so that code 0 is weight 0 exactly. The range
-    is the share of the full one, out of 29 from 1 to 0.3, with the least squared error. Scales are
-    rounded to bfloat16 first, so that a file holds them in two bytes without loss.
+    arXiv:2106.08295). Codes are stored relative to z, so that code 0 is weight 0 exactly. The
+    scale is the one with the least squared error out of 16 on the grid of `scales.py`, which a file
+    holds in some 4 bits without loss.
 
     Attributes:
         symmetric: one range for both signs.
@@ -113,10 +121,14 @@ class UniformQuantizer:
         span = high if self.symmetric else high - low
         best = (torch.ones_like(span), *self._code_range(bits, low, torch.ones_like(span)))
         best_error = torch.full_like(span, torch.inf)
+        full = span / levels
+        number = grid_numbers(_storable(full))
         rows, weights = _sample(rows)
-        for clip in _CLIPS if bits < 16 else _CLIPS[:1]:
-            step = _storable(span * clip / levels)
-            lower, upper = self._code_range(bits, low * clip, step)
+        for finer in _FINER if bits < 16 else (0,):
+            step = scale_from_codes((number - finer).clip(LEAST, LARGEST))
+            step = step.reshape(span.shape).to(span.device)
+            # a range that is cut is cut on both sides in proportion
+            lower, upper = self._code_range(bits, low, torch.maximum(step, full))
             rounded = torch.clamp(torch.round(rows / step), lower, upper) * step
             error = ((rounded - rows).square_() * weights).sum(1, keepdim=True)
             better = error < best_error
@@ -154,7 +166,6 @@ def _sample(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _storable(step: Tensor) -> Tensor:
-    """Rounds a step up to bfloat16; a channel of nothing but zeros gets step 1."""
-    step = torch.where(step > 0, step, torch.ones_like(step))
-    # bfloat16 is the upper half of a float32; to the nearest would cut 16-bit codes off at the top
-    return ((step.view(torch.int32) + 0xFFFF) & -0x10000).view(torch.float32)
+    """Rounds a step up to the grid of scales; a channel of nothing but zeros gets step 1."""
+    # to the nearest would cut 16-bit codes off at the top
+    return round_scale_up(torch.where(step > 0, step, torch.ones_like(step)))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 
 from safetensors.torch import save as safetensors_save
+from torch import Tensor
 
-from autocomp.artifacts.container import pack
+from autocomp.artifacts.container import VERSION, pack
 from autocomp.artifacts.packing import packed
-from autocomp.artifacts.records import weight_bits
+from autocomp.artifacts.records import activation_bits, weight_bits
+from autocomp.artifacts.side import side_bytes
+from autocomp.compressors.base import Quantized
 from autocomp.layers import LayerSpec
 from autocomp.options import OptionStore
-from autocomp.plan import Choice
+from autocomp.plan import NEUTRAL, Choice
 
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
@@ -40,9 +43,27 @@ class Size:
         """Returns the bytes that the layer adds to the file."""
         key = (layer.name, choice)
         if key not in self._bytes:
-            weight = self._store.weight(layer, choice)
-            self._bytes[key] = math.ceil(weight_bits(weight, choice) / 8)
+            bits = self._weight_bits(layer, choice) + activation_bits(choice)
+            self._bytes[key] = math.ceil(bits / 8)
         return self._bytes[key]
+
+    @staticmethod
+    def of_weight(layer: LayerSpec, choice: Choice, weight: Quantized | Tensor) -> int:
+        """Returns the bytes that the layer adds to the file with this weight."""
+        return math.ceil((weight_bits(weight, choice) + activation_bits(choice)) / 8)
+
+    def _weight_bits(self, layer: LayerSpec, choice: Choice) -> float:
+        """Measures a whole menu at once, so that its numbers are kept with its table."""
+        store, part = self._store, choice.of_weights
+        menu = store.menu(layer)
+        if part not in menu:
+            return weight_bits(store.weight(layer, part), part)
+        found: list[float] = store.fact(
+            layer,
+            f"bits in file {VERSION}",
+            lambda: [weight_bits(store.weight(layer, c), c) for c in menu],
+        )
+        return found[menu[part]]
 
     def fixed(self, side_bits: int) -> int:
         """Returns the rest of the file: headers, side tensors, kept layers, unsupported ones."""
@@ -63,12 +84,10 @@ class Size:
 
     def _measure_fixed(self, side_bits: int) -> int:
         """Writes a real file without codes once, and takes its layers' shares off."""
-        network, state = self._store.network, self._store.model.state_dict()
-        plan = network.neutral_plan()
-        length = len(pack(packed(self._store, plan, state)))
-        shares = sum(self.of_layer(layer, plan[layer.name]) for layer in network.layers)
-        saved = 0
-        if side_bits == 16:
-            sides = [state[name] for name in network.side]
-            saved = sum(t.numel() * (t.element_size() - 2) for t in sides)
+        network = self._store.network
+        model = packed(self._store, network.neutral_plan(), self._store.model.state_dict())
+        length = len(pack(model))
+        shares = sum(self.of_layer(layer, NEUTRAL) for layer in network.layers)
+        saved = side_bytes(model.side, model.norms, 32)
+        saved -= side_bytes(model.side, model.norms, side_bits)
         return length - shares - saved + _CODER_SLACK

@@ -10,6 +10,7 @@ from autocomp.errors import RunError
 from autocomp.evaluate import Score
 from autocomp.outcome import Outcome
 from autocomp.problem import CompressionProblem
+from autocomp.recovery.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Summary:
         units: cost name -> unit.
         layers: the plan.
         left_dense: names of parameters and layers that were left alone.
+        in_blocks: layers too wide for one matrix of input moments; theirs is block-diagonal.
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
     """
@@ -64,6 +66,7 @@ class Summary:
     units: dict[str, str]
     layers: tuple[LayerRow, ...]
     left_dense: tuple[str, ...]
+    in_blocks: tuple[str, ...]
     evaluations: int
     seconds: float
 
@@ -83,7 +86,8 @@ class Summary:
                 LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in values["layers"]
             )
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
-            return cls(**{**rest, "left_dense": tuple(values["left_dense"])}, **scores, layers=rows)
+            texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
+            return cls(**{**rest, **texts}, **scores, layers=rows)
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"summary.json must hold the closing figures, but {error} is wrong; delete it and "
@@ -129,6 +133,7 @@ def summarise(
         units={name: cost.unit for name, cost in problem.costs.items()},
         layers=rows,
         left_dense=(*(layer.name for layer in network.kept), *network.unsupported),
+        in_blocks=tuple(layer.name for layer in network.layers if Layout.of(layer).slices > 1),
         evaluations=evaluations,
         seconds=seconds,
     )

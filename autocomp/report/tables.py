@@ -56,6 +56,8 @@ def notes(summary: Summary) -> list[str]:
     ]
     if summary.left_dense:
         lines.append("Left dense: " + ", ".join(summary.left_dense) + ".")
+    if summary.in_blocks:
+        lines.append("Recovered in blocks of inputs: " + ", ".join(summary.in_blocks) + ".")
     return lines
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,15 +42,19 @@ class Bytes:
 
 
 class ToyProblem:
-    """accuracy = 1 - sum_l s_l (4^-bits + sparsity^2 / 4): separable, so its optimum is exact."""
+    """accuracy = 1 - sum_l s_l (4^-bits + sparsity^2 / 4): separable, so its optimum is exact.
 
-    def __init__(self, budget: str) -> None:
+    The estimated losses are these if it is `informed`; else all layers are held to be as sensitive,
+    and what is learned is that they are not.
+    """
+
+    def __init__(self, budget: str, informed: bool = False) -> None:
+        self.informed = informed
         layers = tuple(spec(i) for i in range(len(WEIGHTS)))
         self.network = Network(layers, (), (), (), (), (), sum(WEIGHTS))
         self.budgets = parse_budgets(budget)
         self.costs = {"size": Bytes()}
         self.limits = {"size": self.budgets[0].absolute(Bytes.reference)}
-        self.store = SimpleNamespace(error=self.error)
         self.evaluated: list[Plan] = []
 
     @staticmethod
@@ -63,6 +66,13 @@ class ToyProblem:
             s * self.error(layer, plan[layer.name])
             for s, layer in zip(SENSITIVITY, self.network.layers, strict=True)
         )
+
+    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[Any]:
+        weights = SENSITIVITY if self.informed else (1.0,) * len(SENSITIVITY)
+        return [
+            np.array([s * self.error(layer, c) for c in menu])
+            for s, layer, menu in zip(weights, self.network.layers, menus, strict=True)
+        ]
 
     def cost(self, plan: Plan) -> int:
         return sum(Bytes().of_layer(x, plan[x.name]) for x in self.network.layers)

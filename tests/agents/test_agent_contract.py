@@ -17,14 +17,16 @@ from stable_baselines3 import DDPG, PPO, SAC, TD3
 from autocomp.errors import AgentError, AutocompError, BudgetError, UnknownNameError
 
 LEARNED = ("ddpg", "td3", "sac", "ppo")
-MODEL_FREE = ("uniform", "greedy", "random")
+SOLVERS = ("dp", "ilp")
 SPACE = "bits:weight_bits=2/3/4/6/8"
+COEFFICIENTS = f"coefficients:menu={SPACE.replace(':', ',')}"
 WHOLE = [f"{name}:env=whole-plan" for name in LEARNED]
 
 
+@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
 @pytest.mark.parametrize("name", [*AGENTS, *WHOLE])
-def test_it_keeps_its_contract(name: str, toy: Any) -> None:
-    space = make_space(SPACE)
+def test_it_keeps_its_contract(name: str, text: str, toy: Any) -> None:
+    space = make_space(text)
     seen: list[Any] = []
     result = make_agent(name).search(toy, space, n_evaluations=12, seed=1, on_outcome=seen.append)
     assert tuple(seen) == result.outcomes
@@ -46,18 +48,28 @@ def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None
 
     first = plans(3)
     assert first == plans(3)
-    if name not in ("uniform", "greedy"):
+    if name not in ("uniform", "greedy", *SOLVERS):
         assert first != plans(4)
 
 
 @pytest.mark.parametrize("name", [a for a in AGENTS if a != "uniform"])
 def test_it_reaches_the_optimum_of_the_toy_problem(name: str, make_toy: Any) -> None:
-    toy = make_toy("size=12%")
+    toy = make_toy("size=12%", informed=name in SOLVERS)
     space = make_space(SPACE)
     best = toy.optimum(space)
     found = make_agent(name).search(toy, space, n_evaluations=150, seed=0).best
     assert found is not None
     assert found.accuracy == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["local", "cmaes", "ddpg", "ppo:env=whole-plan"])
+def test_multipliers_make_up_for_wrong_estimates(name: str, make_toy: Any) -> None:
+    toy = make_toy("size=12%")
+    space = make_space(COEFFICIENTS)
+    found = make_agent(name).search(toy, space, n_evaluations=60, seed=0)
+    first, best = found.outcomes[0].accuracy, toy.optimum(space)
+    assert found.best is not None
+    assert found.best.accuracy - first > 0.8 * (best - first)
 
 
 def test_uniform_finds_the_best_single_choice(toy: Any) -> None:
@@ -98,9 +110,12 @@ def test_a_search_of_everything_ends(name: str, make_toy: Any) -> None:
     assert 1 <= len(result.outcomes) <= 16
 
 
-@pytest.mark.parametrize("name", ["ppo", "tpe", "nsga2", "greedy", "random", "uniform"])
-def test_discrete_menus(name: str, toy: Any) -> None:
-    space = make_space(SPACE, discrete=True)
+@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
+@pytest.mark.parametrize(
+    "name", ["ppo", "tpe", "nsga2", "greedy", "random", "uniform", "local", "dp"]
+)
+def test_discrete_menus(name: str, text: str, toy: Any) -> None:
+    space = make_space(text, discrete=True)
     result = make_agent(name).search(toy, space, n_evaluations=20, seed=0)
     assert result.best is not None
     assert result.best.within_budget

@@ -20,8 +20,11 @@ from autocomp.analysis import analyse
 from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.packing import packed
+from autocomp.artifacts.records import weight_bits
+from autocomp.artifacts.side import side_bytes
 from autocomp.calibration import calibrate
 from autocomp.compressors import ActivationQuantizer, Pipeline, Quantized, UniformQuantizer
+from autocomp.compressors.scales import round_scale
 from autocomp.costs import make_cost, total
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError
@@ -101,9 +104,39 @@ def test_one_scale_an_index(axis: int) -> None:
     codes = torch.arange(-12, 12, dtype=torch.int8).reshape(4, 6)
     shape = [1, 1]
     shape[axis] = codes.shape[axis]
-    scale = torch.rand(shape).to(torch.bfloat16).float()
-    found = codes_come_back(codes, NARROW, scale)
-    assert found.weights["a.weight"].scale.shape == scale.shape  # type: ignore[union-attr]
+    for scale in (torch.rand(shape).to(torch.bfloat16).float(), round_scale(torch.rand(shape))):
+        found = codes_come_back(codes, NARROW, scale)
+        assert found.weights["a.weight"].scale.shape == scale.shape  # type: ignore[union-attr]
+
+
+@given(
+    st.lists(st.floats(2.0**-126, 3e38), min_size=1, max_size=40), st.booleans(), st.integers(0, 39)
+)
+def test_scales_on_the_grid_and_off_it(steps: list[float], on: bool, odd: int) -> None:
+    """Those on the grid cost less; a single one that is not makes all of them bfloat16."""
+    scale = round_scale(torch.tensor(steps))
+    if not on:
+        scale[odd % len(steps)] = 1.0078125  # between the grid values 1 and 1.09375
+    codes = torch.ones(len(steps), 3, dtype=torch.int8)
+    scale = scale.reshape(-1, 1)
+    codes_come_back(codes, NARROW, scale)
+    raw = weight_bits(Quantized(codes, torch.full_like(scale, 1.0078125)), NARROW)
+    assert weight_bits(Quantized(codes, scale), NARROW) <= raw
+    assert on or weight_bits(Quantized(codes, scale), NARROW) == raw
+
+
+def test_scales_of_a_real_layer_take_five_bits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scale = round_scale(0.1 * torch.exp(0.4 * torch.randn(64, 1, generator=generator)))
+    codes = torch.zeros(64, 9, dtype=torch.int8)
+    bare = weight_bits(Quantized(codes, torch.ones(1)), NARROW)
+    assert 64 * 3 < weight_bits(Quantized(codes, scale), NARROW) - bare < 64 * 5 + 40
+
+
+def test_scales_along_two_axes_are_refused() -> None:
+    model = one_layer(Quantized(torch.ones(2, 3, dtype=torch.int8), torch.ones(2, 3)), NARROW)
+    with pytest.raises(ArtifactError, match=r"scales along one .* but those of layer 'a' have"):
+        pack(model)
 
 
 @given(
@@ -189,7 +222,7 @@ def test_nothing_in_it_is_code() -> None:
     data = pack(one_layer(torch.ones(3), NEUTRAL))
     assert list(load(data)) == ["payload"]
     metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    assert (metadata["format"], metadata["version"]) == ("autocomp", "1")
+    assert (metadata["format"], metadata["version"]) == ("autocomp", "2")
 
 
 # ---- length
@@ -246,9 +279,9 @@ def test_length_is_what_the_size_cost_says(digits_stores: list[OptionStore]) -> 
             found, expected = unpack(data).state_dict(), model.state_dict()
             assert set(found) == set(expected) == set(state)
             for name in found:
-                rounded = plan.side_bits == 16 and name in store.network.side
-                wanted = expected[name].half().float() if rounded else expected[name]
-                assert torch.equal(found[name], wanted), name
+                assert torch.equal(found[name], expected[name]), name
+                if plan.side_bits == 32 and name in store.network.side:
+                    assert torch.equal(found[name], state[name]), name
             for layer in store.network.layers:
                 if plan[layer.name].activation_bits < 32:
                     assert unpack(data).activations[layer.name] == store.activation(
@@ -268,9 +301,9 @@ def test_length_is_near_the_entropy(shared: Path) -> None:
         assert isinstance(weight, Quantized)
         counts = np.unique(weight.codes.numpy(), return_counts=True)[1]
         entropy -= float((counts * np.log2(counts / counts.sum())).sum()) / 8
-        entropy += 2 * weight.scale.numel()
+        entropy += weight.scale.numel() * 5 / 8
     state = model.state_dict()
-    side = sum(2 * state[name].numel() for name in network.side)
+    side = side_bytes({name: state[name] for name in network.side}, network.norms, 16)
     length = len(pack(packed(store, plan, state)))
     assert entropy < length - side <= 1.02 * entropy
     cost = make_cost("size", store)
@@ -311,7 +344,7 @@ def repacked(data: bytes, payload: bytes | None = None, **changes: str) -> bytes
 
     payload = load(data)["payload"].numpy().tobytes() if payload is None else payload
     digest = hashlib.sha256(payload).hexdigest()[:32]
-    metadata = {"format": "autocomp", "version": "1", "sha256": digest, **changes}
+    metadata = {"format": "autocomp", "version": "2", "sha256": digest, **changes}
     return save({"payload": torch.frombuffer(bytearray(payload), dtype=torch.uint8)}, metadata)
 
 
@@ -357,8 +390,8 @@ def test_a_payload_that_is_damaged_under_a_right_checksum(whole: bytes) -> None:
 @pytest.mark.parametrize(
     ("metadata", "match"),
     [
-        ({"version": "2"}, r"must have version 1, but has '2'; read it with the autocomp that"),
-        ({"version": ""}, r"must have version 1"),
+        ({"version": "1"}, r"must have version 2, but has '1'; read it with the autocomp that"),
+        ({"version": ""}, r"must have version 2"),
         ({"format": "pt"}, r"must say format=autocomp"),
         ({"sha256": "0" * 32}, r"checksum must fit its payload"),
     ],
@@ -374,7 +407,7 @@ def test_plain_weights() -> None:
 
 
 def test_without_its_payload() -> None:
-    metadata = {"format": "autocomp", "version": "1", "sha256": "0"}
+    metadata = {"format": "autocomp", "version": "2", "sha256": "0"}
     refused(save({"other": torch.ones(3)}, metadata), "damaged or truncated")
 
 
@@ -387,7 +420,7 @@ JUNK = [
     framed(b"[]"), framed(b"3"), framed(b"null"), framed(b'"text"'), framed(b"{"),
     framed(b'{"__metadata__": 5}'), framed(b'{"__metadata__": null}'), framed(b"[" * 100_000),
     framed(b'{"__metadata__": [1]}'), framed(b'{"__metadata__": "format"}'), framed(b"\xff\xfe"),
-    framed(b'{"__metadata__": {"format": "autocomp", "version": "1"}}'),
+    framed(b'{"__metadata__": {"format": "autocomp", "version": "2"}}'),
     *(random.Random(i).randbytes(200) for i in range(20)),
 ]  # fmt: skip
 

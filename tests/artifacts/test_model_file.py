@@ -70,7 +70,7 @@ def test_another_shape_is_refused(written: Any) -> None:
 
 def test_numbers_that_are_not_finite_are_refused(written: Any, tmp_path: Path) -> None:
     packed = unpack(written[0].read_bytes())
-    name = next(iter(packed.side))
+    name = "linear.bias"
     side = {**packed.side, name: torch.full_like(packed.side[name], torch.nan)}
     (tmp_path / "f").write_bytes(pack(dataclasses.replace(packed, side=side)))
     with pytest.raises(ArtifactError, match="finite"):

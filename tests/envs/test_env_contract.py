@@ -8,7 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu
+from autocomp.agents.episodes import EpisodeLog, follow
+from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu, WholePlanEnv
 from autocomp.envs.observations import FEATURES, feature_names
 from autocomp.search_spaces import make_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
@@ -17,7 +18,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 from autocomp.errors import AgentError, BudgetError, SpaceError
 from autocomp.problem import CompressionProblem, ProblemSettings
 
-SPACES = ["joint", "sparsity:weight_bits=8", "bits:activation_bits=4/8", "nm"]
+SPACES = ["joint", "sparsity:weight_bits=8", "bits:activation_bits=4/8", "nm", "coefficients"]
 
 
 @pytest.fixture(params=[(e, s, d) for e in ENVS for s in SPACES for d in (False, True)], ids=str)
@@ -79,11 +80,30 @@ def test_executed_actions_are_what_was_done(tiny_net: Any, tiny_data: Any, budge
         assert all(info["outcome"].costs[n] <= limit for n, limit in problem.limits.items())
 
 
+def test_a_given_plan_is_followed_below_the_lower_wall(tiny_problem: CompressionProblem) -> None:
+    menu = PlanMenu(tiny_problem, make_space("joint"))
+    cheapest = [int(c[:, 0].argmin()) for c in menu.feasibility.costs]
+    for kind in (LayerwiseEnv, WholePlanEnv):
+        log = EpisodeLog(kind(menu))
+        assert follow(log, menu, cheapest)
+        assert log._plans == [menu.plan(cheapest)]
+
+
+def test_f0_is_the_sum_of_the_choices_losses(tiny_problem: CompressionProblem) -> None:
+    menu = PlanMenu(tiny_problem, make_space("bits"))
+    rng = np.random.default_rng(0)
+    plans = rng.integers(0, 7, (100, len(menu)))
+    by_hand = [sum(menu.losses[t][i] for t, i in enumerate(plan)) for plan in plans]
+    assert menu.estimate(plans) == pytest.approx(by_hand)
+    assert menu.losses is menu.losses
+
+
 def test_a_feasible_wish_is_granted(tiny_problem: CompressionProblem) -> None:
     menu = PlanMenu(tiny_problem, make_space("joint"))
     mask = menu.feasibility.mask(0, np.zeros(1, np.int64))
     for index in np.flatnonzero(mask)[:20].tolist():
-        assert menu.project(0, np.zeros(1, np.int64), menu.action(0, index)) == index
+        action = menu.space.encode(menu.layers[0], menu.choices[0][index])
+        assert menu.project(0, np.zeros(1, np.int64), action) == index
 
 
 def test_the_plan_spends_most_of_its_budget(tiny_problem: CompressionProblem) -> None:
@@ -97,7 +117,7 @@ def test_the_plan_spends_most_of_its_budget(tiny_problem: CompressionProblem) ->
     assert min(spent) > 0.9 * min(limit, int(menu.feasibility.dearest[0]))
 
 
-def test_the_dense_reward_sums_to_the_accuracy(tiny_problem: CompressionProblem) -> None:
+def test_the_dense_reward_sums_to_the_merit(tiny_problem: CompressionProblem) -> None:
     env = LayerwiseEnv(tiny_problem, "joint", reward="dense")
     env.action_space.seed(2)
     env.reset()
@@ -105,7 +125,7 @@ def test_the_dense_reward_sums_to_the_accuracy(tiny_problem: CompressionProblem)
     while not done:
         _, reward, done, _, info = env.step(env.action_space.sample())
         rewards.append(reward)
-    assert sum(rewards) == pytest.approx(info["outcome"].accuracy)
+    assert sum(rewards) == pytest.approx(info["outcome"].merit)
     assert len(set(rewards)) > 1
 
 
@@ -119,6 +139,7 @@ def test_the_observation_table_names_every_entry(tiny_problem: CompressionProble
     assert values["budget spent"] == 0
     assert values["budget ratio"] == pytest.approx(0.6, abs=0.01)
     assert values["low 0"] <= values["high 0"]
+    assert float(obs[names.index("error at 0/4")]) <= 1
     curve = [values[f"error at {i}/4"] for i in range(5)]
     assert curve[0] > curve[-1]
 

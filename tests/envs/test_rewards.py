@@ -9,18 +9,19 @@ from autocomp.envs.rewards import REWARDS, Result, Step, find_reward
 
 from autocomp.errors import AgentError
 
-END = Step(0.1, 0.5, Result(accuracy=0.8, loss=0.7, dense_accuracy=0.9, cost=1000.0))
+END = Step(0.1, 0.5, Result(accuracy=0.8, loss=0.7, dense_accuracy=0.9, cost=1000.0, merit=0.6))
 MIDDLE = Step(0.1, 0.3, None)
 
 
 @pytest.mark.parametrize(
     ("name", "middle", "end"),
     [
+        ("merit", 0.0, 0.6),
         ("accuracy", 0.0, 0.8),
         ("loss", 0.0, -0.7),
         ("amc", 0.0, -0.2 * math.log(1000)),
         ("haq", 0.0, -1.0),
-        ("dense", -0.1, -0.1 + 0.5 + 0.8),
+        ("dense", -0.1, -0.1 + 0.5 + 0.6),
     ],
 )
 def test_closed_form(name: str, middle: float, end: float) -> None:
@@ -28,16 +29,16 @@ def test_closed_form(name: str, middle: float, end: float) -> None:
     assert REWARDS[name](END) == pytest.approx(end)
 
 
-def test_dense_sums_to_the_accuracy() -> None:
-    errors = [0.2, 0.05, 0.4]
+def test_dense_sums_to_the_merit() -> None:
+    losses = [0.2, 0.05, 0.4]
     steps = [
-        Step(e, sum(errors[: i + 1]), END.result if i == 2 else None) for i, e in enumerate(errors)
+        Step(x, sum(losses[: i + 1]), END.result if i == 2 else None) for i, x in enumerate(losses)
     ]
-    assert sum(map(REWARDS["dense"], steps)) == pytest.approx(0.8)
+    assert sum(map(REWARDS["dense"], steps)) == pytest.approx(0.6)
 
 
 def test_every_reward_is_tested() -> None:
-    assert set(REWARDS) == {"accuracy", "loss", "amc", "haq", "dense"}
+    assert set(REWARDS) == {"merit", "accuracy", "loss", "amc", "haq", "dense"}
 
 
 def test_names_and_functions() -> None:

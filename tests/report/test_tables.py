@@ -23,7 +23,7 @@ def summary() -> Summary:
         test_dense=Score(0.91, 0.3, 100), test=Score(0.5, 0.4, 100),
         limits={"size": 81}, units={"size": "bytes", "macs": "MACs"},
         layers=(LayerRow(NAME, "linear", (8, 4), "50% zero w4", 32, 16, 20, 128),),
-        left_dense=("[red]odd[/red]",), evaluations=7, seconds=1.5,
+        left_dense=("[red]odd[/red]",), in_blocks=("[b]wide[/b]",), evaluations=7, seconds=1.5,
     )  # fmt: skip
 
 
@@ -52,7 +52,9 @@ def test_layers(summary: Summary) -> None:
 def test_notes_name_what_was_left(summary: Summary) -> None:
     lines = notes(summary)
     assert "7 plans" in lines[0]
-    assert lines[-1] == "Left dense: [red]odd[/red]."
+    assert lines[-2:] == [
+        "Left dense: [red]odd[/red].", "Recovered in blocks of inputs: [b]wide[/b].",
+    ]  # fmt: skip
 
 
 def test_json_both_ways(summary: Summary) -> None:

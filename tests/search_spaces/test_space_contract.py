@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autocomp.search_spaces import SPACES, VectorSpace, make_space
+from autocomp.search_spaces import SPACES, CoefficientSpace, VectorSpace, make_space
 from gymnasium import spaces
 
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
@@ -29,8 +29,9 @@ LAYERS = [
     layer("embedding", (50, 6), kind="embedding", quantizable_input=False),
     layer("two", (2, 2), kind="linear"),
 ]
+# a multiplier means a choice only within a budget; see tests/envs/test_coefficient_menu.py
 TEXTS = [
-    *SPACES,
+    *(name for name in SPACES if name != "coefficients"),
     "bits:activation_bits=4/8",
     "joint:levels=5,weight_bits=2/4/8/16",
     "joint:weight_bits=8",
@@ -118,6 +119,25 @@ def test_bad_options_say_what_is_wrong(text: str, error: type[AutocompError], wo
     with pytest.raises(error, match=words) as caught:
         make_space(text)
     assert "\n" not in str(caught.value)
+
+
+def test_coefficients_offer_the_choices_of_any_space() -> None:
+    spec = LAYERS[0]
+    assert list(make_space("coefficients").choices(spec)) == list(make_space("joint").choices(spec))
+    inner = make_space("bits:weight_bits=2/4")
+    for space in (
+        make_space("coefficients:menu=bits,weight_bits=2/4"),
+        make_space("coefficients", menu=inner),
+        CoefficientSpace(inner),
+    ):
+        assert space.choices(spec) == inner.choices(spec)
+        assert space.action_space.shape == (1,)
+        for use in (lambda s=space: s.decode(spec, np.zeros(1)), lambda s=space: s.encode(spec, 0)):
+            with pytest.raises(SpaceError, match="make_menu"):
+                use()
+    nine = make_space("coefficients", discrete=True).action_space
+    assert isinstance(nine, spaces.MultiDiscrete)
+    assert nine.nvec.tolist() == [9]
 
 
 def test_an_action_of_the_wrong_kind_is_refused() -> None:

@@ -1,0 +1,136 @@
+"""Local search from the solver's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.ledger import Ledger
+from autocomp.agents.starts import given_plans
+from autocomp.envs.coefficient_menu import CoefficientMenu
+from autocomp.envs.menu import Floats
+from autocomp.search_spaces import CoefficientSpace, SearchSpace
+
+from autocomp.plan import Plan
+from autocomp.problem import CompressionProblem
+
+_PATIENCE = 40
+"""So many multipliers in a row that make no new plan, and single choices are moved instead."""
+_NEAR = 2
+"""How far a single choice moves along its layer's front of cost and loss."""
+
+
+class LocalAgent:
+    """SPDY's local search (Frantar and Alistarh 2022, arXiv:2201.13096) on any space.
+
+    Multipliers on the layers' losses start neutral, at the solver's plan. A step draws some of the
+    best multipliers anew, solves, and keeps what is better; plans seen before cost nothing. A tenth
+    of the layers change at first, and fewer as failures accumulate, down to one. When multipliers
+    make no new plans, one layer's choice is lowered to pay for another's, the least estimated loss
+    first, until no such plan is left.
+
+    Args:
+        sigma: deviation of a log-multiplier that is drawn anew.
+        share: share of the layers that change at first, two at least.
+    """
+
+    def __init__(self, sigma: float = 1.0, share: float = 0.1) -> None:
+        self.sigma, self.share = sigma, share
+
+    def search(
+        self,
+        problem: CompressionProblem,
+        space: SearchSpace,
+        *,
+        n_evaluations: int,
+        seed: int,
+        on_outcome: OnOutcome | None = None,
+        starts: Sequence[Plan] = (),
+    ) -> SearchResult:
+        """Searches; see `Agent.search`."""
+        if not isinstance(space, CoefficientSpace):
+            space = CoefficientSpace(space)
+        menu = CoefficientMenu(problem, space)
+        ledger = Ledger(problem, n_evaluations, on_outcome)
+        for indices in [*given_plans(menu, starts), menu.solver.plan]:
+            if not ledger.spent:
+                ledger.evaluate(menu.plan(indices))
+        self._draw(menu, ledger, np.random.default_rng(seed))
+        while not ledger.spent:
+            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+            if not _move(menu, ledger, menu.indices(best.plan)):
+                break  # every neighbour is known: a local optimum
+        return SearchResult(ledger.outcomes)
+
+    def _draw(self, menu: CoefficientMenu, ledger: Ledger, rng: np.random.Generator) -> None:
+        """Draws multipliers until they make no new plans."""
+        actions = menu.middle
+        rank = max(outcome.rank for outcome in ledger.outcomes)
+        most = max(2, round(self.share * len(menu)))
+        sigma = max(self.sigma * menu.spread, menu.coefficients.resolution)
+        failures = known = 0
+        while not ledger.spent and known < _PATIENCE:
+            # one layer fewer after as many failures as there are layers to change
+            changed = min(max(1, most - failures // most), len(menu))
+            drawn = _redrawn(actions, changed, sigma, rng)
+            plan = menu.plan(menu.fit(drawn))
+            if ledger.seen(plan):
+                known += 1
+                continue
+            known = 0
+            outcome = ledger.evaluate(plan)
+            if outcome.rank > rank:
+                actions, rank, failures = drawn, outcome.rank, 0
+            else:
+                failures += 1
+
+
+def _redrawn(actions: Floats, n: int, sigma: float, rng: np.random.Generator) -> Floats:
+    drawn = actions.copy()
+    at = rng.choice(len(actions), n, replace=False)
+    drawn[at] += rng.normal(0, sigma, drawn[at].shape)
+    return np.clip(drawn, -1, 1)
+
+
+def _move(menu: CoefficientMenu, ledger: Ledger, indices: list[int]) -> bool:
+    """Tries neighbours of a plan until one is better; returns whether any was new."""
+    start = ledger.evaluate(menu.plan(indices))
+    new = False
+    for candidate in _neighbours(menu, indices):
+        plan = menu.plan(candidate)
+        if ledger.spent:
+            break
+        if not ledger.seen(plan):
+            new = True
+            if ledger.evaluate(plan).rank > start.rank:
+                break
+    return new
+
+
+def _neighbours(menu: CoefficientMenu, indices: list[int]) -> Iterator[list[int]]:
+    """Yields the feasible plans that differ in one or two layers, the least loss first."""
+    model = menu.model
+    moves = []
+    for t, index in enumerate(indices):
+        front = model.options(t)
+        order = np.argsort(model.losses[t][front], kind="stable")
+        losses = model.losses[t][front][order]
+        place = int(np.searchsorted(losses, model.losses[t][index]))
+        near = front[order][max(0, place - _NEAR) : place + _NEAR + 1]
+        moves += [(t, int(i)) for i in near if i != index]
+    loss = np.array([model.losses[t][i] - model.losses[t][indices[t]] for t, i in moves])
+    cost = np.array([model.costs[t][i] - model.costs[t][indices[t]] for t, i in moves])
+    layer = np.array([t for t, _ in moves])
+    left = model.limits - model.total(indices)
+    first, second = np.triu_indices(len(moves))  # a move paired with itself is that move alone
+    alone = first == second
+    total = np.where(alone, 0, cost[second].T).T + cost[first]
+    fits = (total <= left).all(1) & (alone | (layer[first] != layer[second]))
+    first, second = first[fits], second[fits]
+    summed = loss[first] + np.where(first == second, 0, loss[second])
+    for k in np.argsort(summed, kind="stable").tolist():
+        candidate = list(indices)
+        for at in (int(first[k]), int(second[k])):
+            candidate[moves[at][0]] = moves[at][1]
+        yield candidate

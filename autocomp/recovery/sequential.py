@@ -1,0 +1,128 @@
+"""Sequential reconstruction: each layer is recovered for the inputs that it really gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.calibration import host_module
+from autocomp.layers import LayerSpec
+from autocomp.recovery.gram import Gram, GramSum
+from autocomp.recovery.layout import Layout
+from autocomp.recovery.unfold import unfolded
+
+RIDGE = 1e-2
+"""Pull towards the original weights, as a share of the inputs' mean energy."""
+
+
+class _Seen(Exception):
+    """Ends a forward pass once the layer's inputs are known."""
+
+
+class PairedMoments:
+    """Moments of a layer's inputs in the dense network, x, and in the compressed one, z.
+
+    Attributes:
+        gram: E[z z^T] and E[z].
+        cross: float64 `(blocks, width, width)`: E[x z^T].
+        mean: float64 `(blocks, width)`: E[x].
+    """
+
+    def __init__(self, gram: Gram, cross: Tensor, mean: Tensor) -> None:
+        self.gram, self.cross, self.mean = gram, cross, mean
+
+    def target(self, weight: Tensor) -> Tensor:
+        """Returns the weight V that best maps z to what `weight` made of x, in float64.
+
+        V minimises E |W x - V z|^2 + r |V - W|^2, around the means where the layer is centred:
+        V = (W C + r W) (G + r I)^-1 with C = E[x z^T] and G = E[z z^T].
+
+        Args:
+            weight: the dense weight, of the layer's shape.
+        """
+        layout, moment = self.gram.layout, self.gram.moment
+        cross = self.cross
+        if self.gram.centred:
+            cross = cross - self.mean[:, :, None] * self.gram.mean[:, None, :]
+        energy = moment.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        ridge = torch.diag_embed((RIDGE * energy)[:, None].expand(-1, layout.width))
+        rows = layout.split(weight)
+        solved = torch.linalg.solve(moment + ridge, (rows @ (cross + ridge)).transpose(1, 2))
+        return layout.join(solved.transpose(1, 2))
+
+    def shift(self, weight: Tensor, new: Tensor) -> Tensor:
+        """Returns `(outputs,)`: by how much E[new z] lies above E[weight x]."""
+        layout = self.gram.layout
+        moved = layout.split(new) @ self.gram.mean[:, :, None]
+        moved = moved - layout.split(weight) @ self.mean[:, :, None]
+        return moved.reshape(layout.groups, layout.slices, layout.rows).sum(1).reshape(-1)
+
+
+def paired_moments(
+    dense: nn.Module, compressed: nn.Module, layer: LayerSpec, batches: Sequence[Tensor],
+    centred: bool,
+) -> PairedMoments | None:  # fmt: skip
+    """Runs both networks up to a layer and returns the paired moments of its inputs.
+
+    Args:
+        dense: the dense network.
+        compressed: the network whose earlier layers are compressed; in evaluation mode, too.
+        layer: the layer.
+        batches: calibration inputs.
+        centred: whether shifts of the layer's outputs are corrected elsewhere.
+
+    Returns:
+        None if the layer's inputs cannot be seen.
+    """
+    layout = Layout.of(layer)
+    total = GramSum(layout)
+    blocks = layout.groups * layout.slices
+    cross = torch.zeros(blocks, layout.width, layout.width, dtype=torch.float64)
+    mean = torch.zeros(blocks, layout.width, dtype=torch.float64)
+    for images in batches:
+        for some in torch.split(images, 128):
+            # pieces of a wide input come in the same order in both networks
+            pairs = zip(_inputs(dense, layer, some), _inputs(compressed, layer, some), strict=True)
+            for x, z in pairs:
+                total.add(z)
+                first, second = layout.cut(x), layout.cut(z)
+                if first.dtype != torch.float64:
+                    first, second = first.float(), second.float()
+                cross += (first.transpose(1, 2) @ second).to("cpu", torch.float64)
+                mean += first.sum(1, dtype=torch.float64).cpu()
+    gram = total.result()
+    if gram is None or not bool(torch.isfinite(cross).all()):
+        return None
+    if centred:
+        gram = gram.centre()
+    return PairedMoments(gram, cross / gram.count, mean / gram.count)
+
+
+@torch.no_grad()
+def _inputs(model: nn.Module, layer: LayerSpec, images: Tensor) -> list[Tensor]:
+    found: list[Tensor] = []
+    calls = 0
+
+    def observe() -> Callable[..., None]:
+        def hook(
+            module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> None:
+            nonlocal calls
+            found.extend(unfolded(layer, module, inputs, kwargs))
+            calls += 1
+            if calls >= layer.calls:
+                raise _Seen
+
+        return hook
+
+    with ExitStack() as stack:
+        host = model.get_submodule(host_module(layer))
+        handle = host.register_forward_hook(observe(), with_kwargs=True)
+        stack.callback(handle.remove)
+        with suppress(_Seen):
+            model(images)
+    return found

@@ -1,0 +1,35 @@
+"""What solves the additive model, for a whole plan at once and layer by layer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from autocomp.additive import AdditiveModel, Floats, Ints
+from autocomp.dynamic_program import DynamicProgram
+from autocomp.integer_program import IntegerProgram
+
+
+class Solver(Protocol):
+    """The contract of `DynamicProgram` and `IntegerProgram`; see there."""
+
+    @property
+    def plan(self) -> list[int]:
+        """The plan of least loss."""
+        ...
+
+    def choose(self, step: int, used: Ints, multiplier: float = 1.0) -> int:
+        """Returns the best choice of one layer, its losses multiplied and the later ones not."""
+        ...
+
+    def interval(self, step: int, used: Ints, index: int) -> tuple[float, float] | None:
+        """Returns multipliers for which `choose` gives `index`, as far as is known."""
+        ...
+
+    def reweighted(self, multipliers: Floats) -> list[int]:
+        """Returns the best plan with each layer's losses multiplied."""
+        ...
+
+
+def make_solver(model: AdditiveModel) -> Solver:
+    """Returns the dynamic program for one budget, the integer program for several."""
+    return DynamicProgram(model) if model.limits.size == 1 else IntegerProgram(model)

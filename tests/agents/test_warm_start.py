@@ -1,0 +1,136 @@
+"""Warm starts: evaluated first by every agent, learned from, and refused if they do not fit."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from autocomp.agents import AGENTS, make_agent
+from autocomp.agents.episodes import EpisodeLog
+from autocomp.agents.reinforcement import ReinforcementAgent
+from autocomp.envs import PlanMenu
+from autocomp.search_spaces import make_space
+
+from autocomp.errors import AgentError
+from autocomp.plan import Choice, Plan
+
+SPACE = "bits:weight_bits=2/3/4/6/8"
+COEFFICIENTS = "coefficients:menu=bits,weight_bits=2/3/4/6/8"
+LEARNED = [
+    f"{name}:env={env}"
+    for name, env in itertools.product(("ddpg", "td3", "sac", "ppo"), ("layerwise", "whole-plan"))
+]
+
+
+def plan_of(*bits: int) -> Plan:
+    return Plan({f"l{t}": Choice(weight_bits=b) for t, b in enumerate(bits)})
+
+
+# feasible at 12 %, one near the budget and one far below it
+STARTS = [plan_of(6, 3, 4, 3), plan_of(2, 2, 2, 3)]
+
+
+@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
+@pytest.mark.parametrize("name", [*AGENTS, "ddpg:env=whole-plan", "ppo:env=whole-plan"])
+def test_starts_come_first(name: str, text: str, toy: Any) -> None:
+    agent, space = make_agent(name), make_space(text)
+    found = agent.search(toy, space, n_evaluations=8, seed=0, starts=STARTS)
+    assert sorted(str(o.plan) for o in found.outcomes[:2]) == sorted(map(str, STARTS))
+    assert found.outcomes[0].plan == STARTS[0] or text == COEFFICIENTS
+    assert len(found.outcomes) <= 8
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_solvers_plan_is_a_start_like_any_other(name: str, toy: Any) -> None:
+    for text in (SPACE, COEFFICIENTS):
+        menu = PlanMenu(toy, make_space(SPACE))
+        start = menu.plan(menu.solver.plan)
+        space = make_space(text)
+        found = make_agent(name).search(toy, space, n_evaluations=1, seed=3, starts=[start])
+        assert [o.plan for o in found.outcomes] == [start]
+
+
+@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
+@pytest.mark.parametrize("name", LEARNED)
+def test_episodes_hold_the_start(
+    name: str, text: str, make_toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = make_toy("size=12%", informed=True)  # nothing is better than the start
+    logs: list[EpisodeLog] = []
+    prepare = type(make_agent(name)).prepare
+
+    def watch(self: ReinforcementAgent, model: Any, env: EpisodeLog) -> None:
+        logs.append(env)
+        prepare(self, model, env)
+        if hasattr(model, "replay_buffer"):
+            assert model.replay_buffer.size() == sum(map(len, env.episodes))
+
+    monkeypatch.setattr(type(make_agent(name)), "prepare", watch)
+    menu = PlanMenu(toy, make_space(SPACE))
+    start = menu.plan(menu.solver.plan)
+    make_agent(name).search(toy, make_space(text), n_evaluations=10, seed=0, starts=[start])
+    (log,) = logs
+    assert log._plans[0] == start
+    best = log.best(1)[0]
+    assert sum(step.reward for step in best) == pytest.approx(1 - toy.loss(start))
+
+
+@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "cmaes"])
+def test_the_study_holds_the_start(name: str, text: str, toy: Any, tmp_path: Path) -> None:
+    menu = PlanMenu(toy, make_space(SPACE))
+    start = menu.plan(menu.solver.plan)
+    agent = make_agent(name, storage=str(tmp_path / "study"))
+    agent.search(toy, make_space(text), n_evaluations=12, seed=0, starts=[start])
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study"))
+    study = optuna.load_study(
+        study_name="autocomp", storage=optuna.storages.journal.JournalStorage(backend)
+    )
+    first = study.trials[0]
+    assert first.user_attrs["plan"] == start.to_json()
+    if name == "cmaes":  # the next ones are drawn around it
+        drawn = np.array([list(t.params.values()) for t in study.trials[1:6]])
+        sigma = 0.3 if text == SPACE else 0.1
+        assert np.abs(drawn - list(first.params.values())).mean() < 1.5 * sigma
+
+
+@pytest.mark.parametrize("name", ["ddpg", "tpe", "cmaes", "local", "greedy"])
+def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None:
+    def plans() -> list[Plan]:
+        found = make_agent(name).search(
+            make_toy("size=12%"), make_space(COEFFICIENTS), n_evaluations=14, seed=2,
+            starts=STARTS[:1],
+        )  # fmt: skip
+        return [o.plan for o in found.outcomes]
+
+    assert plans() == plans()
+
+
+@pytest.mark.parametrize("name", ["ddpg", "ppo", "tpe", "local"])
+def test_a_search_never_ends_below_its_start(name: str, make_toy: Any) -> None:
+    toy = make_toy("size=12%", informed=True)
+    menu = PlanMenu(toy, make_space(SPACE))
+    start = menu.plan(menu.solver.plan)
+    found = make_agent(name).search(toy, menu.space, n_evaluations=10, seed=0, starts=[start])
+    assert found.best is not None
+    assert found.best.plan == start
+
+
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (plan_of(5, 3, 3, 3), "from the search space"),
+        (plan_of(8, 8, 8, 8), r"costs \[704\] of \[337\]"),
+        (plan_of(2, 2), r"must have the layers"),
+    ],
+)
+def test_starts_that_do_not_fit_are_refused(name: str, start: Plan, words: str, toy: Any) -> None:
+    with pytest.raises(AgentError, match=words) as caught:
+        make_agent(name).search(toy, make_space(SPACE), n_evaluations=5, seed=0, starts=[start])
+    assert "\n" not in str(caught.value)
+    assert not toy.evaluated

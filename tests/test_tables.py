@@ -1,0 +1,151 @@
+"""Tables on disk: what comes back is what was kept, and damage is as good as absence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from autocomp.compressors import GPTQQuantizer, Pipeline
+from autocomp.compressors.base import Quantized
+from autocomp.data import DataSplits
+from autocomp.options import OptionStore
+from autocomp.plan import NEUTRAL, Choice
+from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.tables import Option, TableFolder, default_root
+
+MENU = [Choice(0.5, "", 2), Choice(0.5, "", 3), Choice(0.5), NEUTRAL]
+
+
+def problem(model: nn.Module, data: DataSplits, cache: Path | None) -> CompressionProblem:
+    return CompressionProblem(model, data, "size=60%", ProblemSettings(cache=cache))
+
+
+def same(a: Quantized | torch.Tensor, b: Quantized | torch.Tensor) -> bool:
+    if isinstance(a, Quantized) and isinstance(b, Quantized):
+        return torch.equal(a.codes, b.codes) and torch.equal(a.scale, b.scale)
+    return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+
+
+def test_a_second_search_computes_nothing(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = problem(tiny_net, tiny_data, tmp_path)
+    menus = [MENU for _ in first.network.layers]
+    losses = first.losses(menus)
+    assert list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(".*"))
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(OptionStore, "_make", forbidden)
+    monkeypatch.setattr("autocomp.problem.divergences", forbidden)
+    monkeypatch.setattr("autocomp.problem.input_moments", forbidden)
+    second = problem(tiny_net, tiny_data, tmp_path)
+    for a, b in zip(losses, second.losses(menus), strict=True):
+        assert a.tolist() == b.tolist()
+    for layer in first.network.layers:
+        for choice in MENU:
+            assert same(first.store.weight(layer, choice), second.store.weight(layer, choice))
+            assert first.store.error(layer, choice) == second.store.error(layer, choice)
+            assert torch.equal(first.store.shift(layer, choice), second.store.shift(layer, choice))
+    plan = first.network.neutral_plan().replace(first.network.names[0], MENU[0])
+    assert first.evaluate(plan).loss == second.evaluate(plan).loss
+
+
+def test_other_weights_have_other_tables(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path
+) -> None:
+    one = problem(tiny_net, tiny_data, tmp_path)
+    one.store.prepare([MENU for _ in one.network.layers])
+    kept = set(tmp_path.rglob("*.safetensors"))
+    with torch.no_grad():
+        tiny_net[0].weight[0, 0, 0, 0] += 1e-3
+    other = problem(tiny_net, tiny_data, tmp_path)
+    other.store.prepare([MENU for _ in other.network.layers])
+    assert len(set(tmp_path.rglob("*.safetensors"))) == 2 * len(kept)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+def test_damage_is_as_good_as_absence(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path, damage: str
+) -> None:
+    first = problem(tiny_net, tiny_data, tmp_path)
+    menus = [MENU for _ in first.network.layers]
+    losses = first.losses(menus)
+    for file in [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.json")]:
+        data = file.read_bytes()
+        new = {"truncated": data[: len(data) // 2], "garbage": b"x" * 99, "empty": b""}[damage]
+        file.write_bytes(new)
+    again = problem(tiny_net, tiny_data, tmp_path).losses(menus)
+    for a, b in zip(losses, again, strict=True):
+        assert a.tolist() == pytest.approx(b.tolist())
+
+
+def test_no_folder_keeps_nothing(tiny_problem: CompressionProblem) -> None:
+    layer = tiny_problem.network.layers[0]
+    folder = TableFolder(None)
+    folder.save(layer, {NEUTRAL: Option(torch.ones(2), 0.0)})
+    folder.save_facts(layer, [NEUTRAL], {"a": 1})
+    assert folder.load(layer, [NEUTRAL]) is None and folder.load_facts(layer, [NEUTRAL]) == {}
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(
+    tiny_problem: CompressionProblem, tmp_path: Path
+) -> None:
+    layer = tiny_problem.network.layers[0]
+    (tmp_path / "file").write_text("in the way")
+    folder = TableFolder(tmp_path / "file", "key")
+    folder.save(layer, {NEUTRAL: Option(torch.ones(2), 0.0)})
+    assert folder.load(layer, [NEUTRAL]) is None
+
+
+def test_the_user_s_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_root() == tmp_path / "autocomp"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_root() == Path.home() / ".cache" / "autocomp"
+
+
+def test_the_same_weights_in_another_network_have_other_tables(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path
+) -> None:
+    one = problem(tiny_net, tiny_data, tmp_path)
+    menus = [MENU for _ in one.network.layers]
+    one.store.prepare(menus)
+    kept = len(list(tmp_path.rglob("*.safetensors")))
+    tiny_net[2] = nn.Sigmoid()  # the state dict is the same
+    problem(tiny_net, tiny_data, tmp_path).store.prepare(menus)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2 * kept
+
+
+def test_what_has_gone_from_memory_is_read_again(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = problem(tiny_net, tiny_data, tmp_path)
+    menus = [MENU for _ in one.network.layers]
+    one.store.prepare(menus)
+    monkeypatch.setattr("autocomp.options.CACHE_BYTES", 3000)
+    other = problem(tiny_net, tiny_data, tmp_path)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(OptionStore, "_make", forbidden)
+    other.feasibility(menus)
+    for layer in one.network.layers:
+        for choice in MENU:
+            assert same(one.store.weight(layer, choice), other.store.weight(layer, choice))
+
+
+def test_pipelines_with_other_settings_have_other_names() -> None:
+    class Pruner:
+        __slots__ = ("_share",)
+
+        def __init__(self, share: float) -> None:
+            self._share = share
+
+    names = {Pipeline(Pruner(s), GPTQQuantizer(k)).name for s in (0.1, 0.9) for k in (0, 1)}  # type: ignore[arg-type]
+    assert len(names) == 4
