@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -178,7 +177,7 @@ class Job:
                 seed=self.config.seed, on_outcome=record, **({"starts": starts} if starts else {}),
             )  # fmt: skip
             finalists = self._finalists(found, starts, record)
-            finalists += self._reconstructed(finalists, record)
+            finalists += self._reconstructed(finalists, starts, record)
             earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
             return self._close(run, found, finalists, time.perf_counter() - start + earlier)
 
@@ -244,15 +243,20 @@ class Job:
         return promote(self.problem, feasible, places, starts, record)
 
     def _reconstructed(
-        self, finalists: list[Outcome], record: Callable[[Outcome], None]
+        self, finalists: list[Outcome], starts: list[Plan], record: OnOutcome
     ) -> list[Outcome]:
-        """Reconstructs the best plans for the inputs that their layers really get."""
+        """Reconstructs the best plans for the inputs that their layers really get.
+
+        The starts too, so that a search does not end below its start's own reconstruction.
+        """
+        if not self.config.reconstructions:
+            return []
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
+        plans = [o.plan for o in ranked[: self.config.reconstructions]]
         found = []
-        for outcome in ranked[: self.config.reconstructions]:
-            rebuilt = self.problem.evaluate(outcome.plan, "F2S")
-            record(rebuilt)
-            found.append(rebuilt)
+        for plan in dict.fromkeys([*plans, *starts]):
+            found.append(self.problem.evaluate(plan, "F2S"))
+            record(found[-1])
         return found
 
     def _close(

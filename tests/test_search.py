@@ -82,7 +82,8 @@ def test_the_file_gives_the_evaluated_network(finished: Result) -> None:
 
 
 def test_the_best_is_the_best_of_its_finalists(finished: Result) -> None:
-    finalists = [o for o in finished.outcomes if o.fidelity == "F2"]
+    finalists = [o for o in finished.outcomes if o.fidelity != "F1"]
+    assert {o.fidelity for o in finalists} == {"F2", "F2S"}
     assert finished.best == max(finalists, key=lambda o: o.rank)
     assert finished.summary.search.accuracy == finished.best.accuracy
     assert finished.summary.evaluations == 8
@@ -184,10 +185,12 @@ def test_every_space_gives_a_file_within_budget(text: str, tmp_path: Path) -> No
 def test_no_search_ends_below_its_warm_start(agent: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"search_images": 40, "finalists": 1, "evaluations": 4}
     plain = search(tmp_path / "dp", agent="dp", warm_start="none", **settings)
-    assert len(plain.outcomes) == 2  # one plan, scored again
+    # one plan, scored again, and reconstructed
+    assert [o.fidelity for o in plain.outcomes] == ["F1", "F2", "F2S"]
     found = search(tmp_path / "r", agent=agent, **settings)
     assert found.outcomes[0].plan == plain.plan
-    assert plain.plan in [o.plan for o in found.outcomes if o.fidelity == "F2"]
+    for level in ("F2", "F2S"):
+        assert plain.plan in [o.plan for o in found.outcomes if o.fidelity == level]
     assert found.best.rank >= plain.best.rank
 
 
