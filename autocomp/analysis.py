@@ -18,6 +18,7 @@ from autocomp.sites import Site, find_sites
 
 _NORM_STATISTICS = ("running_mean", "running_var")
 _NORM_PARTS = ("weight", "bias", *_NORM_STATISTICS)
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 _FUSIBLE = ({torch.float32}, {torch.float64})
 
 
@@ -38,7 +39,8 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
         LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
     """
     sites = find_sites(model)
-    macs, calls, order = _trace(model, example_inputs, sites)
+    macs, calls, shapes = _trace(model, example_inputs, sites)
+    order = {name: place for place, name in enumerate(shapes)}
     ranked = sorted(sites, key=lambda name: order.get(name, len(sites)))
     seen: dict[int, list[str]] = {}
     for name in ranked:  # tied weights count once; their MACs add up
@@ -48,6 +50,7 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
             macs=sum(macs.get(name, 0) for name in group),
             calls=sum(calls.get(name, 0) for name in group),
             hookable=len(group) == 1 and sites[group[0]].hookable,
+            shapes=shapes.get(group[0], ((), ())),
         )
         for group in seen.values()
     ]
@@ -57,10 +60,10 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
 
 def _trace(
     model: nn.Module, example_inputs: Tensor, sites: dict[str, Site]
-) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+) -> tuple[dict[str, int], dict[str, int], dict[str, Shapes]]:
     macs: dict[str, int] = {}
     calls: dict[str, int] = {}
-    order: dict[str, int] = {}
+    shapes: dict[str, Shapes] = {}  # in the order of first calls
 
     def hook_for(site: Site) -> Callable[..., None]:
         def hook(
@@ -68,7 +71,9 @@ def _trace(
         ) -> None:
             macs[site.name] = macs.get(site.name, 0) + site.count(module, inputs, kwargs, output)
             calls[site.name] = calls.get(site.name, 0) + 1
-            order.setdefault(site.name, len(order))
+            first = output[0] if isinstance(output, tuple) else output
+            given = next(iter((*inputs, *kwargs.values())), None)
+            shapes.setdefault(site.name, (_one(given), _one(first)))
             if not inputs:  # called by keyword: a pre-hook would not see what it must quantize
                 site.hookable = False
 
@@ -90,7 +95,12 @@ def _trace(
                 "the network."
             ) from error
     batch = len(example_inputs)
-    return {name: count // batch for name, count in macs.items()}, calls, order
+    return {name: count // batch for name, count in macs.items()}, calls, shapes
+
+
+def _one(tensor: object) -> tuple[int, ...]:
+    """Returns the shape of one example of a batch; () for what is no tensor."""
+    return tuple(tensor.shape[1:]) if isinstance(tensor, Tensor) else ()
 
 
 def _sort_tensors(

@@ -28,6 +28,8 @@ class LayerSpec:
         calls: how often one forward pass uses the layer.
         quantizable_input: whether its input passes through a module call that can be hooked.
         bias: whether the module adds a bias.
+        input_shape: shape of one example's input at the first call, () where it was never seen.
+        output_shape: shape of one example's output there, likewise.
     """
 
     name: str
@@ -42,6 +44,8 @@ class LayerSpec:
     calls: int
     quantizable_input: bool
     bias: bool
+    input_shape: tuple[int, ...] = ()
+    output_shape: tuple[int, ...] = ()
 
     @property
     def n_weights(self) -> int:

@@ -24,7 +24,10 @@ class Site:
         self.name, self.parameter, self.module, self.weight = name, parameter, module, weight
         self.kind, self.count, self.hookable, self.bias = kind, count, hookable, bias
 
-    def spec(self, macs: int, calls: int, hookable: bool) -> LayerSpec:
+    def spec(
+        self, macs: int, calls: int, hookable: bool,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    ) -> LayerSpec:  # fmt: skip
         """Returns the layer that this site is, with what a forward pass counted."""
         transposed = self.kind == "transposed"
         groups = getattr(self.module, "groups", 1)
@@ -42,6 +45,8 @@ class Site:
             calls=calls,
             quantizable_input=hookable,
             bias=self.bias,
+            input_shape=shapes[0],
+            output_shape=shapes[1],
         )
 
 

@@ -1,0 +1,1 @@
+"""Low rank: one layer becomes two or more plain ones."""

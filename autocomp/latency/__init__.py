@@ -1,0 +1,1 @@
+"""Measured seconds: of single layers, of whole networks, and as a cost."""

@@ -1,0 +1,1 @@
+"""How much each channel, head or neuron matters: criteria as one composable family."""
