@@ -89,7 +89,7 @@ class GreedyAgent:
     def _price(
         menu: PlanMenu, start: Outcome, outcome: Outcome, t: int, index: int, lower: int
     ) -> float:
-        costs = menu.feasibility.costs[t]
+        costs = menu.feasibility.alternatives(menu.indices(start.plan), t)
         saved = (costs[index] - costs[lower]) / np.maximum(menu.feasibility.limits, 1)
         return (outcome.loss - start.loss) / max(float(saved.max()), 1e-9)
 
@@ -115,7 +115,7 @@ def _notches(menu: PlanMenu, indices: list[int]) -> list[tuple[int, int]]:
     found: list[tuple[float, int, int]] = []
     limits = np.maximum(menu.feasibility.limits, 1)
     for t, index in enumerate(indices):
-        coordinates, costs = menu.coordinates(t), menu.feasibility.costs[t]
+        coordinates, costs = menu.coordinates(t), menu.feasibility.alternatives(indices, t)
         here = coordinates[index]
         for axis in range(coordinates.shape[1]):
             others = np.delete(coordinates - here, axis, axis=1)
@@ -132,10 +132,9 @@ def _raise(menu: PlanMenu, indices: list[int], order: list[int]) -> list[int]:
     """Raises the layers of `order`, each by the notch that fits, then fills up the rest."""
     indices = [*indices]
     for t in order:
-        costs, coordinates = menu.feasibility.costs[t], menu.coordinates(t)
+        costs, coordinates = menu.feasibility.alternatives(indices, t), menu.coordinates(t)
         here = indices[t]
-        spent = menu.feasibility.total(indices)
-        fits = (spent - costs[here] + costs <= menu.feasibility.limits).all(1)
+        fits = (costs <= menu.feasibility.limits).all(1)
         mask = (
             fits & (coordinates >= coordinates[here] - 1e-9).all(1) & (costs > costs[here]).any(1)
         )

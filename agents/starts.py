@@ -32,9 +32,10 @@ def given_plans(menu: PlanMenu, starts: Sequence[Plan]) -> list[list[int]]:
                 f"A start must take its choices from the search space, but got {plan}; leave it "
                 "out, or search a space that has them."
             ) from None
+        spent = menu.feasibility.total(indices)
         if not menu.feasibility.meets(indices):
             raise AgentError(
-                f"A start must meet every budget, but costs {menu.model.total(indices).tolist()} "
+                f"A start must meet every budget, but costs {spent.tolist()} "
                 f"of {menu.feasibility.limits.tolist()}; leave it out, or raise the budget."
             )
         plans.append(indices)

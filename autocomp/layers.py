@@ -30,6 +30,10 @@ class LayerSpec:
         bias: whether the module adds a bias.
         input_shape: shape of one example's input at the first call, () where it was never seen.
         output_shape: shape of one example's output there, likewise.
+        units: units of the dependency group that it leads (channels, heads or neurons that are
+            removed together, wherever they live); 0 if another layer leads, or none may go.
+        unit_step: units stay in multiples of this.
+        full_rank: largest rank of a low-rank form with fewer weights; 0 if there is none.
     """
 
     name: str
@@ -46,6 +50,9 @@ class LayerSpec:
     bias: bool
     input_shape: tuple[int, ...] = ()
     output_shape: tuple[int, ...] = ()
+    units: int = 0
+    unit_step: int = 1
+    full_rank: int = 0
 
     @property
     def n_weights(self) -> int:
@@ -67,6 +74,19 @@ class LayerSpec:
     def kernel(self) -> int:
         """Kernel positions, 1 for linear layers."""
         return self.n_weights // (self.shape[self.out_axis] * self.shape[self.in_axis])
+
+    def units_kept(self, channels: float) -> int:
+        """Returns how many units stay for a ratio: the nearest multiple of `unit_step`, at least 1.
+
+        All stay where the nearest multiple lies beyond.
+        """
+        step = min(self.unit_step, self.units)
+        wanted = int(channels * self.units / step + 0.5) * step
+        return self.units if channels >= 1 else min(max(wanted, step), self.units)
+
+    def rank_kept(self, rank: float) -> int:
+        """Returns the rank that a share of `full_rank` means, at least 1; 0 for a whole layer."""
+        return 0 if rank >= 1 or not self.full_rank else max(1, int(rank * self.full_rank + 0.5))
 
     def zeros(self, choice: Choice) -> int:
         """Number of weights that `choice` sets to zero: exact, after rounding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -129,6 +129,28 @@ class NormCorrection:
         self._batches = batches
         self._dense = running(model)
         self._measured = measure(model, batches) if self._dense else {}
+
+    def sliced(
+        self, model: nn.Module, places: Mapping[str, Sequence[int] | None]
+    ) -> NormCorrection:
+        """Returns the correction of a network that has lost channels, on the same images.
+
+        Args:
+            model: the smaller network, which is compressed in place later on.
+            places: batch norm -> channels that it has kept; None, or no entry, for all.
+        """
+
+        def cut(statistics: Statistics) -> Statistics:
+            found = {}
+            for name, (mean, var) in statistics.items():
+                stay = places.get(name)
+                found[name] = (mean, var) if stay is None else (mean[stay], var[stay])
+            return found
+
+        made = object.__new__(NormCorrection)
+        made._model, made._batches = model, self._batches
+        made._dense, made._measured = cut(self._dense), cut(self._measured)
+        return made
 
     def statistics(self) -> Statistics:
         """Returns the corrected statistics of the model as it is now; {} without batch norms."""

@@ -27,12 +27,21 @@ class Choice:
             excludes `sparsity`.
         weight_bits: bits of a weight, one of `BITS` (32: floating point, unchanged).
         activation_bits: bits of the layer's input values, one of `BITS` (32: unchanged).
+        channels: share of the units (channels, heads or neurons) of the group that the layer leads
+            which stay, in (0, 1], kept to four decimals; see `LayerSpec.units_kept`.
+        criterion: what orders the units, a name of `autocomp criteria`; "" is the least-squares
+            order. Excludes `channels=1`.
+        rank: share of the layer's full rank that stays, in (0, 1], kept to four decimals; 1 leaves
+            the layer in one piece.
     """
 
     sparsity: float = 0.0
     pattern: str = ""
     weight_bits: int = 32
     activation_bits: int = 32
+    channels: float = 1.0
+    criterion: str = ""
+    rank: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ChoiceError for a value outside its range."""
@@ -41,6 +50,16 @@ class Choice:
         if not 0 <= self.sparsity < 1:
             raise ChoiceError(f"`0 <= sparsity < 1` must hold, but got sparsity={self.sparsity}.")
         object.__setattr__(self, "sparsity", min(round(float(self.sparsity), 4), 0.9999))
+        for field in ("channels", "rank"):
+            share = getattr(self, field)
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not number or not 0 < share <= 1:  # NaN fails, too
+                raise ChoiceError(f"`0 < {field} <= 1` must hold, but got {field}={share!r}.")
+            object.__setattr__(self, field, max(round(float(share), 4), 0.0001))
+        if not isinstance(self.criterion, str):
+            raise ChoiceError(f"`criterion` must be a text, but got {self.criterion!r}.")
+        if self.channels == 1:  # nothing to order
+            object.__setattr__(self, "criterion", "")
         for field in ("weight_bits", "activation_bits"):
             bits = getattr(self, field)
             if bits not in BITS or isinstance(bits, bool):
@@ -78,6 +97,16 @@ class Choice:
         """This choice without its activation bits, which do not change the weights."""
         return Choice(self.sparsity, self.pattern, self.weight_bits)
 
+    @property
+    def inside(self) -> Choice:
+        """This choice without channels and rank: what is done to the tensors that are left."""
+        return Choice(self.sparsity, self.pattern, self.weight_bits, self.activation_bits)
+
+    @property
+    def structure(self) -> Choice:
+        """Only channels and rank: what tensors are left."""
+        return Choice(channels=self.channels, criterion=self.criterion, rank=self.rank)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that differ from the default."""
         return {k: v for k, v in asdict(self).items() if v != getattr(NEUTRAL, k)}
@@ -93,6 +122,11 @@ class Choice:
 
     def __str__(self) -> str:
         parts = []
+        if self.channels != 1:
+            by = f" by {self.criterion}" if self.criterion else ""
+            parts.append(f"{self.channels:.0%} channels{by}")
+        if self.rank != 1:
+            parts.append(f"{self.rank:.0%} rank")
         if self.pattern:
             parts.append(self.pattern)
         if self.sparsity:
@@ -175,6 +209,16 @@ class Plan(Mapping[str, Choice]):
         ):
             raise PlanError("A plan must be a JSON object of layer name -> choice object.")
         return cls({name: Choice.from_json(choice) for name, choice in values.items()})
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether a choice takes channels or rank away, so that tensors get smaller."""
+        return any(choice.channels != 1 or choice.rank != 1 for choice in self.values())
+
+    @property
+    def structure(self) -> Plan:
+        """The plan that only takes channels and rank away."""
+        return Plan({name: choice.structure for name, choice in self.items()})
 
     @property
     def key(self) -> str:

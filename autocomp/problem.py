@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autocomp.analysis import analyse
-from autocomp.apply import PlanWriter, working_copy
-from autocomp.artifacts.container import pack
-from autocomp.artifacts.packing import packed
+from autocomp.apply import working_copy
 from autocomp.budget import Budget, parse_budgets
 from autocomp.calibration import calibrate
 from autocomp.compressors.pipeline import Pipeline
-from autocomp.costs import COSTS, Cost, make_cost, total
-from autocomp.costs.size import Size
+from autocomp.costs import COSTS, Cost
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
@@ -44,11 +41,10 @@ from autocomp.evaluate import (
 )
 from autocomp.feasibility import Feasibility
 from autocomp.fingerprint import fingerprint, source_digest
-from autocomp.norms import NormCorrection, install
+from autocomp.norms import NormCorrection
 from autocomp.options import OptionStore
 from autocomp.outcome import FIDELITIES, Outcome
 from autocomp.plan import Choice, Plan
-from autocomp.reconstruction import reconstruct
 from autocomp.recovery.moments import input_moments
 from autocomp.sensitivity import (
     POINTS,
@@ -58,7 +54,9 @@ from autocomp.sensitivity import (
     loss_curve,
     measured_choices,
 )
-from autocomp.tables import Option, TableFolder
+from autocomp.tables import TableFolder
+from autocomp.variant import Variant
+from autocomp.variants import Variants
 
 Losses = NDArray[np.float64]
 
@@ -81,6 +79,7 @@ class ProblemSettings:
         floor: lower wall of the search as a share of the budget, see `Feasibility`.
         pipeline: what compresses a weight.
         cache: folder of option tables, or None to keep none on disk.
+        unit_step: channels stay in multiples of this.
     """
 
     keep: tuple[str, ...] = ()
@@ -92,6 +91,7 @@ class ProblemSettings:
     floor: float = 0.95
     pipeline: Pipeline = field(default_factory=Pipeline)
     cache: Path | None = None
+    unit_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ class CompressionProblem:
     ) -> None:
         self.settings = settings or ProblemSettings()
         self.data = data
+        self._logits: Tensor | None = None
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
@@ -139,26 +140,30 @@ class CompressionProblem:
             dense, self.network, stats, self.settings.pipeline,
             lambda: input_moments(dense, self.network, self._calibration), self._tables(),
         )  # fmt: skip
-        names = [*COSTS, *(b.cost for b in self.budgets if b.cost not in COSTS)]
-        self.costs: dict[str, Cost] = {name: make_cost(name, self.store) for name in names}
-        self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
         data.check_labels(data.search)
         self._splits = {
             "F1": self._batches(data.search.subset(self.settings.search_images, seed=0)),
             "F2": self._batches(data.search),
         }
-        self._writer = PlanWriter(self._model, self.store)
         few = self._some_calibration(self.settings.correction_images)
-        self._corrections = {
+        corrections = {
             "F1": NormCorrection(self._model, few),
             "F2": NormCorrection(self._model, self._calibration),
         }
+        names = (*COSTS, *(b.cost for b in self.budgets if b.cost not in COSTS))
+        dense_variant = Variant(
+            self._model, self.store, corrections, names, self._calibration, self._dense_logits
+        )
+        self.costs: dict[str, Cost] = dense_variant.costs
+        self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
+        self.variants = Variants(
+            dense_variant, self._calibration, corrections, self._dense_logits,
+            self.settings.keep, self.settings.unit_step,
+        )  # fmt: skip
         self._losses: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
-        self._logits: Tensor | None = None
         self._scores: dict[str, Score] = {}
         self._outputs: dict[str, Tensor] = {}
         self._right: dict[str, Tensor] = {}
-        self._rebuilt: dict[str, dict[str, Option]] = {}
         self._memo: dict[tuple[str, str], Outcome] = {}
 
     def dense_score(self, fidelity: str = "F1") -> Score:
@@ -168,14 +173,12 @@ class CompressionProblem:
 
     def costs_of(self, plan: Plan) -> dict[str, int]:
         """Returns every cost of the network under `plan`."""
-        return {name: total(cost, self.network, plan) for name, cost in self.costs.items()}
+        return self.variants.of(plan).costs_of(plan)
 
     def is_within(self, plan: Plan) -> bool:
         """Whether `plan` meets every budget."""
-        return all(
-            total(self.costs[name], self.network, plan) <= limit
-            for name, limit in self.limits.items()
-        )
+        costs = self.variants.of(plan).costs_of(plan, names=tuple(self.limits))
+        return all(costs[name] <= limit for name, limit in self.limits.items())
 
     def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
         """Scores a plan on the search split; a plan that was scored before costs nothing.
@@ -194,8 +197,7 @@ class CompressionProblem:
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
-            self._realise(plan, fidelity)
-            judged = self._judge(plan, fidelity)
+            judged = self._judge(plan, fidelity, self._realise(plan, fidelity).model)
             assert judged is not None  # only a challenger is given up
             self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
@@ -213,11 +215,9 @@ class CompressionProblem:
         if self.known(plan, "F2"):
             return self.evaluate(plan, "F2")
         if best.key not in self._right:
-            self._realise(best)
-            self._judge(best, "F2")
+            self._judge(best, "F2", self._realise(best).model)
         start = time.perf_counter()
-        self._realise(plan)
-        judged = self._judge(plan, "F2", self._right[best.key])
+        judged = self._judge(plan, "F2", self._realise(plan).model, self._right[best.key])
         if judged is None:
             return None
         outcome = self._outcome(plan, "F2", start, judged)
@@ -243,21 +243,18 @@ class CompressionProblem:
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
         """
-        self._realise(plan, fidelity)
-        options = self._options(plan, fidelity)
-        data = pack(packed(self.store, plan, self._model.state_dict(), options))
+        variant = self._realise(plan, fidelity)
+        data = variant.pack(plan, fidelity)
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
-        return copy.deepcopy(self._model).cpu(), data
+        return copy.deepcopy(variant.model).cpu(), data
 
     def test(self, plan: Plan, fidelity: str = "F2") -> tuple[Score, Score]:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
         batches = self._batches(self.data.test)
-        self._writer.write(self.network.neutral_plan())
-        dense = score(self._model, batches)
-        self._realise(plan, fidelity)
-        return dense, score(self._model, batches)
+        dense = score(self.store.model, batches)
+        return dense, score(self._realise(plan, fidelity).model, batches)
 
     def losses(self, menus: Sequence[Sequence[Choice]]) -> list[Losses]:
         """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
@@ -314,17 +311,20 @@ class CompressionProblem:
         device = torch.device(self.settings.device)
         return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
-    def _judge(self, plan: Plan, fidelity: str, best: Tensor | None = None) -> Judged | None:
-        """Scores the network as it is; remembers which images of the whole split are right.
+    def _judge(
+        self, plan: Plan, fidelity: str, model: nn.Module, best: Tensor | None = None
+    ) -> Judged | None:
+        """Scores a network as it is; remembers which images of the whole split are right.
 
         Args:
             plan: what was written.
-            fidelity: "F1" or "F2".
+            fidelity: "F1", "F2" or "F2S".
+            model: the network.
             best: which images another plan gets right; None is returned as soon as this one is
                 significantly behind.
         """
         parts: list[tuple[Tensor, Tensor]] = []
-        for logits, labels in predictions(self._model, self._splits[fidelity[:2]]):
+        for logits, labels in predictions(model, self._splits[fidelity[:2]]):
             parts.append((logits, labels))
             if best is not None:
                 right = torch.cat([is_right(*part) for part in parts])
@@ -344,10 +344,7 @@ class CompressionProblem:
         return self._outputs[fidelity]
 
     def _outcome(self, plan: Plan, fidelity: str, start: float, judged: Judged) -> Outcome:
-        costs = self.costs_of(plan)
-        options = self._options(plan, fidelity)
-        if options:
-            costs["size"] += self._growth(plan, options)
+        costs = self.variants.of(plan, fidelity).costs_of(plan, fidelity)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         return Outcome(
             plan, judged.score.accuracy, judged.score.loss, judged.score.n, costs, within, fidelity,
@@ -397,7 +394,8 @@ class CompressionProblem:
     ) -> list[list[Point]]:
         layers = self.network.layers
         neutral = self.network.neutral_plan()
-        self._writer.write(neutral)
+        writer = self.variants.dense.writer
+        writer.write(neutral)
         passes = POINTS * len(layers) / 2
         if passes * self.network.macs * len(images) > _SLOPE_MACS:
             slopes = gradient_slopes(self._model, self.network, images)
@@ -406,7 +404,7 @@ class CompressionProblem:
         options = [[menu[i] for i in c] for menu, c in zip(menus, chosen, strict=True)]
 
         def write(name: str, choice: Choice | None) -> None:
-            self._writer.write(neutral if choice is None else neutral.replace(name, choice))
+            writer.write(neutral if choice is None else neutral.replace(name, choice))
 
         found = divergences(self._model, layers, options, write, images)
         return [
@@ -414,59 +412,13 @@ class CompressionProblem:
             for e, c, values in zip(errors, chosen, found, strict=True)
         ]
 
-    def _options(self, plan: Plan, fidelity: str) -> dict[str, Option] | None:
-        """Returns the reconstructed options of a plan at F2S; makes them the first time."""
-        if fidelity != "F2S":
-            return None
-        if plan.key not in self._rebuilt:
-            limit = self.limits.get("size")
-            size = total(self.costs["size"], self.network, plan)
-            rebuilt = reconstruct(
-                self.store, self._writer, self._corrections["F2"], self._calibration, plan,
-                Size.of_weight, None if limit is None else limit - size,
-            )  # fmt: skip
-            self._realise(plan, "F2")
-            plain = self._divergence()
-            self._rebuilt[plan.key] = rebuilt
-            self._realise(plan, "F2S")
-            if self._divergence() >= plain:  # few images, or little to repair
-                self._rebuilt[plan.key] = {}
-        return self._rebuilt[plan.key]
+    def _realise(self, plan: Plan, fidelity: str = "F2") -> Variant:
+        """Returns the network of the plan's shapes, with the plan written into it."""
+        variant = self.variants.of(plan, fidelity)
+        variant.realise(plan, fidelity, self.limits.get("size"))
+        return variant
 
-    def _growth(self, plan: Plan, options: dict[str, Option]) -> int:
-        """Returns by how many bytes reconstructed layers are longer than the table's."""
-        return sum(
-            Size.of_weight(layer, plan[layer.name], options[layer.name].weight)
-            - self.costs["size"].of_layer(layer, plan[layer.name])
-            for layer in self.network.layers
-            if layer.name in options
-        )
-
-    def _realise(self, plan: Plan, fidelity: str = "F2") -> None:
-        """Writes the plan into the working copy and corrects its batch norms.
-
-        The whole split's evaluations also check that the correction brings the outputs nearer to
-        the dense network's.
-        """
-        options = self._options(plan, fidelity)
-        self._writer.write(plan, options)
-        if all(choice.is_neutral for choice in plan.values()):
-            return
-        statistics = self._corrections[fidelity[:2]].statistics()
-        if statistics and fidelity != "F1":
-            self._writer.round_side(plan)
-            plain = self._divergence()
-            self._writer.write(plan, options)
-            install(self._model, statistics)
-            self._writer.round_side(plan)
-            if self._divergence() <= plain:
-                return
-            self._writer.write(plan, options)
-        elif statistics:
-            install(self._model, statistics)
-        self._writer.round_side(plan)
-
-    def _divergence(self) -> float:
+    def _dense_logits(self) -> Tensor:
         if self._logits is None:
             self._logits = logits_of(self.store.model, self._calibration)
-        return divergence(logits_of(self._model, self._calibration), self._logits)
+        return self._logits

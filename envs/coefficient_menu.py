@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from autocomp.envs.menu import SPREAD, Costs, Floats, Mask, PlanMenu
+from autocomp.envs.menu import SPREAD, Floats, Mask, PlanMenu
 from autocomp.search_spaces import Action, CoefficientSpace, SearchSpace, VectorSpace, make_space
 
 from autocomp.errors import SpaceError
@@ -37,11 +37,13 @@ class CoefficientMenu(PlanMenu):
         return np.full(1, -1.0), np.ones(1)
 
     def execute(
-        self, step: int, used: Costs, action: Action, lower_wall: bool = True
+        self, prefix: Sequence[int], action: Action, lower_wall: bool = True
     ) -> tuple[int, Action]:
         """Returns the solver's choice, and the action itself."""
         entry = self._entries(action)
-        index = self.solver.choose(step, used, self.coefficients.multiplier(float(entry[0])))
+        used = self.feasibility.spent(prefix)
+        multiplier = self.coefficients.multiplier(float(entry[0]))
+        index = self.solver.choose(len(prefix), used, multiplier)
         return index, self.coefficients.action(entry)
 
     def execute_whole(self, action: Action) -> tuple[list[int], Action]:
@@ -49,9 +51,9 @@ class CoefficientMenu(PlanMenu):
         entries = self._entries(self.vector.split(action))
         return self.fit(entries), self.coefficients.action(entries.reshape(-1))
 
-    def project(self, step: int, used: Costs, action: Action, lower_wall: bool = True) -> int:
+    def project(self, prefix: Sequence[int], action: Action, lower_wall: bool = True) -> int:
         """Returns the solver's choice; see `execute`."""
-        return self.execute(step, used, action)[0]
+        return self.execute(prefix, action)[0]
 
     def fit(self, actions: Floats) -> list[int]:
         """Returns the solver's plan for all multipliers at once, `(n_layers, 1)` entries."""
@@ -63,11 +65,11 @@ class CoefficientMenu(PlanMenu):
     def walk(self, actions: Floats) -> list[int]:
         """Returns the plan of one multiplier after the other, front to back."""
         entries = self.coefficients.snap(actions)
-        used = np.zeros_like(self.feasibility.limits)
-        indices = []
+        used = self.feasibility.spent(())
+        indices: list[int] = []
         for t, multiplier in enumerate(np.exp(self.coefficients.span * entries[:, 0]).tolist()):
             indices.append(self.solver.choose(t, used, multiplier))
-            used = used + self.feasibility.costs[t][indices[-1]]
+            used = used + self.model.costs[t][indices[-1]]
         self._walked.setdefault(tuple(indices), entries)
         return indices
 
@@ -100,7 +102,7 @@ class CoefficientMenu(PlanMenu):
         if (known := self._walked.get(tuple(indices))) is not None:
             return known
         rows = np.zeros((len(self), 1))
-        used = np.zeros_like(self.feasibility.limits)
+        used = self.feasibility.spent(())
         for t, index in enumerate(indices):
             interval = self.solver.interval(t, used, index)
             if interval is None:
@@ -109,7 +111,7 @@ class CoefficientMenu(PlanMenu):
             multiplier = self.coefficients.multiplier(float(rows[t, 0]))
             if self.solver.choose(t, used, multiplier) != index:
                 return None  # the interval lies beyond the span, or between two levels
-            used = used + self.feasibility.costs[t][index]
+            used = used + self.model.costs[t][index]
         return rows
 
     def _entries(self, action: Action) -> Floats:

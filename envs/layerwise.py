@@ -79,7 +79,6 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def _begin(self) -> None:
         self._indices: list[int] = []
-        self._used = np.zeros_like(self.menu.feasibility.limits)
         self._last = np.zeros(self._width)
         self._loss = 0.0
         self._lower_wall = True
@@ -98,8 +97,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         t = len(self._indices)
         if t == len(self.menu):
             raise AgentError("The episode is over; call reset() before the next step().")
-        index, executed = self.menu.execute(t, self._used, action, self._lower_wall)
-        self._used = self._used + self.menu.feasibility.costs[t][index]
+        index, executed = self.menu.execute(self._indices, action, self._lower_wall)
         self._indices.append(index)
         self._last = self.menu.normalise(executed)
         loss = float(self.menu.losses[t][index])
@@ -112,7 +110,8 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         result = None
         done = t + 1 == len(self.menu)
         if done:
-            outcome = evaluate_feasible(self.menu, self._indices, self._evaluate)
+            settled = self.menu.settle(self._indices)
+            outcome = evaluate_feasible(self.menu, settled, self._evaluate)
             info["outcome"] = outcome
             result = result_of(self.menu.problem, outcome)
         reward = float(self.reward(Step(loss, self._loss, result)))
@@ -124,8 +123,8 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if ended:  # nothing is left to decide; the last layer is shown, with everything feasible
             mask = np.ones(len(self.menu.choices[t]), bool)
         else:
-            mask = self.menu.feasibility.mask(t, self._used, self._lower_wall)
-        return self._observer.observe(t, self._used, mask, self._last)
+            mask = self.menu.feasibility.mask(self._indices, self._lower_wall)
+        return self._observer.observe(self._indices, mask, self._last)
 
 
 def as_menu(problem: CompressionProblem | PlanMenu | None, space: str | SearchSpace) -> PlanMenu:

@@ -11,13 +11,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from autocomp.additive import AdditiveModel
+from autocomp.constraint import Constraint, SeparableConstraint
 from autocomp.errors import SpaceError
+from autocomp.layers import LayerSpec
 from autocomp.plan import Choice, Plan
 from autocomp.problem import CompressionProblem
 from autocomp.solver import Solver, make_solver
 
 Floats = NDArray[np.float64]
-Costs = NDArray[np.int64]
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -33,7 +34,7 @@ class PlanMenu:
         space: the action space.
         vector: the same space as one vector for the network.
         choices: per layer, its choices.
-        feasibility: what can meet the budgets, by choice index.
+        feasibility: which plans, and which beginnings of plans, can meet the budgets.
         spread: factor on an agent's exploration noise, 1 where actions name choices.
     """
 
@@ -42,7 +43,7 @@ class PlanMenu:
     def __init__(self, problem: CompressionProblem, space: SearchSpace) -> None:
         self.problem = problem
         self.space = space
-        self.layers = problem.network.layers
+        self.layers = self._layers()
         self.vector = VectorSpace(space, self.layers)
         self.choices: list[tuple[Choice, ...]] = [
             tuple(dict.fromkeys(space.choices(layer))) for layer in self.layers
@@ -55,11 +56,17 @@ class PlanMenu:
             np.array([self.normalise(space.encode(layer, c)) for c in menu])
             for layer, menu in zip(self.layers, self.choices, strict=True)
         ]
-        self.feasibility = problem.feasibility(self.choices)
+        self.feasibility = self._feasibility()
         self._meant: dict[bytes, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    def _layers(self) -> tuple[LayerSpec, ...]:
+        return self.problem.network.layers
+
+    def _feasibility(self) -> Constraint:
+        return SeparableConstraint(self.problem.feasibility(self.choices))
 
     @property
     def middle(self) -> Floats:
@@ -78,7 +85,9 @@ class PlanMenu:
     @cached_property
     def model(self) -> AdditiveModel:
         """The additive model: these losses and costs."""
-        return AdditiveModel(self.feasibility.costs, self.losses, self.feasibility.limits)
+        constraint = self.feasibility
+        assert isinstance(constraint, SeparableConstraint)  # other menus have other models
+        return AdditiveModel(constraint.costs, self.losses, constraint.limits)
 
     @cached_property
     def solver(self) -> Solver:
@@ -127,13 +136,14 @@ class PlanMenu:
         return meant.min(0), meant.max(0)
 
     def execute(
-        self, step: int, used: Costs, action: Action, lower_wall: bool = True
+        self, prefix: Sequence[int], action: Action, lower_wall: bool = True
     ) -> tuple[int, Action]:
-        """Returns the choice that an action means on layer `step`, and the action executed.
+        """Returns the choice that an action means on the next layer, and the action executed.
 
-        `used` are the costs of the layers before; `lower_wall` is explained in `Feasibility`.
+        `prefix` are the choices of the layers before; `lower_wall` is explained in `Feasibility`.
         """
-        index = self.project(step, used, action, lower_wall)
+        step = len(prefix)
+        index = self.project(prefix, action, lower_wall)
         return index, self.space.encode(self.layers[step], self.choices[step][index])
 
     def execute_whole(self, action: Action) -> tuple[list[int], Action]:
@@ -166,9 +176,14 @@ class PlanMenu:
         rows = np.array([self._coordinates[t][i] for t, i in enumerate(indices)])
         return self.fit(rows + rng.normal(0, SPREAD, rows.shape))
 
-    def project(self, step: int, used: Costs, action: Action, lower_wall: bool = True) -> int:
+    def settle(self, indices: Sequence[int]) -> list[int]:
+        """Returns the plan itself: what is feasible here meets every budget exactly."""
+        return list(indices)
+
+    def project(self, prefix: Sequence[int], action: Action, lower_wall: bool = True) -> int:
         """Returns the feasible choice nearest to what `action` asks for; see `execute`."""
-        mask = self.feasibility.mask(step, used, lower_wall)
+        step = len(prefix)
+        mask = self.feasibility.mask(prefix, lower_wall)
         wanted = self.index(step, self.space.decode(self.layers[step], action))
         if mask[wanted]:
             return wanted
@@ -210,18 +225,16 @@ class PlanMenu:
         """Raises single layers, the cheapest steps last, while every budget holds."""
         indices = list(indices)
         spent = self.feasibility.total(indices)
-        order = np.argsort([-int(costs.max()) for costs in self.feasibility.costs], kind="stable")
-        for t in order.tolist():
-            costs, here = self.feasibility.costs[t], indices[t]
+        for t in self.feasibility.order:
+            totals, here = self.feasibility.alternatives(indices, t), indices[t]
             coordinates = self._coordinates[t]
             higher = (coordinates >= coordinates[here] - 1e-9).all(1)
-            fits = (spent - costs[here] + costs <= self.feasibility.limits).all(1)
-            mask = higher & fits & (costs >= costs[here]).all(1)
+            fits = (totals <= self.feasibility.limits).all(1)
+            mask = higher & fits & (totals >= spent).all(1)
             mask[here] = False
             if mask.any():
-                new = self._nearest(t, coordinates[here], mask)
-                spent = spent - costs[here] + costs[new]
-                indices[t] = new
+                indices[t] = self._nearest(t, coordinates[here], mask)
+                spent = totals[indices[t]]
         return indices
 
     def walk(self, actions: Floats) -> list[int]:
@@ -229,12 +242,9 @@ class PlanMenu:
         return self._walked_on(actions)
 
     def _walked_on(self, actions: Floats) -> list[int]:
-        used = np.zeros_like(self.feasibility.limits)
-        indices = []
+        indices: list[int] = []
         for t, wanted in enumerate(actions):
-            index = self._nearest(t, wanted, self.feasibility.mask(t, used))
-            used = used + self.feasibility.costs[t][index]
-            indices.append(index)
+            indices.append(self._nearest(t, wanted, self.feasibility.mask(indices)))
         return indices
 
     def _decode(self, actions: Floats) -> list[int]:

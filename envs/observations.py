@@ -25,9 +25,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from autocomp.envs.menu import Costs, Floats, Mask, PlanMenu
+from autocomp.envs.menu import Floats, Mask, PlanMenu
 from numpy.typing import NDArray
 
 from autocomp.layers import LayerSpec
@@ -75,21 +76,23 @@ class Observer:
         self._ratio = min(1.0, min(ratios))
         self._static = [
             self._layer_features(step, layer, weights, macs)
-            for step, layer in enumerate(network.layers)
+            for step, layer in enumerate(menu.layers)
         ]
         self._curves = [self._curve(step) for step in range(len(menu))]
 
-    def observe(self, step: int, used: Costs, mask: Mask, last: Floats) -> NDArray[np.float32]:
-        """Returns the observation of layer `step`.
+    def observe(self, prefix: Sequence[int], mask: Mask, last: Floats) -> NDArray[np.float32]:
+        """Returns the observation of the layer about to be decided, the last one at the end.
 
         Args:
-            step: the layer about to be decided.
-            used: costs of the layers before it, one entry per budget.
+            prefix: the choices of the layers before it.
             mask: its feasible choices.
             last: the action executed before, normalised to [-1, 1].
         """
-        limits = np.maximum(self._menu.feasibility.limits, 1)
-        cheapest, dearest = self._menu.feasibility.bounds(step)
+        step = min(len(prefix), len(self._menu) - 1)
+        feasibility = self._menu.feasibility
+        limits = np.maximum(feasibility.limits, 1)
+        used = feasibility.spent(prefix)
+        cheapest, dearest = feasibility.bounds(prefix[:step])
         left = np.maximum(limits - used, 1)
         low, high = self._menu.action_range(step, mask)
         budget = [

@@ -136,4 +136,5 @@ def _read(payload: memoryview) -> PackedModel:
         aliases=index.aliases,
         activations={r.name: r.activation for r in pending if r.activation is not None},
         source=index.source,
+        structure=index.structure,
     )

@@ -64,6 +64,7 @@ class Index:
         exact: what is stored unchanged.
         aliases: state-dict name of a tied tensor -> the name that is stored.
         source: how the architecture is built, or None.
+        structure: how it was sliced and taken apart, or None.
     """
 
     layers: tuple[tuple[LayerEntry, Described], ...]
@@ -72,6 +73,7 @@ class Index:
     exact: tuple[Described, ...]
     aliases: dict[str, str]
     source: dict[str, Any] | None
+    structure: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: PackedModel) -> Index:
@@ -89,6 +91,7 @@ class Index:
             exact=tuple(Described.of(name, model.exact[name]) for name in exact),
             aliases=dict(model.aliases),
             source=None if model.source is None else dict(model.source),
+            structure=None if model.structure is None else dict(model.structure),
         )
 
     def to_bytes(self) -> bytes:
@@ -107,13 +110,15 @@ class Index:
             [x.to_json() for x in self.exact if x.name not in counted],
             self.aliases,
             self.source,
+            *([] if self.structure is None else [self.structure]),
         ]
         return deflate(json.dumps(entries, separators=(",", ":")).encode())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
         """Reads `to_bytes`; any exception if the bytes are none."""
-        layers, norms, side, exact, aliases, source = json.loads(inflate(data))
+        entries = json.loads(inflate(data))
+        layers, norms, side, exact, aliases, source, structure = (*entries, None)[:7]
         counters = [f"{x[0]}.{_COUNTER}" for x in norms if x[2]]
         return cls(
             layers=tuple(_layer_from_json(x) for x in layers),
@@ -125,6 +130,7 @@ class Index:
             ),
             aliases={str(alias): str(owner) for alias, owner in aliases.items()},
             source=None if source is None else dict(source),
+            structure=None if structure is None else dict(structure),
         )
 
 

@@ -15,6 +15,7 @@ from autocomp.artifacts.container import unpack
 from autocomp.artifacts.packed import PackedModel
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
+from autocomp.structure.record import rebuild
 
 
 def load(
@@ -37,6 +38,8 @@ def load(
     """
     packed = read(path)
     network = _architecture(packed, model)
+    if packed.structure is not None:
+        rebuild(network, packed.structure, packed.state_dict())
     _check_fit(packed, network, path)
     network.load_state_dict(packed.state_dict())
     hosts = {layer.name: layer.host for layer in packed.layers}

@@ -43,6 +43,7 @@ class PackedModel:
         aliases: state-dict name of a tied tensor -> the name that is stored.
         activations: layer name -> the quantizer of its inputs.
         source: how the architecture is built ({"name":, "options":}), or None.
+        structure: how it was sliced and taken apart, see `structure/record.py`, or None.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class PackedModel:
     aliases: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None
+    structure: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns every tensor under its state-dict name, weights multiplied out."""

@@ -162,7 +162,7 @@ def test_actions_that_are_no_numbers_are_refused(tight: Any) -> None:
     menu = make_menu(tight, MENU)
     assert isinstance(menu, CoefficientMenu)
     with pytest.raises(SpaceError, match="finite"):
-        menu.project(0, np.zeros(1, np.int64), np.array([np.nan], np.float32))
+        menu.project((), np.array([np.nan], np.float32))
     with pytest.raises(SpaceError, match="make_menu"):
         menu.vector.encode(menu.plan(menu.solver.plan))
     with pytest.raises(SpaceError, match="make_menu"):

@@ -100,10 +100,10 @@ def test_f0_is_the_sum_of_the_choices_losses(tiny_problem: CompressionProblem) -
 
 def test_a_feasible_wish_is_granted(tiny_problem: CompressionProblem) -> None:
     menu = PlanMenu(tiny_problem, make_space("joint"))
-    mask = menu.feasibility.mask(0, np.zeros(1, np.int64))
+    mask = menu.feasibility.mask(())
     for index in np.flatnonzero(mask)[:20].tolist():
         action = menu.space.encode(menu.layers[0], menu.choices[0][index])
-        assert menu.project(0, np.zeros(1, np.int64), action) == index
+        assert menu.project((), action) == index
 
 
 def test_the_plan_spends_most_of_its_budget(tiny_problem: CompressionProblem) -> None:
@@ -170,4 +170,4 @@ def test_a_space_that_breaks_its_contract_is_named(tiny_problem: CompressionProb
 
     menu = PlanMenu(tiny_problem, Liar())
     with pytest.raises(SpaceError, match="list it in choices"):
-        menu.project(0, np.zeros(1, np.int64), np.ones(1, np.float32))
+        menu.project((), np.ones(1, np.float32))

@@ -1,0 +1,176 @@
+"""From plans to networks of the shapes that they ask for; the latest ones are kept."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from autocomp.analysis import analyse
+from autocomp.errors import ChoiceError
+from autocomp.layers import LayerSpec, Network
+from autocomp.norms import NormCorrection
+from autocomp.options import OptionStore
+from autocomp.plan import Plan
+from autocomp.recovery.gram import Gram
+from autocomp.recovery.moments import input_moments
+from autocomp.structure.find import Found, find_groups
+from autocomp.structure.groups import ChannelGroup
+from autocomp.structure.heads import with_heads
+from autocomp.structure.order import removal_order
+from autocomp.structure.record import record_of
+from autocomp.structure.repair import repair
+from autocomp.structure.sequential import repair_sequentially
+from autocomp.structure.surgery import places, sliced
+from autocomp.variant import Variant, structure_of
+
+LATEST = 8
+"""Networks that are kept."""
+
+Kept = dict[str, tuple[int, ...]]
+Orders = Callable[[str, ChannelGroup], Sequence[int]]
+
+
+class Variants:
+    """Makes and keeps the networks that plans ask for.
+
+    The plan without structure gets the dense network itself. Any other gets a copy that has lost
+    units, in an order that is fixed for each group, with the least-squares weights for what stays.
+    """
+
+    def __init__(
+        self,
+        dense: Variant,
+        calibration: Sequence[Tensor],
+        corrections: Mapping[str, NormCorrection],
+        logits: Callable[[], Tensor],
+        keep: Sequence[str],
+        unit_step: int = 1,
+    ) -> None:
+        """Takes the dense network's variant, and what all variants share; see `Variant`."""
+        self.dense = dense
+        self._calibration = calibration
+        self._corrections = corrections
+        self._logits = logits
+        self._keep = tuple(keep)
+        self._unit_step = unit_step
+        self._made: OrderedDict[tuple[object, bool], Variant] = OrderedDict()
+        self._orders: dict[tuple[str, str], list[int]] = {}
+
+    def of(self, plan: Plan, fidelity: str = "F1") -> Variant:
+        """Returns the network of a plan's shapes, as a level of fidelity wants it.
+
+        For F2S the repair goes front to back, each layer for the inputs that it really gets.
+
+        Raises:
+            ChoiceError: if a layer cannot lose what its choice asks for.
+        """
+        structure = structure_of(plan)
+        if not structure:
+            return self.dense
+        key = (structure, fidelity == "F2S")
+        if key not in self._made:
+            self._made[key] = self._make(plan, fidelity == "F2S")
+            while len(self._made) > LATEST:
+                self._made.popitem(last=False)
+        self._made.move_to_end(key)
+        return self._made[key]
+
+    @cached_property
+    def source(self) -> nn.Module:
+        """The dense network that is sliced: attention with heads that can go."""
+        model = copy.deepcopy(self.dense.store.model)
+        with_heads(model)
+        return model
+
+    @cached_property
+    def found(self) -> Found:
+        """The groups of channels, and what is left alone."""
+        return find_groups(self.source, self._network, self._calibration[0])
+
+    @cached_property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The dense network's layers, which say how many units they lead."""
+        units = {group.name: group.units for group in self.found.groups}
+        return tuple(
+            replace(x, units=units.get(x.name, 0), unit_step=self._unit_step)
+            for x in self.dense.network.layers
+        )
+
+    def kept(self, plan: Plan) -> Kept:
+        """Returns the units that stay in each group that loses some.
+
+        Raises:
+            ChoiceError: if a layer's choice asks for channels and it leads no group.
+        """
+        groups = {group.name: group for group in self.found.groups}
+        found: Kept = {}
+        for layer in self.layers:
+            choice = plan[layer.name]
+            if choice.channels == 1:
+                continue
+            if layer.name not in groups:
+                why = self.found.kept.get(layer.name, "another layer leads its group, or none does")
+                raise ChoiceError(
+                    f"A layer that leads a group may lose channels, but {layer.name!r} does not "
+                    f"({why}); set its channels to 1."
+                )
+            count = layer.units_kept(choice.channels)
+            order = self.order(layer.name, choice.criterion)
+            if count < layer.units:
+                found[layer.name] = tuple(sorted(order[layer.units - count :]))
+        return found
+
+    def order(self, name: str, criterion: str = "") -> list[int]:
+        """Returns a group's units, the first to go first."""
+        key = (name, criterion)
+        if key not in self._orders:
+            group = next(g for g in self.found.groups if g.name == name)
+            self._orders[key] = removal_order(self.source, self._network, self.moments, group)
+        return self._orders[key]
+
+    @cached_property
+    def moments(self) -> dict[str, Gram]:
+        """Moments of the dense layers' inputs."""
+        return input_moments(self.source, self._network, self._calibration)
+
+    @cached_property
+    def _network(self) -> Network:
+        return analyse(self.source, self._calibration[0][:2], self._keep)
+
+    def _make(self, plan: Plan, sequential: bool) -> Variant:
+        kept = self.kept(plan)
+        groups = self.found.groups
+        model = copy.deepcopy(self.source)
+        if sequential:
+            repair_sequentially(
+                self.source, model, self._network, groups, kept, self._calibration,
+                self._corrections["F2"],
+            )  # fmt: skip
+        else:
+            repair(model, self._network, self.moments, groups, kept)
+        where = {name: pair[0] for name, pair in places(model, groups, kept).items()}
+        small = sliced(model, groups, kept)
+        record = record_of(self.dense.store.model, small)
+        network = analyse(small, self._calibration[0][:2], self._keep)
+        stats = {
+            x.name: replace(self.dense.store.stats[x.name], layer=x, gram=None)
+            for x in network.layers
+        }
+        reference = copy.deepcopy(small)
+        store = OptionStore(
+            reference, network, stats, self.dense.store.pipeline,
+            lambda: input_moments(reference, network, self._calibration),
+        )  # fmt: skip
+        corrections = {
+            level: correction.sliced(small, where)
+            for level, correction in self._corrections.items()
+        }
+        return Variant(
+            small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
+            {x.name: (x.name,) for x in self.dense.network.layers}, record,
+        )  # fmt: skip
