@@ -33,7 +33,7 @@ def given_plans(menu: PlanMenu, starts: Sequence[Plan]) -> list[list[int]]:
                 "out, or search a space that has them."
             ) from None
         spent = menu.feasibility.total(indices)
-        if not menu.feasibility.meets(indices):
+        if not menu.meets(indices):
             raise AgentError(
                 f"A start must meet every budget, but costs {spent.tolist()} "
                 f"of {menu.feasibility.limits.tolist()}; leave it out, or raise the budget."
@@ -54,7 +54,7 @@ def uniform_plans(menu: PlanMenu) -> list[list[int]]:
         indices = tuple(
             int(((menu.coordinates(t) - wanted) ** 2).sum(1).argmin()) for t in range(len(menu))
         )
-        if menu.feasibility.meets(indices):
+        if menu.meets(indices):
             plans[indices] = float(menu.estimate(np.array([indices]))[0])
     return [list(indices) for indices in sorted(plans, key=lambda p: (plans[p], p))]
 

@@ -175,6 +175,13 @@ class CompressionProblem:
         """Returns every cost of the network under `plan`."""
         return self.variants.of(plan).costs_of(plan)
 
+    def size_of(self, plan: Plan) -> int:
+        """Returns the real bytes of the plan's file, from memory where it was evaluated."""
+        known = self._memo.get((plan.key, "F1"))
+        if known is not None:
+            return known.costs["size"]
+        return self.variants.of(plan).costs_of(plan, names=("size",))["size"]
+
     def is_within(self, plan: Plan) -> bool:
         """Whether `plan` meets every budget."""
         costs = self.variants.of(plan).costs_of(plan, names=tuple(self.limits))
@@ -292,6 +299,10 @@ class CompressionProblem:
             raise BudgetError(self._impossible(names, result.cheapest + fixed))
         return result
 
+    def slope_inputs(self) -> Tensor:
+        """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
+        return self._some_calibration(self.settings.slope_images)[0]
+
     def _impossible(self, names: Sequence[str], least: np.typing.NDArray[np.int64]) -> str:
         for name, value in zip(names, least.tolist(), strict=True):
             if value > self.limits[name]:
@@ -373,7 +384,7 @@ class CompressionProblem:
             [self.store.error(layer, choice) for choice in menu]
             for layer, menu in zip(layers, menus, strict=True)
         ]
-        images = self._some_calibration(self.settings.slope_images)[0]
+        images = self.slope_inputs()
         measured: list[Any] | None = None
 
         def points(index: int) -> Any:

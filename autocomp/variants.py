@@ -11,6 +11,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from autocomp.analysis import analyse
+from autocomp.compressors.obs import OBSPruner
 from autocomp.errors import ChoiceError
 from autocomp.layers import LayerSpec, Network
 from autocomp.norms import NormCorrection
@@ -25,6 +26,7 @@ from autocomp.structure.order import removal_order
 from autocomp.structure.record import record_of
 from autocomp.structure.repair import repair
 from autocomp.structure.sequential import repair_sequentially
+from autocomp.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.structure.surgery import places, sliced
 from autocomp.variant import Variant, structure_of
 
@@ -90,7 +92,7 @@ class Variants:
     @cached_property
     def found(self) -> Found:
         """The groups of channels, and what is left alone."""
-        return find_groups(self.source, self._network, self._calibration[0])
+        return find_groups(self.source, self.network, self._calibration[0])
 
     @cached_property
     def layers(self) -> tuple[LayerSpec, ...]:
@@ -130,16 +132,17 @@ class Variants:
         key = (name, criterion)
         if key not in self._orders:
             group = next(g for g in self.found.groups if g.name == name)
-            self._orders[key] = removal_order(self.source, self._network, self.moments, group)
+            self._orders[key] = removal_order(self.source, self.network, self.moments, group)
         return self._orders[key]
 
     @cached_property
     def moments(self) -> dict[str, Gram]:
         """Moments of the dense layers' inputs."""
-        return input_moments(self.source, self._network, self._calibration)
+        return input_moments(self.source, self.network, self._calibration)
 
     @cached_property
-    def _network(self) -> Network:
+    def network(self) -> Network:
+        """The layers of `source`."""
         return analyse(self.source, self._calibration[0][:2], self._keep)
 
     def _make(self, plan: Plan, sequential: bool) -> Variant:
@@ -148,24 +151,26 @@ class Variants:
         model = copy.deepcopy(self.source)
         if sequential:
             repair_sequentially(
-                self.source, model, self._network, groups, kept, self._calibration,
+                self.source, model, self.network, groups, kept, self._calibration,
                 self._corrections["F2"],
             )  # fmt: skip
         else:
-            repair(model, self._network, self.moments, groups, kept)
-        where = {name: pair[0] for name, pair in places(model, groups, kept).items()}
+            repair(model, self.network, self.moments, groups, kept)
+        stay = places(model, groups, kept)
+        where = {name: pair[0] for name, pair in stay.items()}
         small = sliced(model, groups, kept)
         record = record_of(self.dense.store.model, small)
         network = analyse(small, self._calibration[0][:2], self._keep)
-        stats = {
-            x.name: replace(self.dense.store.stats[x.name], layer=x, gram=None)
-            for x in network.layers
-        }
         reference = copy.deepcopy(small)
+        cuts = self._cuts(network, stay)
+        dense = self.dense.store
+        stats = {x.name: replace(dense.stats[x.name], layer=x, gram=None) for x in network.layers}
+        pipeline = dense.pipeline
+        if isinstance(pipeline.pruner, OBSPruner):
+            pipeline = replace(pipeline, pruner=InheritingPruner(dense, cuts))
         store = OptionStore(
-            reference, network, stats, self.dense.store.pipeline,
-            lambda: input_moments(reference, network, self._calibration),
-        )  # fmt: skip
+            reference, network, stats, pipeline, lambda: self._moments(reference, network, cuts)
+        )
         corrections = {
             level: correction.sliced(small, where)
             for level, correction in self._corrections.items()
@@ -174,3 +179,32 @@ class Variants:
             small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
             {x.name: (x.name,) for x in self.dense.network.layers}, record,
         )  # fmt: skip
+
+    def _cuts(
+        self, network: Network, stay: Mapping[str, tuple[list[int] | None, list[int] | None]]
+    ) -> dict[str, Slice]:
+        before = {x.name: x for x in self.network.layers}
+        cuts = {}
+        for layer in network.layers:
+            host = layer.parameter.rpartition(".")[0]
+            outputs, inputs = stay.get(host, (None, None))
+            cuts[layer.name] = Slice(before[layer.name], layer, outputs, inputs)
+        return cuts
+
+    def _moments(
+        self, model: nn.Module, network: Network, cuts: Mapping[str, Slice]
+    ) -> dict[str, Gram]:
+        """Returns the sliced layers' moments: cut out of the dense ones, or seen anew."""
+        found = {}
+        missing = []
+        for layer in network.layers:
+            known = self.moments.get(layer.name)
+            gram = None if known is None else sliced_gram(known, cuts[layer.name])
+            if gram is not None:
+                found[layer.name] = gram
+            elif known is not None:
+                missing.append(layer)
+        if missing:
+            some = replace(network, layers=tuple(missing))
+            found.update(input_moments(model, some, self._calibration))
+        return found

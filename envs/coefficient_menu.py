@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from autocomp.envs.coupled_menu import CoupledMenu
 from autocomp.envs.menu import SPREAD, Floats, Mask, PlanMenu
 from autocomp.search_spaces import Action, CoefficientSpace, SearchSpace, VectorSpace, make_space
 
@@ -129,5 +130,12 @@ def make_menu(problem: CompressionProblem, space: str | SearchSpace) -> PlanMenu
     """
     space = make_space(space)
     if isinstance(space, CoefficientSpace):
+        if getattr(space.inner, "structural", False):
+            raise SpaceError(
+                "`coefficients` needs costs that add up over layers, but channels couple them; "
+                "search that space itself, or take coefficients of another menu."
+            )
         return CoefficientMenu(problem, space)
+    if getattr(space, "structural", False):
+        return CoupledMenu(problem, space)
     return PlanMenu(problem, space)

@@ -141,7 +141,7 @@ def as_menu(problem: CompressionProblem | PlanMenu | None, space: str | SearchSp
 
 def evaluate_feasible(menu: PlanMenu, indices: list[int], evaluate: Evaluate) -> Outcome:
     """Evaluates a plan after checking that it meets every budget."""
-    if not menu.feasibility.meets(indices):
+    if not menu.meets(indices):
         raise AgentError(f"A plan left the budgets: {menu.plan(indices)}; report this defect.")
     return evaluate(menu.plan(indices))
 

@@ -176,6 +176,10 @@ class PlanMenu:
         rows = np.array([self._coordinates[t][i] for t, i in enumerate(indices)])
         return self.fit(rows + rng.normal(0, SPREAD, rows.shape))
 
+    def meets(self, indices: Sequence[int]) -> bool:
+        """Whether the plan meets every budget."""
+        return self.feasibility.meets(indices)
+
     def settle(self, indices: Sequence[int]) -> list[int]:
         """Returns the plan itself: what is feasible here meets every budget exactly."""
         return list(indices)

@@ -15,6 +15,7 @@ from autocomp.search_spaces.coefficients import CoefficientSpace
 from autocomp.search_spaces.joint import JointSpace
 from autocomp.search_spaces.nm import NMSpace
 from autocomp.search_spaces.sparsity import SparsitySpace
+from autocomp.search_spaces.structured import FullSpace, StructuredSpace
 from autocomp.search_spaces.vector import VectorSpace
 
 from autocomp.errors import SpaceError
@@ -42,6 +43,8 @@ SPACES: dict[str, Factory] = {
     "bits": BitsSpace,
     "nm": NMSpace,
     "coefficients": _coefficients,
+    "structured": StructuredSpace,
+    "full": FullSpace,
 }
 GROUP = "autocomp.search_spaces"
 
@@ -54,10 +57,12 @@ __all__ = [
     "AxisSpace",
     "BitsSpace",
     "CoefficientSpace",
+    "FullSpace",
     "JointSpace",
     "NMSpace",
     "SearchSpace",
     "SparsitySpace",
+    "StructuredSpace",
     "VectorSpace",
     "make_space",
 ]

@@ -39,11 +39,23 @@ class Axis:
         """Returns the values that `layer` can take."""
         if self.field == "activation_bits" and not layer.quantizable_input:
             return (32,)
+        if self.field == "channels":
+            return _distinct_shares(layer, self.values)
+        if self.field == "criterion" and not layer.units:
+            return ("",)
         if self.field == "pattern":
             inputs = layer.shape[layer.in_axis]
             fitting = tuple(v for v in self.values if Choice(pattern=v).n_of_m[1] <= inputs)
             return fitting or ("",)
         return self.values
+
+
+def _distinct_shares(layer: LayerSpec, shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns the shares that are possible, as they are realised: one for each count of units."""
+    if not layer.units:
+        return (1.0,)
+    counts = sorted({layer.units_kept(share) for share in shares})
+    return tuple(min(1.0, round(count / layer.units, 4)) for count in counts)
 
 
 class AxisSpace:
@@ -112,6 +124,8 @@ class AxisSpace:
         for axis in self.axes:
             allowed = axis.of(layer)
             value = getattr(choice, axis.field)
+            if axis.field == "criterion" and choice.channels == 1:
+                value = allowed[-1]  # nothing to order
             if value not in allowed:
                 raise SpaceError(
                     f"Layer {layer.name!r} takes {axis.field} of {allowed}, but got {value!r}."
@@ -121,7 +135,8 @@ class AxisSpace:
                 entries.append(float(-(-index * len(axis.values) // k)))
             else:
                 entries.append((2 * index + 1) / k - 1)
-        if any(getattr(choice, field) != value for field, value in self.fixed.items()):
+        free = {"criterion"} if choice.channels == 1 else set()
+        if any(getattr(choice, f) != v for f, v in self.fixed.items() if f not in free):
             raise SpaceError(f"Every choice of this space has {self.fixed}, but got {choice}.")
         return np.array(entries, np.int64 if self.discrete else np.float32)
 

@@ -1,0 +1,185 @@
+"""A good plan where costs are coupled: steepest descent to the budget, then exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from autocomp.additive import Floats
+from autocomp.coupled import CoupledConstraint
+from autocomp.errors import BudgetError
+from autocomp.feasibility import Costs
+
+_ROUNDS = 200
+
+
+class CoupledSolver:
+    """Minimises the summed losses within the budgets, when costs depend on neighbours' widths.
+
+    From every layer's choice of least loss it takes, again and again, the change of one layer that
+    loses least per share of the budget that it saves, until the budgets hold; then it spends what
+    is left, and pays for one layer's gain by another's loss, as long as that lowers the sum. The
+    losses add, the costs do not, so this is a heuristic: on random problems of four layers it lies
+    at the optimum most of the time (see the tests), and never outside a budget.
+
+    Args:
+        constraint: the costs and limits.
+        losses: per layer, each choice's loss.
+        settle: makes a plan meet what the constraint only estimates; None if it is exact.
+    """
+
+    def __init__(
+        self,
+        constraint: CoupledConstraint,
+        losses: Sequence[Floats],
+        settle: Callable[[Sequence[int]], list[int]] | None = None,
+    ) -> None:
+        self.constraint = constraint
+        self._settle = settle or list
+        self.losses = [np.asarray(x, np.float64) for x in losses]
+
+    @cached_property
+    def plan(self) -> list[int]:
+        """The plan found."""
+        return self._solve(self.losses)
+
+    def reweighted(self, multipliers: Floats) -> list[int]:
+        """Returns the plan found with each layer's losses multiplied."""
+        return self._solve([m * x for m, x in zip(multipliers, self.losses, strict=True)])
+
+    def loss(self, indices: Sequence[int]) -> float:
+        """Returns a plan's summed loss."""
+        return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))
+
+    def _solve(self, losses: Sequence[Floats]) -> list[int]:
+        start = [int(x.argmin()) for x in losses]
+        lowered = self._descended(losses, start, self.constraint.limits)
+        if lowered is None:
+            lowered = self._walked(losses)
+        indices = self._exchanged(losses, self._refilled(losses, lowered))
+        if not self.constraint.meets(indices):
+            raise BudgetError("No plan was found that meets the budgets; raise one.")
+        return self._settle(indices)
+
+    def lowered(self, indices: Sequence[int], limits: Costs) -> list[int]:
+        """Returns a plan lowered until its costs are within `limits`, as far as possible."""
+        found = self._descended(self.losses, list(indices), limits)
+        return self._walked(self.losses) if found is None else found
+
+    def _descended(
+        self, losses: Sequence[Floats], indices: list[int], limits: Costs
+    ) -> list[int] | None:
+        """Takes the changes of least loss per saving until the limits hold; None if none do."""
+        constraint = self.constraint
+        indices = list(indices)
+        scale = np.maximum(limits, 1)
+        while True:
+            spent = constraint.total(indices)
+            over = spent > limits
+            if not over.any():
+                return indices
+            best: tuple[float, int, int] | None = None
+            for t, here in enumerate(indices):
+                saved = ((spent - constraint.alternatives(indices, t)) / scale)[:, over].sum(1)
+                saves = saved > 0
+                if saves.any():
+                    lost = losses[t] - losses[t][here]
+                    # what costs nothing first, and of that the largest saving
+                    price = np.where(saves, np.maximum(lost, 0) / np.maximum(saved, 1e-15), np.inf)
+                    price = np.where(saves & (lost <= 0), -saved, price)
+                    i = int(price.argmin())
+                    if best is None or price[i] < best[0]:
+                        best = (float(price[i]), t, i)
+            if best is None:
+                return None
+            indices[best[1]] = best[2]
+
+    def _walked(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns a feasible plan, front to back: the least loss that a completion allows."""
+        indices: list[int] = []
+        for x in losses:
+            mask = self.constraint.mask(indices, lower_wall=False)
+            indices.append(int(np.where(mask, x, np.inf).argmin()))
+        return indices
+
+    def _refilled(self, losses: Sequence[Floats], indices: list[int]) -> list[int]:
+        limits = np.maximum(self.constraint.limits, 1)
+        indices = list(indices)
+        while True:
+            spent = self.constraint.total(indices)
+            best: tuple[float, int, int] | None = None
+            for t, here in enumerate(indices):
+                costs = self.constraint.alternatives(indices, t)
+                gain = losses[t][here] - losses[t]
+                possible = (gain > 1e-15) & (costs <= self.constraint.limits).all(1)
+                if possible.any():
+                    extra = np.maximum(((costs - spent) / limits).sum(1), 1e-12)
+                    value = np.where(possible, gain / extra, -1.0)
+                    i = int(value.argmax())
+                    if best is None or value[i] > best[0]:
+                        best = (float(value[i]), t, i)
+            if best is None:
+                return indices
+            indices[best[1]] = best[2]
+
+    def _exchanged(self, losses: Sequence[Floats], indices: list[int]) -> list[int]:
+        best, best_loss = indices, _sum(losses, indices)
+        for _ in range(_ROUNDS):
+            improved = self._exchange(losses, best, best_loss)
+            if improved is None:
+                return best
+            best = self._refilled(losses, improved)
+            best_loss = _sum(losses, best)
+        return best
+
+    def _exchange(
+        self, losses: Sequence[Floats], indices: list[int], loss: float
+    ) -> list[int] | None:
+        """Returns a better plan in which one layer gains and another pays; None if none does."""
+        n = len(indices)
+        costs: list[Costs] = [self.constraint.alternatives(indices, t) for t in range(n)]
+        spent = self.constraint.total(indices)
+        left = self.constraint.limits - spent
+        moves = []
+        for t, here in enumerate(indices):
+            for i in _useful(costs[t], losses[t]):
+                gain = losses[t][here] - losses[t][i]
+                if gain > 1e-15 and not (costs[t][i] - spent <= left).all():
+                    moves.append((float(gain), t, i))
+        moves.sort(reverse=True)
+        for gain, t, i in moves[: 4 * n]:
+            raised = [*indices]
+            raised[t] = i
+            paid: tuple[float, int, int] | None = None
+            for other in range(n):
+                if other == t:
+                    continue
+                lost = losses[other] - losses[other][indices[other]]
+                fits = (self.constraint.alternatives(raised, other) <= self.constraint.limits).all(
+                    1
+                )
+                fits &= lost < gain - 1e-12
+                if fits.any():
+                    k = int(np.where(fits, lost, np.inf).argmin())
+                    if paid is None or lost[k] < paid[0]:
+                        paid = (float(lost[k]), other, k)
+            if paid is not None:
+                raised[paid[1]] = paid[2]
+                if _sum(losses, raised) < loss - 1e-15:
+                    return raised
+        return None
+
+
+def _sum(losses: Sequence[Floats], indices: Sequence[int]) -> float:
+    return float(sum(x[i] for x, i in zip(losses, indices, strict=True)))
+
+
+def _useful(costs: Costs, losses: Floats) -> list[int]:
+    """Returns the choices that no cheaper one beats, a few dozen at most."""
+    order = np.lexsort((losses, costs.sum(1)))
+    least = np.minimum.accumulate(losses[order])
+    kept = order[np.r_[True, losses[order][1:] < least[:-1]]]
+    step = max(1, len(kept) // 32)
+    return [int(i) for i in kept[::step]]

@@ -1,0 +1,84 @@
+"""Channels of each dependency group, so that tensors get smaller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from autocomp.search_spaces.axes import Axis, AxisSpace, as_tuple, bits_axes, sparsity_axis
+
+from autocomp.errors import SpaceError
+
+
+class StructuredSpace(AxisSpace):
+    """How many channels, heads or neurons each group keeps; the network is sliced for real.
+
+    A group's first layer decides (AMC, He et al. 2018, arXiv:1802.03494, with dependency groups as
+    in Fang et al. 2023, arXiv:2301.12900); the other layers have nothing to choose. Action entries:
+    channels (-1 is `lowest`, +1 is all), then the criterion if there are several.
+
+    Args:
+        lowest: smallest share of a group's units that can stay.
+        levels: number of shares, evenly spaced up to 1; counts that coincide are one choice.
+        criteria: what orders the units; names of `autocomp criteria`, "" for least squares.
+        discrete: menu indices instead of numbers in [-1, 1].
+    """
+
+    structural = True
+
+    def __init__(
+        self, lowest: float = 0.125, levels: int = 15, criteria: Any = ("",), discrete: bool = False
+    ) -> None:
+        axes = [channels_axis(lowest, levels)]
+        names = as_tuple(criteria)
+        if len(names) > 1:
+            axes.append(Axis("criterion", names))
+        fixed = {} if len(names) > 1 else {"criterion": names[0]}
+        super().__init__(axes, discrete=discrete, fixed={k: v for k, v in fixed.items() if v})
+
+
+class FullSpace(AxisSpace):
+    """Channels, sparsity inside what is left, and bits of each layer, in one action.
+
+    The open problem of the field's surveys: structured and unstructured pruning and quantization
+    searched together. Action entries: channels, sparsity, weight bits, then activation bits if they
+    have several values; -1 is the most compressed.
+
+    Args:
+        lowest: smallest share of a group's units that can stay.
+        channel_levels: number of shares.
+        highest: largest sparsity.
+        levels: number of sparsities, evenly spaced down to 0.
+        weight_bits: the weight's bit-widths.
+        activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        discrete: menu indices instead of numbers in [-1, 1].
+    """
+
+    structural = True
+
+    def __init__(
+        self,
+        lowest: float = 0.25,
+        channel_levels: int = 7,
+        highest: float = 0.9,
+        levels: int = 10,
+        weight_bits: Any = (2, 3, 4, 5, 6, 8),
+        activation_bits: Any = (32,),
+        discrete: bool = False,
+    ) -> None:
+        bits, fixed = bits_axes(weight_bits, activation_bits)
+        axes = [channels_axis(lowest, channel_levels), sparsity_axis(highest, levels), *bits]
+        super().__init__(axes, discrete=discrete, fixed=fixed)
+
+
+def channels_axis(lowest: float, levels: int) -> Axis:
+    """Returns `levels` evenly spaced shares from `lowest` to 1.
+
+    Raises:
+        SpaceError: unless 0 < lowest < 1 and levels >= 2.
+    """
+    if not 0 < lowest < 1 or levels < 2:
+        raise SpaceError(
+            f"`0 < lowest < 1` and `levels >= 2` must hold, but got {lowest=}, {levels=}."
+        )
+    return Axis("channels", tuple(np.linspace(lowest, 1.0, levels).round(4).tolist()))
