@@ -18,7 +18,8 @@ class DPAgent:
     """Evaluates one plan: of least estimated loss within the budgets, by dynamic programming.
 
     Optimal for the additive model (F0); for several budgets it is an integer program, as `ilp`. The
-    baseline of every search, and what searches start from.
+    baseline of every search, and what searches start from. Where choices change shapes, costs do
+    not add up, and the plan is the best that descent and exchanges find (`CoupledSolver`).
     """
 
     def solve(self, menu: PlanMenu) -> list[int]:

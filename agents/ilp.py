@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from autocomp.agents.dp import DPAgent
-from autocomp.envs import PlanMenu
+from autocomp.envs import CoupledMenu, PlanMenu
 
+from autocomp.errors import AgentError
 from autocomp.integer_program import IntegerProgram
 
 
@@ -15,5 +16,13 @@ class ILPAgent(DPAgent):
     """
 
     def solve(self, menu: PlanMenu) -> list[int]:
-        """Returns the plan, as choice indices."""
+        """Returns the plan, as choice indices.
+
+        Raises:
+            AgentError: if the space's choices change shapes, so that costs do not add up.
+        """
+        if isinstance(menu, CoupledMenu):
+            raise AgentError(
+                "ilp needs costs that add up over layers, but channels couple them; take --agent dp."
+            )
         return IntegerProgram(menu.model).plan

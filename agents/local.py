@@ -8,6 +8,7 @@ import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.ledger import Ledger
 from autocomp.agents.starts import given_plans
+from autocomp.envs import PlanMenu, make_menu
 from autocomp.envs.coefficient_menu import CoefficientMenu
 from autocomp.envs.menu import Floats
 from autocomp.search_spaces import CoefficientSpace, SearchSpace
@@ -49,6 +50,9 @@ class LocalAgent:
         starts: Sequence[Plan] = (),
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
+        if getattr(space, "structural", False):
+            return self._wander(make_menu(problem, space), problem, n_evaluations, seed,
+                                on_outcome, starts)  # fmt: skip
         if not isinstance(space, CoefficientSpace):
             space = CoefficientSpace(space)
         menu = CoefficientMenu(problem, space)
@@ -61,6 +65,35 @@ class LocalAgent:
             best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
             if not _move(menu, ledger, menu.indices(best.plan)):
                 break  # every neighbour is known: a local optimum
+        return SearchResult(ledger.outcomes)
+
+    def _wander(
+        self, menu: PlanMenu, problem: CompressionProblem, n_evaluations: int, seed: int,
+        on_outcome: OnOutcome | None, starts: Sequence[Plan],
+    ) -> SearchResult:  # fmt: skip
+        """Redraws the choices themselves, a few layers at a time, where losses have no multipliers.
+
+        Channels couple the layers' costs, so that no exact solver stands behind the multipliers.
+        """
+        ledger = Ledger(problem, n_evaluations, on_outcome)
+        for indices in [*given_plans(menu, starts), menu.solver.plan]:
+            if not ledger.spent:
+                ledger.evaluate(menu.plan(indices))
+        rng = np.random.default_rng(seed)
+        most = max(2, round(self.share * len(menu)))
+        failures = known = 0
+        while not ledger.spent and known < _PATIENCE:
+            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+            here = menu.indices(best.plan)
+            rows = np.array([menu.coordinates(t)[i] for t, i in enumerate(here)])
+            changed = min(max(1, most - failures // most), len(menu))
+            plan = menu.plan(menu.fit(_redrawn(rows, changed, self.sigma / 2, rng)))
+            if ledger.seen(plan):
+                known += 1
+                continue
+            known = 0
+            better = ledger.evaluate(plan).rank > best.rank
+            failures = 0 if better else failures + 1
         return SearchResult(ledger.outcomes)
 
     def _draw(self, menu: CoefficientMenu, ledger: Ledger, rng: np.random.Generator) -> None:

@@ -20,6 +20,7 @@ _LISTS = {
     "costs": ("autocomp.costs", "COSTS", "costs that a budget can name"),
     "models": ("autocomp.models", "MODELS", "networks"),
     "data": ("autocomp.data", "DATA", "data sets"),
+    "criteria": ("autocomp.saliency", "CRITERIA", "saliency criteria that order channels"),
     "compressors": ("autocomp.compressors", "COMPRESSORS", "pruners and quantizers"),
 }
 

@@ -36,6 +36,7 @@ class SearchConfig:
     evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
     seed: int = _option(0, "seed of the search")
     keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
+    round_to: int = _option(1, "channels stay in multiples of this (8 suits most processors)")
     pruner: str = _option("obs", "compressor that makes the zeros")
     quantizer: str = _option("gptq", "compressor that rounds the weights")
     search_images: int = _option(1000, "images of the search split that score a plan")
@@ -61,7 +62,7 @@ class SearchConfig:
         for name, least in (
             ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
             ("reconstructions", 0),
-            ("batch_size", 2), ("threads", 0),
+            ("batch_size", 2), ("threads", 0), ("round_to", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if value < least:

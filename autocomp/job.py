@@ -110,7 +110,7 @@ class Job:
             ProblemSettings(
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
-                cache=_cache_folder(config.cache),
+                cache=_cache_folder(config.cache), unit_step=config.round_to,
             ),
         )  # fmt: skip
         self.menu = make_menu(self.problem, self.space)  # refuses a budget out of reach at once

@@ -132,7 +132,8 @@ class CompressionProblem:
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
-        self._calibration = [images for images, _ in self._batches(data.calibration)]
+        pairs = list(self._batches(data.calibration))
+        self._calibration = [images for images, _ in pairs]
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy.deepcopy(self._model)
@@ -158,7 +159,7 @@ class CompressionProblem:
         self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
         self.variants = Variants(
             dense_variant, self._calibration, corrections, self._dense_logits,
-            self.settings.keep, self.settings.unit_step,
+            self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
         )  # fmt: skip
         self._losses: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
         self._scores: dict[str, Score] = {}

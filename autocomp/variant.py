@@ -13,7 +13,7 @@ from autocomp.artifacts.packing import packed
 from autocomp.costs import Cost, make_cost, total
 from autocomp.costs.size import Size
 from autocomp.evaluate import divergence, logits_of
-from autocomp.layers import Network
+from autocomp.layers import LayerSpec, Network
 from autocomp.norms import NormCorrection, install
 from autocomp.options import OptionStore
 from autocomp.plan import Choice, Plan
@@ -74,6 +74,11 @@ class Variant:
         if self._parts is None:
             return plan
         return Plan({part: plan[x].inside for x, parts in self._parts.items() for part in parts})
+
+    def parts_of(self, name: str) -> tuple[LayerSpec, ...]:
+        """Returns the layers here that stand for a layer of the dense network."""
+        names = (name,) if self._parts is None else self._parts[name]
+        return tuple(self.network.layer(part) for part in names)
 
     def costs_of(
         self, plan: Plan, fidelity: str = "F1", names: Sequence[str] | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from autocomp.analysis import analyse
@@ -19,6 +20,7 @@ from autocomp.options import OptionStore
 from autocomp.plan import Plan
 from autocomp.recovery.gram import Gram
 from autocomp.recovery.moments import input_moments
+from autocomp.saliency import make_criterion
 from autocomp.structure.find import Found, find_groups
 from autocomp.structure.groups import ChannelGroup
 from autocomp.structure.heads import with_heads
@@ -52,14 +54,26 @@ class Variants:
         logits: Callable[[], Tensor],
         keep: Sequence[str],
         unit_step: int = 1,
+        labels: Sequence[Tensor] | None = None,
     ) -> None:
-        """Takes the dense network's variant, and what all variants share; see `Variant`."""
+        """Takes the dense network's variant, and what all variants share; see `Variant`.
+
+        Args:
+            dense: the dense network.
+            calibration: calibration inputs.
+            corrections: fidelity -> what corrects the dense network's batch norms.
+            logits: gives the dense network's logits on the calibration inputs.
+            keep: layers to leave alone.
+            unit_step: units stay in multiples of this.
+            labels: labels of the calibration inputs, for criteria that need them.
+        """
         self.dense = dense
         self._calibration = calibration
         self._corrections = corrections
         self._logits = logits
         self._keep = tuple(keep)
         self._unit_step = unit_step
+        self._labels = labels
         self._made: OrderedDict[tuple[object, bool], Variant] = OrderedDict()
         self._orders: dict[tuple[str, str], list[int]] = {}
 
@@ -128,12 +142,30 @@ class Variants:
         return found
 
     def order(self, name: str, criterion: str = "") -> list[int]:
-        """Returns a group's units, the first to go first."""
+        """Returns a group's units, the first to go first.
+
+        Args:
+            name: the group.
+            criterion: a name of `autocomp criteria`, with options if any; "" is the least-squares
+                order.
+
+        Raises:
+            UnknownNameError: if there is no such criterion.
+        """
         key = (name, criterion)
-        if key not in self._orders:
+        if key not in self._orders and criterion:
+            batches = list(zip(self._calibration, self._labels_or_none(), strict=True))
+            scores = make_criterion(criterion).scores(self.source, self.found.groups, batches)
+            for group, values in scores.items():
+                order = torch.argsort(values.cpu(), stable=True)
+                self._orders[group, criterion] = order.tolist()
+        elif key not in self._orders:
             group = next(g for g in self.found.groups if g.name == name)
             self._orders[key] = removal_order(self.source, self.network, self.moments, group)
         return self._orders[key]
+
+    def _labels_or_none(self) -> Sequence[Tensor | None]:
+        return [None] * len(self._calibration) if self._labels is None else self._labels
 
     @cached_property
     def moments(self) -> dict[str, Gram]:

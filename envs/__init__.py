@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gymnasium
 from autocomp.envs.coefficient_menu import CoefficientMenu, make_menu
+from autocomp.envs.coupled_menu import CoupledMenu
 from autocomp.envs.layerwise import LayerwiseEnv
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.rewards import REWARDS, Reward
@@ -18,6 +19,7 @@ __all__ = [
     "ENVS",
     "REWARDS",
     "CoefficientMenu",
+    "CoupledMenu",
     "LayerwiseEnv",
     "PlanMenu",
     "Reward",

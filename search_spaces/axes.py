@@ -89,10 +89,11 @@ class AxisSpace:
     def choices(self, layer: LayerSpec) -> tuple[Choice, ...]:
         """Returns every combination of the axes' values, the most compressed first."""
         fields = [axis.field for axis in self.axes]
-        return tuple(
+        made = (
             Choice(**dict(zip(fields, values, strict=True)), **self.fixed)
             for values in itertools.product(*(axis.of(layer) for axis in self.axes))
         )
+        return tuple(dict.fromkeys(made))  # with all channels, criteria are one
 
     def decode(self, layer: LayerSpec, action: Action) -> Choice:
         """Returns the choice that `action` means.

@@ -20,7 +20,8 @@ class StructuredSpace(AxisSpace):
     Args:
         lowest: smallest share of a group's units that can stay.
         levels: number of shares, evenly spaced up to 1; counts that coincide are one choice.
-        criteria: what orders the units; names of `autocomp criteria`, "" for least squares.
+        criteria: what orders the units: names of `autocomp criteria`, as a list or joined by "+";
+            "" is the least-squares order.
         discrete: menu indices instead of numbers in [-1, 1].
     """
 
@@ -30,7 +31,7 @@ class StructuredSpace(AxisSpace):
         self, lowest: float = 0.125, levels: int = 15, criteria: Any = ("",), discrete: bool = False
     ) -> None:
         axes = [channels_axis(lowest, levels)]
-        names = as_tuple(criteria)
+        names = tuple(criteria.split("+")) if isinstance(criteria, str) else as_tuple(criteria)
         if len(names) > 1:
             axes.append(Axis("criterion", names))
         fixed = {} if len(names) > 1 else {"criterion": names[0]}

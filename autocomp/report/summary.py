@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autocomp.errors import RunError
 from autocomp.evaluate import Score
+from autocomp.layers import LayerSpec
 from autocomp.outcome import Outcome
 from autocomp.problem import CompressionProblem
 from autocomp.recovery.layout import Layout
@@ -26,6 +27,7 @@ class LayerRow:
         kept: weights that are not pruned.
         bytes: bytes that it adds to the file.
         dense_bytes: bytes of its dense weight.
+        left: shapes of the tensors that it became, () if it kept its own.
     """
 
     name: str
@@ -36,6 +38,7 @@ class LayerRow:
     kept: int
     bytes: int
     dense_bytes: int
+    left: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Summary:
         in_blocks: layers too wide for one matrix of input moments; theirs is block-diagonal.
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
+        whole: first layers of the groups that cannot lose channels -> why; only if channels went.
     """
 
     dense: dict[str, int]
@@ -69,6 +73,7 @@ class Summary:
     in_blocks: tuple[str, ...]
     evaluations: int
     seconds: float
+    whole: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
@@ -83,7 +88,14 @@ class Summary:
                 for name in ("search_dense", "search", "test_dense", "test")
             }
             rows = tuple(
-                LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in values["layers"]
+                LayerRow(
+                    **{
+                        **row,
+                        "shape": tuple(row["shape"]),
+                        "left": tuple(tuple(shape) for shape in row["left"]),
+                    }
+                )
+                for row in values["layers"]
             )
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
@@ -113,15 +125,8 @@ def summarise(
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
     """
-    network, size = problem.network, problem.costs["size"]
-    rows = tuple(
-        LayerRow(
-            layer.name, layer.kind, layer.shape, str(best.plan[layer.name]), layer.n_weights,
-            layer.nonzeros(best.plan[layer.name]), size.of_layer(layer, best.plan[layer.name]),
-            layer.n_weights * problem.store.dense(layer).element_size(),
-        )
-        for layer in network.layers
-    )  # fmt: skip
+    network = problem.network
+    rows = tuple(_row(problem, layer, best) for layer in network.layers)
     return Summary(
         dense={name: cost.reference for name, cost in problem.costs.items()},
         compressed={**best.costs, "size": file_bytes},
@@ -136,4 +141,24 @@ def summarise(
         in_blocks=tuple(layer.name for layer in network.layers if Layout.of(layer).slices > 1),
         evaluations=evaluations,
         seconds=seconds,
+        whole=dict(problem.variants.found.kept) if best.plan.is_structured else {},
+    )
+
+
+def _row(problem: CompressionProblem, layer: LayerSpec, best: Outcome) -> LayerRow:
+    choice = best.plan[layer.name]
+    variant = problem.variants.of(best.plan, best.fidelity)
+    parts = variant.parts_of(layer.name)
+    shapes = tuple(part.shape for part in parts)
+    size = variant.costs["size"]
+    return LayerRow(
+        name=layer.name,
+        kind=layer.kind,
+        shape=layer.shape,
+        choice=str(choice),
+        weights=layer.n_weights,
+        kept=sum(part.nonzeros(choice.inside) for part in parts),
+        bytes=sum(size.of_layer(part, choice.inside) for part in parts),
+        dense_bytes=layer.n_weights * problem.store.dense(layer).element_size(),
+        left=() if shapes == (layer.shape,) else shapes,
     )

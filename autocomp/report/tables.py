@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autocomp.evaluate import Score
-from autocomp.report.summary import Summary
+from autocomp.report.summary import LayerRow, Summary
 
 
 def dense_against_compressed(summary: Summary) -> Table:
@@ -41,7 +41,7 @@ def layer_by_layer(summary: Summary) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary.layers:
         table.add_row(
-            Text(row.name), "x".join(map(str, row.shape)), row.choice, f"{row.weights:,}",
+            Text(row.name), _shapes(row), row.choice, f"{row.weights:,}",
             f"{row.kept:,}", f"{row.bytes:,}", f"{row.bytes / max(1, row.dense_bytes):.1%}",
         )  # fmt: skip
     return table
@@ -52,13 +52,24 @@ def notes(summary: Summary) -> list[str]:
     lines = [
         f"{summary.evaluations} plans evaluated in {summary.seconds:.1f} s; the test split was "
         f"read once ({summary.test.n} images, +- is one standard error).",
-        "MACs and BitOps count weights that are not pruned; a mask alone makes no network faster.",
+        "MACs and BitOps count weights that are not pruned: a mask alone makes no network faster, "
+        "fewer channels do.",
     ]
     if summary.left_dense:
         lines.append("Left dense: " + ", ".join(summary.left_dense) + ".")
     if summary.in_blocks:
         lines.append("Recovered in blocks of inputs: " + ", ".join(summary.in_blocks) + ".")
+    if summary.whole:
+        kept = "; ".join(f"{name}: {why}" for name, why in summary.whole.items())
+        lines.append(f"Groups that keep all their channels: {kept}.")
     return lines
+
+
+def _shapes(row: LayerRow) -> str:
+    """Returns the weight's shape, and what it became where that differs."""
+    before = "x".join(map(str, row.shape))
+    after = " + ".join("x".join(map(str, shape)) for shape in row.left)
+    return f"{before} -> {after}" if after else before
 
 
 def _accuracies(dense: Score, compressed: Score) -> tuple[str, str, str]:

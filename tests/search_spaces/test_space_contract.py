@@ -28,6 +28,9 @@ LAYERS = [
     layer("tiny", (4, 1, 3, 3), groups=4),
     layer("embedding", (50, 6), kind="embedding", quantizable_input=False),
     layer("two", (2, 2), kind="linear"),
+    layer("leader", units=16),
+    layer("heads", (36, 12), kind="linear", units=3),
+    layer("stepped", units=20, unit_step=8),
 ]
 # a multiplier means a choice only within a budget; see tests/envs/test_coefficient_menu.py
 TEXTS = [
@@ -37,6 +40,9 @@ TEXTS = [
     "joint:weight_bits=8",
     "nm:patterns=2:4,weight_bits=8",
     "sparsity:levels=2,highest=0.5,weight_bits=8",
+    "structured:criteria=l1+taylor",
+    "structured:criteria=l1",
+    "full:activation_bits=8/32",
 ]
 
 
@@ -162,5 +168,5 @@ def test_the_vector_is_the_layers_behind_one_another(discrete: bool) -> None:
         assert plan[spec.name] == space.decode(spec, action[2 * t : 2 * t + 2])
     assert vector.decode(vector.encode(plan)) == plan
     assert vector.action_space.contains(vector.encode(plan))
-    with pytest.raises(SpaceError, match="8 entries"):
+    with pytest.raises(SpaceError, match="14 entries"):
         vector.decode(action[:-1])
