@@ -23,6 +23,6 @@ class ILPAgent(DPAgent):
         """
         if isinstance(menu, CoupledMenu):
             raise AgentError(
-                "ilp needs costs that add up over layers, but channels couple them; take --agent dp."
+                "ilp needs costs that add up over layers, but channels couple them; take dp."
             )
         return IntegerProgram(menu.model).plan

@@ -25,6 +25,7 @@ _UNITS = {
     "BitOps": 1,
     "": 1,
 }
+_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _MEASURES = {"B": "size", "bytes": "size", "MACs": "macs", "BitOps": "bitops", "params": "params"}
 
 
@@ -67,11 +68,11 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Reads `size=8%`, `size=60kB`, `macs=20M`, `params=50k`, `size=0.08` (a ratio below 1).
+        """Reads `size=8%`, `size=60kB`, `macs=20M`, `latency=2ms`, `size=0.08` (a ratio below 1).
 
-        Units: %, B, kB, MB, GB, KiB, MiB, GiB for bytes; k, M, G, T and the cost's own unit for
-        counts. A bare number below 1 is a ratio; of 1 or more it is in the cost's unit. 1e6 reads
-        as a number too.
+        Units: %; B, kB, MB, GB, KiB, MiB, GiB for bytes; ns, us, ms, s for latency; k, M, G, T and
+        the cost's own unit for counts. A bare number below 1 is a ratio; of 1 or more it is in the
+        cost's unit. 1e6 reads as a number too.
 
         Raises:
             BudgetError: if the text does not read so, or the limit is out of range.
@@ -90,6 +91,12 @@ class Budget:
             ) from None
         if unit == "%":
             return cls(name, float(value / 100), True)
+        if unit in _TIMES:
+            if name != "latency":
+                raise BudgetError(
+                    f"The unit {unit} measures latency alone, but got {text!r}; use k, M, G or %."
+                )
+            return cls(name, float(value * _TIMES[unit]), False)
         if unit not in _UNITS:
             raise BudgetError(
                 f"A budget's unit must be %, B, kB, MB, KiB, MiB, k, M or G; got {unit!r} in "

@@ -21,6 +21,7 @@ _LISTS = {
     "models": ("autocomp.models", "MODELS", "networks"),
     "data": ("autocomp.data", "DATA", "data sets"),
     "criteria": ("autocomp.saliency", "CRITERIA", "saliency criteria that order channels"),
+    "decompositions": ("autocomp.decomposition", "DECOMPOSITIONS", "ways to lower a layer's rank"),
     "compressors": ("autocomp.compressors", "COMPRESSORS", "pruners and quantizers"),
 }
 
@@ -73,6 +74,30 @@ def _parser() -> _Parser:
     evaluate.add_argument("--batch-size", type=int, default=500, help="images per forward pass")
     evaluate.add_argument("--device", default="cpu", help="where the network runs")
     evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="write a run's network for another runtime")
+    export.add_argument("run_or_file", metavar="RUN", help="the run folder, or its compressed file")
+    export.add_argument("--to", default="onnx", choices=("onnx",), help="format")
+    export.add_argument("--out", default="", help="file to write (default: RUN/model.onnx)")
+    export.add_argument("--data", default="", help="as for search (default: the run's)")
+    export.add_argument("--model", default="", help="architecture (default: the run's)")
+    export.add_argument(
+        "--split", default="test", choices=("calibration", "search", "test"),
+        help="images on which the file is compared with the network",
+    )  # fmt: skip
+    export.add_argument("--opset", type=int, default=None, help="ONNX opset, 21 to 25")
+    export.add_argument("--threads", type=int, default=1, help="threads of the runtime")
+    export.set_defaults(run=_export)
+
+    measure = commands.add_parser("measure", help="what a network costs, layer by layer")
+    measure.add_argument("model", metavar="MODEL", help="as for search, or a compressed file")
+    measure.add_argument("--weights", default="", help="as for search; not needed to measure")
+    measure.add_argument("--data", default="", help="as for search; gives the inputs' shape")
+    measure.add_argument("--input", default="", help="shape of one input, as 3x32x32")
+    measure.add_argument("--keep", default="", help="layers to leave alone, comma-separated")
+    measure.add_argument("--no-latency", action="store_true", help="measure no times")
+    measure.add_argument("--json", action="store_true", help="print JSON")
+    measure.set_defaults(run=_measure)
 
     for command, (module, table, what) in _LISTS.items():
         listing = commands.add_parser(command, help=f"list the {what}")
@@ -170,6 +195,48 @@ def _evaluate(given: argparse.Namespace) -> int:
         f"loss {result.loss:.4f}, {result.n} images",
         markup=False, soft_wrap=True, highlight=False,
     )  # fmt: skip
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from autocomp.export.onnx_run import export_run
+    from autocomp.report.exports import export_notes, export_table
+    from autocomp.report.inputs import source_of_export
+
+    file, data, model = source_of_export(given.run_or_file, given.data, given.model)
+    out = Path(given.out) if given.out else file.with_suffix(".onnx")
+    found = export_run(
+        file, out, data, model, given.opset, split=given.split, threads=given.threads
+    )
+    console = Console()
+    wide = Console(width=max(console.width, 140)) if not console.is_terminal else console
+    wide.print(export_table(found))
+    for line in export_notes(found, given.split):
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
+    console.print(f"File: {out}", markup=False, soft_wrap=True, highlight=False)
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> int:
+    import json
+
+    from autocomp.report.inputs import example_for, network_for
+    from autocomp.report.measurement import measure_network, measurement_notes, measurement_table
+
+    network = network_for(given.model, given.weights)
+    example = example_for(network, given.model, given.data, given.input)
+    keep = [name.strip() for name in given.keep.split(",") if name.strip()]
+    found = measure_network(network, example, keep, latency=not given.no_latency)
+    console = Console()
+    if given.json:
+        console.print(json.dumps(found.to_json()), markup=False, soft_wrap=True, highlight=False)
+        return 0
+    wide = Console(width=max(console.width, 140)) if not console.is_terminal else console
+    wide.print(measurement_table(found))
+    for line in measurement_notes(found):
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
     return 0
 
 

@@ -80,10 +80,13 @@ class CoupledSolver:
             over = spent > limits
             if not over.any():
                 return indices
+            excess = (np.maximum(spent - limits, 0) / scale).sum()
             best: tuple[float, int, int] | None = None
             for t, here in enumerate(indices):
-                saved = ((spent - constraint.alternatives(indices, t)) / scale)[:, over].sum(1)
-                saves = saved > 0
+                costs = constraint.alternatives(indices, t)
+                saved = ((spent - costs) / scale)[:, over].sum(1)
+                # what goes back and forth between two budgets would never end
+                saves = (np.maximum(costs - limits, 0) / scale).sum(1) < excess - 1e-12
                 if saves.any():
                     lost = losses[t] - losses[t][here]
                     # what costs nothing first, and of that the largest saving

@@ -26,9 +26,11 @@ from autocomp.compressors import COMPRESSORS, Pipeline
 from autocomp.compressors import GROUP as COMPRESSOR_GROUP
 from autocomp.config import SearchConfig
 from autocomp.data import DataSplits, load_data
+from autocomp.decomposition import make_decomposition
 from autocomp.envs import make_menu
 from autocomp.errors import AgentError, ArtifactError, AutocompError, RunError
 from autocomp.evaluate import dtype_of, usable_device
+from autocomp.export.timing import measured_latency
 from autocomp.fingerprint import fingerprint
 from autocomp.models import (
     build_architecture,
@@ -89,6 +91,7 @@ class Job:
         self.space = make_space(space)
         self.agent = make_agent(agent)
         self._check_warm_start()
+        make_decomposition(config.decomposition)
         pipeline = Pipeline(
             find("compressor", config.pruner, COMPRESSORS, COMPRESSOR_GROUP)(),
             find("compressor", config.quantizer, COMPRESSORS, COMPRESSOR_GROUP)(),
@@ -111,6 +114,7 @@ class Job:
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
                 cache=_cache_folder(config.cache), unit_step=config.round_to,
+                decomposition=config.decomposition,
             ),
         )  # fmt: skip
         self.menu = make_menu(self.problem, self.space)  # refuses a budget out of reach at once
@@ -272,10 +276,18 @@ class Job:
             found.save(run.path)
         summary = summarise(
             self.problem, best, len(data), self.problem.test(best.plan, best.fidelity),
-            len(found.outcomes), seconds,
+            len(found.outcomes), seconds, self._measured(model, data),
         )  # fmt: skip
         run.write_summary(summary.to_json())
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, run)
+
+    def _measured(self, model: nn.Module, data: bytes) -> dict[str, tuple[int, int]]:
+        """Measures what the search only estimated."""
+        if "latency" not in self.problem.limits:
+            return {}
+        example = self.data.example_inputs(1)
+        pair = measured_latency(self.problem.store.model.cpu(), model, data, example)
+        return {"latency": pair}
 
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""

@@ -37,7 +37,12 @@ class OptionStore:
         network: its layers.
         pipeline: what compresses a weight.
         stats: layer name -> calibration statistics.
+        example: a batch of the network's inputs, for costs that run it; None if there is none.
+        record: how the network was sliced and taken apart, see `structure/record.py`, or None.
     """
+
+    example: Tensor | None = None
+    record: Mapping[str, Any] | None = None
 
     def __init__(
         self,

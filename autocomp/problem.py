@@ -22,7 +22,7 @@ from autocomp.apply import working_copy
 from autocomp.budget import Budget, parse_budgets
 from autocomp.calibration import calibrate
 from autocomp.compressors.pipeline import Pipeline
-from autocomp.costs import COSTS, Cost
+from autocomp.costs import ALWAYS, Cost
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
@@ -80,6 +80,7 @@ class ProblemSettings:
         pipeline: what compresses a weight.
         cache: folder of option tables, or None to keep none on disk.
         unit_step: channels stay in multiples of this.
+        decomposition: how ranks are lowered, a name of `autocomp decompositions`.
     """
 
     keep: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class ProblemSettings:
     pipeline: Pipeline = field(default_factory=Pipeline)
     cache: Path | None = None
     unit_step: int = 1
+    decomposition: str = "data-svd"
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class CompressionProblem:
             dense, self.network, stats, self.settings.pipeline,
             lambda: input_moments(dense, self.network, self._calibration), self._tables(),
         )  # fmt: skip
+        self.store.example = self._calibration[0][:1]
         data.check_labels(data.search)
         self._splits = {
             "F1": self._batches(data.search.subset(self.settings.search_images, seed=0)),
@@ -151,7 +154,7 @@ class CompressionProblem:
             "F1": NormCorrection(self._model, few),
             "F2": NormCorrection(self._model, self._calibration),
         }
-        names = (*COSTS, *(b.cost for b in self.budgets if b.cost not in COSTS))
+        names = (*ALWAYS, *(b.cost for b in self.budgets if b.cost not in ALWAYS))
         dense_variant = Variant(
             self._model, self.store, corrections, names, self._calibration, self._dense_logits
         )
@@ -160,6 +163,7 @@ class CompressionProblem:
         self.variants = Variants(
             dense_variant, self._calibration, corrections, self._dense_logits,
             self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
+            self.settings.decomposition,
         )  # fmt: skip
         self._losses: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
         self._scores: dict[str, Score] = {}

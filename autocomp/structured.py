@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from autocomp.coupled import CoupledConstraint, Coupling, Levels
+from autocomp.decomposition import composed_weight
 from autocomp.errors import BudgetError
 from autocomp.feasibility import Costs
 from autocomp.layers import LayerSpec
@@ -17,7 +19,7 @@ from autocomp.plan import NEUTRAL, Choice, Plan
 from autocomp.problem import CompressionProblem
 from autocomp.sensitivity import divergences, loss_curve
 from autocomp.structure.repair import repair
-from autocomp.structure.shapes import Reads, readers, sliced_spec
+from autocomp.structure.shapes import readers, sliced_spec
 
 Floats = NDArray[np.float64]
 Menus = Sequence[Sequence[Choice]]
@@ -49,6 +51,12 @@ class StructuredModel:
         self.layers = problem.variants.layers
         self._groups = problem.variants.found.groups
         self._reads = readers(self.layers, self._groups)
+        ranked = any(c.rank != 1 for menu in self.menus for c in menu)
+        if ranked and "latency" in problem.limits:
+            raise BudgetError(
+                "A latency budget needs layers whose time is measured, but low-rank forms are not; "
+                "leave ranks out, or take a budget of MACs."
+            )
         self._insides = [tuple(dict.fromkeys(c.inside for c in menu)) for menu in self.menus]
         if any(inside.of_weights != NEUTRAL for menu in self._insides for inside in menu):
             problem.store.prepare(self._insides)
@@ -138,28 +146,61 @@ class StructuredModel:
             - counts[r.group][level]
             for r, level in zip(reads, levels, strict=True)
         }
-        values = {c: self._of(step, reads, gone, c, names) for c in self._insides[step]}
-        return np.array([values[c.inside] for c in self.menus[step]], np.int64)
+        small = sliced_spec(self.layers[step], reads, gone)
+        ranks, insides, place = self._kinds[step]
+        values = np.array(
+            [
+                [self._of(step, parts, inside, names) for inside in insides]
+                for parts in (self._parts(step, small, share) for share in ranks)
+            ],
+            np.int64,
+        )
+        return np.asarray(values.reshape(-1, len(names))[place])
+
+    def _parts(self, step: int, small: LayerSpec, share: float) -> tuple[LayerSpec, ...]:
+        """Returns the layers that stand for one at a share of its rank."""
+        low_rank = self.problem.variants.low_rank
+        rank = low_rank.rank(small, share) if share != 1 else 0
+        if not rank:
+            return (small,)
+        host = self.layers[step].parameter.rpartition(".")[0]
+        module = self.problem.variants.source.get_submodule(host)
+        return low_rank.factors(small, module, rank)
 
     def _of(
-        self, step: int, reads: Sequence[Reads], gone: dict[str, int], inside: Choice,
-        names: Sequence[str],
-    ) -> list[int]:  # fmt: skip
-        layer = self.layers[step]
-        small = sliced_spec(layer, reads, gone)
+        self, step: int, parts: Sequence[LayerSpec], inside: Choice, names: Sequence[str]
+    ) -> list[int]:
         return [
-            self._bytes(step, small, inside)
-            if name == "size"
-            else self.problem.costs[name].of_layer(small, inside)
+            sum(
+                self._bytes(step, part, inside)
+                if name == "size"
+                else self.problem.costs[name].of_layer(part, inside)
+                for part in parts
+            )
             for name in names
         ]
 
-    def _bytes(self, step: int, small: LayerSpec, inside: Choice) -> int:
+    def _bytes(self, step: int, part: LayerSpec, inside: Choice) -> int:
         layer = self.problem.network.layers[step]
         whole = self.problem.costs["size"].of_layer(layer, inside)
-        if inside.of_weights == NEUTRAL or small.n_weights == layer.n_weights:
-            return -(-whole * small.n_weights // layer.n_weights)
-        return int(np.ceil(whole * small.n_weights / layer.n_weights * MARGIN))
+        if inside.of_weights == NEUTRAL or part.n_weights == layer.n_weights:
+            return -(-whole * part.n_weights // layer.n_weights)
+        return int(np.ceil(whole * part.n_weights / layer.n_weights * MARGIN))
+
+    @cached_property
+    def _kinds(self) -> list[tuple[list[float], list[Choice], NDArray[np.int64]]]:
+        """Per layer: its ranks, what is done inside, and each choice's place in their product."""
+        found = []
+        for menu in self.menus:
+            ranks = list(dict.fromkeys(c.rank for c in menu))
+            pairs = [(c.rank, c.inside) for c in menu]
+            insides = list(dict.fromkeys(inside for _, inside in pairs))
+            at = {inside: i for i, inside in enumerate(insides)}
+            row = {rank: i * len(insides) for i, rank in enumerate(ranks)}
+            found.append(
+                (ranks, insides, np.array([row[r] + at[inside] for r, inside in pairs], np.int64))
+            )
+        return found
 
     def _structure_losses(self) -> list[dict[Choice, float]]:
         """Measures what each group's removals do to the outputs, one group at a time.
@@ -181,32 +222,64 @@ class StructuredModel:
             with torch.no_grad():
                 for parameter, value in (*dense.items(), *biases.items()):
                     model.get_parameter(parameter).copy_(value)
-            if choice is not None:
-                plan = Plan({x.name: choice if x.name == name else NEUTRAL for x in self.layers})
-                repair(model, network, variants.moments, [groups[name]], variants.kept(plan))
+            if choice is None:
+                return
+            if choice.rank != 1:
+                layer = network.layer(name)
+                rank = variants.low_rank.rank(layer, choice.rank)
+                gram = variants.moments.get(name)
+                chain = variants.low_rank.chain(model, layer, rank, gram)
+                with torch.no_grad():
+                    weight = composed_weight(chain)
+                    model.get_parameter(layer.parameter).copy_(weight)
+                    if layer.bias:
+                        host = layer.parameter.rpartition(".")[0]
+                        bias = model.get_submodule(host).get_parameter("bias")
+                        bias.copy_(chain[-1].get_parameter("bias"))
+                return
+            plan = Plan({x.name: choice if x.name == name else NEUTRAL for x in self.layers})
+            repair(model, network, variants.moments, [groups[name]], variants.kept(plan))
 
-        structures = [tuple(dict.fromkeys(c.structure for c in menu)) for menu in self.menus]
-        measured: list[list[Choice]] = []
-        for layer, menu in zip(self.layers, structures, strict=True):
-            chosen = []
-            for criterion in dict.fromkeys(c.criterion for c in menu if c.channels != 1):
-                some = [c for c in menu if c.channels != 1 and c.criterion == criterion]
-                some.sort(key=lambda c: c.channels)
-                at = np.unique(np.linspace(0, len(some) - 1, _MEASURED).round().astype(int))
-                chosen += [some[i] for i in at]
-            measured.append(chosen if layer.name in groups else [])
-        values = divergences(model, network.layers, measured, write, images)
+        chosen = [_measured(menu) for menu in self.menus]
+        values = divergences(model, network.layers, chosen, write, images)
         found = []
-        for menu, chosen, losses in zip(structures, measured, values, strict=True):
-            losses_of = {NEUTRAL: 0.0}
-            for criterion in dict.fromkeys(c.criterion for c in menu if c.channels != 1):
-                points = [
-                    (1 - c.channels, loss)
-                    for c, loss in zip(chosen, losses, strict=True)
-                    if c.criterion == criterion
-                ]
-                some = [c for c in menu if c.channels != 1 and c.criterion == criterion]
-                curve = loss_curve(points, [1 - c.channels for c in some])
-                losses_of.update(zip(some, curve.tolist(), strict=True))
-            found.append(losses_of)
+        for menu, some, losses in zip(self.menus, chosen, values, strict=True):
+            curves: dict[Choice, float] = {NEUTRAL: 0.0}
+            measured = dict(zip(some, losses, strict=True))
+            singles = dict.fromkeys(x for c in menu for x in (_channels(c), _rank(c)))
+            for kind in dict.fromkeys(map(_kind, singles)):
+                of_kind = [c for c in singles if _kind(c) == kind and not c.is_neutral]
+                points = [(_gone(c), measured[c]) for c in of_kind if c in measured]
+                curve = loss_curve(points, [_gone(c) for c in of_kind])
+                curves.update(zip(of_kind, curve.tolist(), strict=True))
+            found.append({c.structure: curves[_channels(c)] + curves[_rank(c)] for c in menu})
         return found
+
+
+def _channels(choice: Choice) -> Choice:
+    return Choice(channels=choice.channels, criterion=choice.criterion)
+
+
+def _rank(choice: Choice) -> Choice:
+    return Choice(rank=choice.rank)
+
+
+def _kind(choice: Choice) -> tuple[bool, str]:
+    """Returns what choices must share to lie on one curve."""
+    return (choice.rank != 1, choice.criterion)
+
+
+def _gone(choice: Choice) -> float:
+    """Returns the share of channels or of rank that is taken away."""
+    return 1 - (choice.rank if choice.rank != 1 else choice.channels)
+
+
+def _measured(menu: Sequence[Choice]) -> list[Choice]:
+    """Returns a few choices of each curve of a layer's menu."""
+    singles = dict.fromkeys(x for c in menu for x in (_channels(c), _rank(c)) if not x.is_neutral)
+    found = []
+    for kind in dict.fromkeys(map(_kind, singles)):
+        some = sorted((c for c in singles if _kind(c) == kind), key=_gone)
+        at = np.unique(np.linspace(0, len(some) - 1, _MEASURED).round().astype(int))
+        found += [some[i] for i in at]
+    return found

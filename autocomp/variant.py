@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,7 +42,7 @@ class Variant:
         calibration: Sequence[Tensor],
         logits: Callable[[], Tensor],
         parts: Mapping[str, tuple[str, ...]] | None = None,
-        record: dict[str, Any] | None = None,
+        measured: Mapping[str, Cost] | None = None,
     ) -> None:
         """Takes the parts.
 
@@ -55,18 +54,20 @@ class Variant:
             calibration: calibration inputs.
             logits: gives the dense network's logits on them.
             parts: layer of a plan -> layers here that stand for it; None if they are the same.
-            record: what a file must say to build this network from the dense one's architecture.
+            measured: costs that stay the dense network's own, which was measured.
         """
         self.model = model
         self.store = store
         self.network: Network = store.network
         self.writer = PlanWriter(model, store)
-        self.costs: dict[str, Cost] = {name: make_cost(name, store) for name in cost_names}
+        shared = measured or {}
+        self.costs: dict[str, Cost] = {
+            name: shared[name] if name in shared else make_cost(name, store) for name in cost_names
+        }
         self._corrections = corrections
         self._calibration = calibration
         self._logits = logits
         self._parts = parts
-        self._record = record
         self._rebuilt: dict[str, dict[str, Option]] = {}
 
     def inside(self, plan: Plan) -> Plan:
@@ -113,11 +114,11 @@ class Variant:
         """Returns the bytes of the file for a plan that was realised last."""
         options = self._rebuilt.get(plan.key) if fidelity == "F2S" else None
         state = self.model.state_dict()
-        return pack(packed(self.store, self.inside(plan), state, options, self._record))
+        return pack(packed(self.store, self.inside(plan), state, options))
 
     def divergence(self) -> float:
         """Returns how far the outputs are from the dense network's, on the calibration inputs."""
-        return divergence(logits_of(self.model, self._calibration), self._logits())
+        return divergence(logits_of(self.model, list(self._calibration)), self._logits())
 
     def _write(self, inside: Plan, fidelity: str, options: Mapping[str, Option] | None) -> None:
         self.writer.write(inside, options)

@@ -7,12 +7,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autocomp.analysis import analyse
+from autocomp.calibration import calibrate
 from autocomp.compressors.obs import OBSPruner
+from autocomp.costs import Latency
+from autocomp.decomposition import Blueprint
 from autocomp.errors import ChoiceError
 from autocomp.layers import LayerSpec, Network
 from autocomp.norms import NormCorrection
@@ -24,6 +28,7 @@ from autocomp.saliency import make_criterion
 from autocomp.structure.find import Found, find_groups
 from autocomp.structure.groups import ChannelGroup
 from autocomp.structure.heads import with_heads
+from autocomp.structure.low_rank import FALLBACK, LowRank
 from autocomp.structure.order import removal_order
 from autocomp.structure.record import record_of
 from autocomp.structure.repair import repair
@@ -55,6 +60,7 @@ class Variants:
         keep: Sequence[str],
         unit_step: int = 1,
         labels: Sequence[Tensor] | None = None,
+        decomposition: str = FALLBACK,
     ) -> None:
         """Takes the dense network's variant, and what all variants share; see `Variant`.
 
@@ -66,7 +72,9 @@ class Variants:
             keep: layers to leave alone.
             unit_step: units stay in multiples of this.
             labels: labels of the calibration inputs, for criteria that need them.
+            decomposition: how ranks are lowered, a name of `autocomp decompositions`.
         """
+        self.low_rank = LowRank(decomposition)
         self.dense = dense
         self._calibration = calibration
         self._corrections = corrections
@@ -112,10 +120,14 @@ class Variants:
     def layers(self) -> tuple[LayerSpec, ...]:
         """The dense network's layers, which say how many units they lead."""
         units = {group.name: group.units for group in self.found.groups}
+        heads = {x.name: x for x in self.network.layers}
         return tuple(
-            replace(x, units=units.get(x.name, 0), unit_step=self._unit_step)
+            replace(
+                x, units=units.get(x.name, 0), unit_step=self._unit_step,
+                full_rank=self.low_rank.full_rank(heads[x.name]),
+            )
             for x in self.dense.network.layers
-        )
+        )  # fmt: skip
 
     def kept(self, plan: Plan) -> Kept:
         """Returns the units that stay in each group that loses some.
@@ -156,9 +168,9 @@ class Variants:
         if key not in self._orders and criterion:
             batches = list(zip(self._calibration, self._labels_or_none(), strict=True))
             scores = make_criterion(criterion).scores(self.source, self.found.groups, batches)
-            for group, values in scores.items():
+            for scored, values in scores.items():
                 order = torch.argsort(values.cpu(), stable=True)
-                self._orders[group, criterion] = order.tolist()
+                self._orders[scored, criterion] = [int(unit) for unit in order]
         elif key not in self._orders:
             group = next(g for g in self.found.groups if g.name == name)
             self._orders[key] = removal_order(self.source, self.network, self.moments, group)
@@ -192,25 +204,57 @@ class Variants:
         where = {name: pair[0] for name, pair in stay.items()}
         small = sliced(model, groups, kept)
         record = record_of(self.dense.store.model, small)
+        parts = self._lower_ranks(small, plan, stay, record)
         network = analyse(small, self._calibration[0][:2], self._keep)
         reference = copy.deepcopy(small)
         cuts = self._cuts(network, stay)
         dense = self.dense.store
-        stats = {x.name: replace(dense.stats[x.name], layer=x, gram=None) for x in network.layers}
+        known = dense.stats
+        if any(x.name not in known for x in network.layers):  # factors have inputs of their own
+            known = {**calibrate(reference, network, self._calibration), **known}
+        stats = {x.name: replace(known[x.name], layer=x, gram=None) for x in network.layers}
         pipeline = dense.pipeline
         if isinstance(pipeline.pruner, OBSPruner):
             pipeline = replace(pipeline, pruner=InheritingPruner(dense, cuts))
         store = OptionStore(
             reference, network, stats, pipeline, lambda: self._moments(reference, network, cuts)
         )
+        store.record = record
         corrections = {
             level: correction.sliced(small, where)
             for level, correction in self._corrections.items()
         }
         return Variant(
             small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
-            {x.name: (x.name,) for x in self.dense.network.layers}, record,
+            parts,
+            {name: c for name, c in self.dense.costs.items() if isinstance(c, Latency)},
         )  # fmt: skip
+
+    def _lower_ranks(
+        self, model: nn.Module, plan: Plan,
+        stay: Mapping[str, tuple[list[int] | None, list[int] | None]], record: dict[str, Any],
+    ) -> dict[str, tuple[str, ...]]:  # fmt: skip
+        """Replaces layers by low-rank forms; returns what stands for each layer of a plan."""
+        parts: dict[str, tuple[str, ...]] = {x.name: (x.name,) for x in self.dense.network.layers}
+        wanted = [x for x in self.layers if plan[x.name].rank != 1]
+        if not wanted:
+            return parts
+        network = analyse(model, self._calibration[0][:2], self._keep)
+        cuts = self._cuts(network, stay)
+        for name in (x.name for x in wanted):
+            layer = network.layer(name)
+            rank = self.low_rank.rank(layer, plan[name].rank)
+            if not rank:
+                continue
+            known = self.moments.get(name)
+            gram = None if known is None else sliced_gram(known, cuts[name])
+            n = self.low_rank.replace(model, layer, rank, gram)
+            host = layer.parameter.rpartition(".")[0]
+            parts[name] = tuple(f"{host}.{i}" for i in range(n))
+            chain = model.get_submodule(host)
+            assert isinstance(chain, nn.Sequential)
+            record.setdefault("low_rank", {})[host] = Blueprint.of(chain).to_json()
+        return parts
 
     def _cuts(
         self, network: Network, stay: Mapping[str, tuple[list[int] | None, list[int] | None]]
@@ -218,6 +262,8 @@ class Variants:
         before = {x.name: x for x in self.network.layers}
         cuts = {}
         for layer in network.layers:
+            if layer.name not in before:
+                continue  # a factor
             host = layer.parameter.rpartition(".")[0]
             outputs, inputs = stay.get(host, (None, None))
             cuts[layer.name] = Slice(before[layer.name], layer, outputs, inputs)
@@ -231,10 +277,11 @@ class Variants:
         missing = []
         for layer in network.layers:
             known = self.moments.get(layer.name)
-            gram = None if known is None else sliced_gram(known, cuts[layer.name])
+            cut = cuts.get(layer.name)
+            gram = None if known is None or cut is None else sliced_gram(known, cut)
             if gram is not None:
                 found[layer.name] = gram
-            elif known is not None:
+            elif known is not None or cut is None:
                 missing.append(layer)
         if missing:
             some = replace(network, layers=tuple(missing))

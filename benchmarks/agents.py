@@ -1,7 +1,12 @@
-"""Agents on one network at several budgets and seeds: prints Markdown tables.
+r"""Agents and spaces on one network at several budgets and seeds: prints Markdown tables.
 
     python benchmarks/agents.py                       # ResNet-20, CIFAR-10, six budgets, 3 seeds
     python benchmarks/agents.py --agents dp,local --budgets 8%,4% --evaluations 30 --seeds 0
+    python benchmarks/agents.py --spaces structured --budgets macs=50%,macs=70%
+    python benchmarks/agents.py --agents ddpg --budgets 8%,5%,3% \
+        --spaces full:levels=0\;weight_bits=8,sparsity:weight_bits=8,bits,joint,full
+
+Several options of a space stand with ";" between them. A budget without a name is of the file.
 
 The network and data come from the folder in AUTOCOMP_SHARED (default ../shared). Each search is a
 run of its own, end to end, in a process of its own; only the option tables, which a first process
@@ -15,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,6 +37,7 @@ BUDGETS = "12%,8%,6%,5%,4%,3%"
 DETERMINISTIC = ("uniform", "greedy", "dp", "ilp")
 COLD = ("uniform", "random")
 """Baselines, which start from nothing; all others start from the solver's plan."""
+STRUCTURAL = ("structured", "full")
 COEFFICIENTS = ("tpe", "nsga2", "cmaes", "ddpg", "td3", "sac", "ppo")
 """Agents that act on the layers' loss curves; the others choose sparsity and bits."""
 
@@ -40,6 +47,7 @@ class Job:
     """One search."""
 
     agent: str
+    space: str
     budget: str
     seed: str
 
@@ -48,10 +56,25 @@ class Job:
         """The agent's name without options."""
         return self.agent.partition(":")[0]
 
+    @property
+    def full_space(self) -> str:
+        """The space that the agent searches: its loss curves, where costs add up over layers."""
+        plain = self.space.partition(":")[0] in STRUCTURAL
+        inner = self.space.replace(";", ",")
+        if plain or self.name not in COEFFICIENTS:
+            return inner
+        name, _, options = inner.partition(":")
+        return f"coefficients:menu={name}" + (f",{options}" if options else "")
+
+    @property
+    def row(self) -> str:
+        """The job's row of a table."""
+        return f"{self.agent}, {self.space}"
+
     def folder(self, out: Path) -> Path:
         """The run's folder."""
-        safe = self.agent.replace("/", "-").replace(":", "_")
-        return out / f"{safe}-{self.budget.rstrip('%')}-{self.seed}"
+        safe = re.sub(r"[^\w=.%+-]+", "_", f"{self.agent}-{self.space}-{self.budget}-{self.seed}")
+        return out / safe.replace("%", "")
 
 
 def main() -> None:
@@ -65,8 +88,9 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     seeds = given.seeds.split(",")
     jobs = [
-        Job(agent, budget, seed)
+        Job(agent, space, budget, seed)
         for seed in seeds
+        for space in given.spaces.split(",")
         for agent in given.agents.split(",")
         for budget in given.budgets.split(",")
         if seed == seeds[0] or agent.partition(":")[0] not in DETERMINISTIC
@@ -77,12 +101,11 @@ def main() -> None:
         if (folder / "wall.json").exists():
             return
         shutil.rmtree(folder, ignore_errors=True)  # of a benchmark that was stopped
-        inner = given.space
-        space = f"coefficients:menu={inner}" if job.name in COEFFICIENTS else inner
+        budget = job.budget if "=" in job.budget else f"size={job.budget}"
         command = [
             sys.executable, "-m", "autocomp", "search", "--model", "resnet20",
             "--weights", str(weights), "--data", f"cifar10:{data}",
-            "--budget", f"size={job.budget}", "--agent", job.agent, "--space", space,
+            "--budget", budget, "--agent", job.agent, "--space", job.full_space,
             "--warm-start", "none" if job.name in COLD else "dp",
             "--evaluations", str(given.evaluations), "--seed", job.seed,
             "--threads", str(given.threads), "--out", str(folder),
@@ -96,7 +119,8 @@ def main() -> None:
         (folder / "wall.json").write_text(json.dumps(wall))
         print(f"# {job} {wall:.0f} s", file=sys.stderr, flush=True)
 
-    search(Job("dp", given.budgets.split(",")[0], seeds[0]))  # builds the tables, alone
+    for space in given.spaces.split(","):  # builds the tables, alone
+        search(Job("dp", space, given.budgets.split(",")[0], seeds[0]))
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(search, jobs))
     _print(given, jobs)
@@ -107,7 +131,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--agents", default=AGENTS)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--budgets", default=BUDGETS, help="shares of the dense file's size")
-    parser.add_argument("--space", default="joint")
+    parser.add_argument("--spaces", default="joint")
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2, help="searches at a time")
     parser.add_argument("--threads", type=int, default=1, help="processor threads of each")
@@ -122,15 +146,15 @@ def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
         if (folder / "wall.json").exists():
             summary = json.loads((folder / "summary.json").read_text())
             summary["wall"] = json.loads((folder / "wall.json").read_text())
-            found.setdefault((job.agent, job.budget), []).append(summary)
+            found.setdefault((job.row, job.budget), []).append(summary)
     dense = next(iter(found.values()))[0]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
                             text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"ResNet-20, CIFAR-10, space {given.space}, {given.evaluations} evaluations, commit "
+    print(f"ResNet-20, CIFAR-10, {given.evaluations} evaluations, commit "
           f"{commit}; dense: {dense['search_dense']['accuracy']:.2%} validation, "
           f"{dense['test_dense']['accuracy']:.2%} test.\n")  # fmt: skip
     budgets = given.budgets.split(",")
-    agents = list(dict.fromkeys(job.agent for job in jobs))
+    agents = list(dict.fromkeys(job.row for job in jobs))
     for split, images in (("search", "validation"), ("test", "test")):
         print(f"| {images} accuracy, median (range) | " + " | ".join(budgets) + " |")
         print("|---" * (len(budgets) + 1) + "|")
@@ -140,8 +164,9 @@ def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
         print(f"| standard error | {' | '.join(_errors(found, budgets, split))} |\n")
     print("| | " + " | ".join(budgets) + " |\n" + "|---" * (len(budgets) + 1) + "|")
     for what, value in (
-        ("limit, bytes", lambda runs: f"{runs[0]['limits']['size']:,}"),
-        ("largest file", lambda runs: f"{max(r['compressed']['size'] for r in runs):,}"),
+        ("limit", lambda runs: ", ".join(f"{v:,} {runs[0]['units'][k]}"
+                                         for k, v in runs[0]["limits"].items())),
+        ("largest file, bytes", lambda runs: f"{max(r['compressed']['size'] for r in runs):,}"),
         ("minutes a search, median",
          lambda runs: f"{statistics.median(r['wall'] for r in runs) / 60:.1f}"),
     ):  # fmt: skip

@@ -15,7 +15,7 @@ from autocomp.search_spaces.coefficients import CoefficientSpace
 from autocomp.search_spaces.joint import JointSpace
 from autocomp.search_spaces.nm import NMSpace
 from autocomp.search_spaces.sparsity import SparsitySpace
-from autocomp.search_spaces.structured import FullSpace, StructuredSpace
+from autocomp.search_spaces.structured import FullSpace, RankSpace, StructuredSpace
 from autocomp.search_spaces.vector import VectorSpace
 
 from autocomp.errors import SpaceError
@@ -44,6 +44,7 @@ SPACES: dict[str, Factory] = {
     "nm": NMSpace,
     "coefficients": _coefficients,
     "structured": StructuredSpace,
+    "rank": RankSpace,
     "full": FullSpace,
 }
 GROUP = "autocomp.search_spaces"
@@ -60,6 +61,7 @@ __all__ = [
     "FullSpace",
     "JointSpace",
     "NMSpace",
+    "RankSpace",
     "SearchSpace",
     "SparsitySpace",
     "StructuredSpace",

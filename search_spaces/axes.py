@@ -41,6 +41,8 @@ class Axis:
             return (32,)
         if self.field == "channels":
             return _distinct_shares(layer, self.values)
+        if self.field == "rank":
+            return _distinct_ranks(layer, self.values)
         if self.field == "criterion" and not layer.units:
             return ("",)
         if self.field == "pattern":
@@ -56,6 +58,15 @@ def _distinct_shares(layer: LayerSpec, shares: tuple[float, ...]) -> tuple[float
         return (1.0,)
     counts = sorted({layer.units_kept(share) for share in shares})
     return tuple(min(1.0, round(count / layer.units, 4)) for count in counts)
+
+
+def _distinct_ranks(layer: LayerSpec, shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns the shares of the full rank that are possible, one for each rank; 1 is whole."""
+    if not layer.full_rank:
+        return (1.0,)
+    ranks = sorted({layer.rank_kept(share) for share in shares if share < 1})
+    found = dict.fromkeys(min(round(rank / layer.full_rank, 4), 0.9999) for rank in ranks)
+    return (*found, 1.0)
 
 
 class AxisSpace:

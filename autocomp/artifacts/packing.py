@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +21,6 @@ def packed(
     plan: Plan,
     state: Mapping[str, Tensor],
     options: Mapping[str, Option] | None = None,
-    record: Mapping[str, Any] | None = None,
 ) -> PackedModel:
     """Takes a network apart for the file.
 
@@ -32,7 +30,6 @@ def packed(
         state: the state dict that holds the side tensors as evaluated under `plan`; rounding them
             once more changes nothing.
         options: layer name -> what stands for the store's option of that choice.
-        record: how the network was sliced and taken apart, see `structure/record.py`.
     """
     network, others = store.network, options or {}
     source = noted_source(store.model)
@@ -60,7 +57,7 @@ def packed(
             if plan[x.name].activation_bits < NEUTRAL.activation_bits
         },
         source=None if source is None else source.to_json(),
-        structure=record,
+        structure=store.record,
     )
 
 

@@ -8,16 +8,37 @@ from __future__ import annotations
 
 from autocomp.costs.base import Cost, total
 from autocomp.costs.bitops import BitOps
+from autocomp.costs.latency import Latency
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
 from autocomp.costs.size import Size
 from autocomp.options import OptionStore
 from autocomp.registry import Factory, find
 
-COSTS: dict[str, Factory] = {"size": Size, "params": Params, "macs": Macs, "bitops": BitOps}
+COSTS: dict[str, Factory] = {
+    "size": Size,
+    "params": Params,
+    "macs": Macs,
+    "bitops": BitOps,
+    "latency": Latency,
+}
+ALWAYS = ("size", "params", "macs", "bitops")
+"""What every outcome tells; other costs only where a budget names them."""
 GROUP = "autocomp.costs"
 
-__all__ = ["COSTS", "GROUP", "BitOps", "Cost", "Macs", "Params", "Size", "make_cost", "total"]
+__all__ = [
+    "ALWAYS",
+    "COSTS",
+    "GROUP",
+    "BitOps",
+    "Cost",
+    "Latency",
+    "Macs",
+    "Params",
+    "Size",
+    "make_cost",
+    "total",
+]
 
 
 def make_cost(name: str, store: OptionStore) -> Cost:

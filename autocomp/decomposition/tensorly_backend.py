@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +14,7 @@ from autocomp.imports import optional_import
 def numpy_tensorly() -> Iterator[Any]:
     """Gives `tensorly.decomposition` with numpy below it; afterwards the old backend is back.
 
-    Only this thread sees the change. Its notes on ranks above a mode's size are silenced: for a
-    canonical polyadic decomposition such ranks are normal.
+    Only this thread sees the change.
 
     Raises:
         AutocompError: if tensorly is not installed.
@@ -24,12 +22,11 @@ def numpy_tensorly() -> Iterator[Any]:
     tensorly: Any = optional_import("tensorly", "all", AutocompError)
     methods: Any = optional_import("tensorly.decomposition", "all", AutocompError)
     before = tensorly.get_backend()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Trying to compute SVD with n_eigenvecs", UserWarning)
-        if before != "numpy":
-            tensorly.set_backend("numpy", local_threadsafe=True)
-        try:
-            yield methods
-        finally:
-            if before != "numpy":
-                tensorly.set_backend(before, local_threadsafe=True)
+    if before == "numpy":
+        yield methods
+        return
+    tensorly.set_backend("numpy", local_threadsafe=True)
+    try:
+        yield methods
+    finally:
+        tensorly.set_backend(before, local_threadsafe=True)

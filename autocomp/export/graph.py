@@ -141,7 +141,10 @@ class Graph:
             self._graph.node.insert(at, node)
 
     def clean(self) -> None:
-        """Takes out nodes and constants that nothing uses, and shapes, which the runtime infers."""
+        """Takes out what nothing uses, shapes, which the runtime infers, and notes.
+
+        The tracer notes where in the source code each node comes from.
+        """
         outputs = {x.name for x in self._graph.output}
         while True:
             used = outputs | {x for node in self._graph.node for x in node.input}
@@ -154,7 +157,11 @@ class Graph:
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
         self._constants = {x.name: x for x in self._graph.initializer}
-        del self._graph.value_info[:]
+        del self._graph.value_info[:], self._graph.metadata_props[:]
+        for lot in (self._graph.node, self._graph.initializer, self._graph.input):
+            for part in (*lot, *self._graph.output):
+                part.doc_string = ""
+                del part.metadata_props[:]
 
     def _index(self, node: Any) -> int:
         # nodes are compared by their outputs, which are unique; protobuf hands out new objects

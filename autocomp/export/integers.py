@@ -147,7 +147,7 @@ def packed(values: Ints, bits: int) -> bytes:
     flat = values.reshape(-1) & (2**bits - 1)
     flat = np.concatenate([flat, np.zeros(-len(flat) % per, np.int64)]).reshape(-1, per)
     shifted = flat << (np.arange(per) * bits)
-    return shifted.sum(1).astype(np.uint8).tobytes()
+    return bytes(shifted.sum(1).astype(np.uint8))
 
 
 def blocks(stored: Stored) -> tuple[int, npt.NDArray[np.uint8], Floats, npt.NDArray[np.uint8]]:

@@ -9,29 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autocomp.artifacts.model_file import load, read
 from autocomp.artifacts.packed import PackedModel
 from autocomp.compressors.base import Quantized
-from autocomp.data import DataSplits, load_data
 from autocomp.errors import ArtifactError, AutocompError, ModelError
-from autocomp.evaluate import Batches
 from autocomp.export.fold import drop_clips
 from autocomp.export.graph import Graph
+from autocomp.export.inputs import protect_floats
 from autocomp.export.integers import Codes, store
-from autocomp.export.report import Exported, ExportReport, LayerExport
-from autocomp.export.runtime import (
-    assembled,
-    kernels,
-    latencies,
-    library,
-    multiplies_bits,
-    run,
-    runs_integers,
-    session,
-    verify,
-)
+from autocomp.export.matrix import Widths
+from autocomp.export.probes import multiplies_bits, runs_integers
+from autocomp.export.report import ExportReport, LayerExport
+from autocomp.export.runtime import kernels
+from autocomp.export.session import assembled, library, run, session
 from autocomp.export.trace import bare, trace
-from autocomp.export.weights import Widths, write_weight
+from autocomp.export.weights import write_weight
 from autocomp.files import write_bytes
 from autocomp.imports import describe
 from autocomp.plan import Choice
@@ -71,7 +62,7 @@ def export_onnx(
             the file, or it cannot be written.
         ModelError: if the network cannot be traced, or ONNX lacks one of its operators.
     """
-    _check(opset)
+    check_opset(opset)
     tries = [opset] if opset is not None else _opsets(packed)
     for at in tries:
         try:
@@ -97,53 +88,15 @@ def export_float(network: nn.Module, example: Tensor, opset: int = LEAST_OPSET) 
     Raises:
         ArtifactError, ModelError: as `export_onnx`.
     """
-    _check(opset)
-    traced: bytes = trace(network, example, opset, {}, ()).SerializeToString()
-    return traced
+    check_opset(opset)
+    graph = Graph(trace(network, example, opset, {}, ()))
+    graph.clean()
+    data: bytes = assembled(graph.model.graph, opset).SerializeToString()
+    return data
 
 
-def export_run(
-    file: Path,
-    out: Path,
-    data: str | DataSplits,
-    model: str | nn.Module | None = None,
-    opset: int | None = None,
-    split: str = "test",
-    threads: int = 1,
-    repeats: int = 50,
-) -> Exported:
-    """Exports a run's compressed file, checks it on a split and measures it.
-
-    Args:
-        file: a run's `model.safetensors`.
-        out: the ONNX file to write.
-        data: as for a search.
-        model: the architecture, where the file names none.
-        opset: as `export_onnx`.
-        split: "calibration", "search" or "test".
-        threads: of onnxruntime.
-        repeats: timed runs of one image.
-
-    Raises:
-        ArtifactError, ModelError, UnknownNameError, DataError: for bad input, in one line.
-    """
-    _check(opset)
-    if split not in ("calibration", "search", "test"):
-        raise ArtifactError(
-            f"`split` must be calibration, search or test, but got {split!r}; use test."
-        )
-    network, packed = load(file, model), read(file)
-    splits = load_data(data)
-    batches = Batches(getattr(splits, split), 256, torch.device("cpu"))
-    example = splits.example_inputs(1)
-    report = export_onnx(network, packed, example, out, opset)
-    check = verify(out, network, batches, threads)
-    reference = export_float(network, example, report.opset)
-    floats, seconds = latencies([reference, out], example, threads, repeats)
-    return Exported(report, check, seconds, floats, len(reference), threads)
-
-
-def _check(opset: int | None) -> None:
+def check_opset(opset: int | None) -> None:
+    """Raises ArtifactError without the libraries, or for an opset out of range."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         library(name)
     if opset is not None and not LEAST_OPSET <= opset <= INT2_OPSET:
@@ -191,6 +144,8 @@ def _build(
                 graph.remove_input(x)
                 graph.restore(x, weight.dequantize().numpy())
         stored[name] = " + ".join(dict.fromkeys(form or "float32" for form in forms)) or "float32"
+    graph.clean()
+    protect_floats(graph)
     graph.clean()
     model = assembled(graph.model.graph, opset)
     data: bytes = model.SerializeToString()

@@ -27,7 +27,9 @@ class TracedQuantizer:
 
     q = min(saturate(round(x / step) - lower), 2^bits - 1) in uint8 or uint16, then
     x' = step * (q + lower): QuantizeLinear and DequantizeLinear with the same rounding (half to
-    even) and, from the type's own limits and a Min of the integers, the same clipping.
+    even) and, from the type's own limits and a Min of the integers, the same clipping. Fewer than
+    8 bits are shifted to the top of the byte, at a step that is as many times smaller: exact, and
+    the unit in which integer operators round biases gets finer.
     """
 
     quantizer: ActivationQuantizer
@@ -36,14 +38,18 @@ class TracedQuantizer:
         """Returns the rounded values; they are only meaningful in an exported graph."""
         own = self.quantizer
         kind = torch.uint8 if own.bits <= 8 else torch.uint16
-        grid = torch.tensor(own.step), torch.tensor(-own.lower, dtype=kind)
+        step, zero = torch.tensor(own.step), torch.tensor(-own.lower, dtype=kind)
         if 8 < own.bits < 16:  # runtimes lack Min for uint16
             values = values.clamp(max=(own.lower + 2**own.bits - 1) * own.step)
-        codes = _symbolic("QuantizeLinear", (values, *grid), kind, values)
+        codes = _symbolic("QuantizeLinear", (values, step, zero), kind, values)
         if own.bits < 8:
-            top = torch.tensor(2**own.bits - 1, dtype=kind)
+            shift = 8 - own.bits
+            top, by = (torch.tensor(x, dtype=kind) for x in (2**own.bits - 1, shift))
             codes = _symbolic("Min", (codes, top), kind, values)
-        return _symbolic("DequantizeLinear", (codes, *grid), torch.float32, values)
+            codes = _symbolic("BitShift", (codes, by), kind, values, direction="LEFT")
+            step = torch.tensor(own.step / 2**shift)
+            zero = torch.tensor(-own.lower * 2**shift, dtype=kind)
+        return _symbolic("DequantizeLinear", (codes, step, zero), torch.float32, values)
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Returns the inputs of a module call; what is given twice is quantized once."""
@@ -54,8 +60,12 @@ class TracedQuantizer:
         return tuple(done.get(id(x), x) for x in inputs)
 
 
-def _symbolic(operator: str, inputs: tuple[Tensor, ...], kind: torch.dtype, like: Tensor) -> Tensor:
-    made: Tensor = torch.onnx.ops.symbolic(operator, inputs, dtype=kind, shape=like.shape)
+def _symbolic(
+    operator: str, inputs: tuple[Tensor, ...], kind: torch.dtype, like: Tensor, **attributes: Any
+) -> Tensor:
+    made: Tensor = torch.onnx.ops.symbolic(
+        operator, inputs, attributes, dtype=kind, shape=like.shape
+    )
     return made
 
 

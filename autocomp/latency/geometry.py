@@ -161,7 +161,9 @@ class Geometry:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Geometry:
         """Builds a geometry from `to_json`'s mapping; LayerError for values that make none."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         try:
             return cls(**fields)
         except TypeError:

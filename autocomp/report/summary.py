@@ -57,6 +57,8 @@ class Summary:
         in_blocks: layers too wide for one matrix of input moments; theirs is block-diagonal.
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
+        measured: cost name -> what was measured of the dense and of the compressed network, for
+            costs that the search only estimates.
         whole: first layers of the groups that cannot lose channels -> why; only if channels went.
     """
 
@@ -74,6 +76,7 @@ class Summary:
     evaluations: int
     seconds: float
     whole: dict[str, str] = field(default_factory=dict)
+    measured: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
@@ -98,9 +101,11 @@ class Summary:
                 for row in values["layers"]
             )
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
+            pairs = rest.get("measured", {}).items()
+            rest["measured"] = {name: (int(a), int(b)) for name, (a, b) in pairs}
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
             return cls(**{**rest, **texts}, **scores, layers=rows)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"summary.json must hold the closing figures, but {error} is wrong; delete it and "
                 "resume the run."
@@ -114,6 +119,7 @@ def summarise(
     tested: tuple[Score, Score],
     evaluations: int,
     seconds: float,
+    measured: Mapping[str, tuple[int, int]] | None = None,
 ) -> Summary:
     """Collects the closing figures.
 
@@ -124,6 +130,7 @@ def summarise(
         tested: (dense, compressed) scores on the test split.
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
+        measured: what was measured of costs that the search estimates.
     """
     network = problem.network
     rows = tuple(_row(problem, layer, best) for layer in network.layers)
@@ -141,6 +148,7 @@ def summarise(
         in_blocks=tuple(layer.name for layer in network.layers if Layout.of(layer).slices > 1),
         evaluations=evaluations,
         seconds=seconds,
+        measured=dict(measured or {}),
         whole=dict(problem.variants.found.kept) if best.plan.is_structured else {},
     )
 

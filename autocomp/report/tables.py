@@ -28,6 +28,9 @@ def dense_against_compressed(summary: Summary) -> Table:
             f"{after / before:.2%}" if before else "",
             "" if limit is None else f"<= {limit:,}",
         )
+    for cost, (before, after) in summary.measured.items():
+        label = f"{cost}, measured ({summary.units[cost]})"
+        table.add_row(label, f"{before:,}", f"{after:,}", f"{after / max(1, before):.2%}", "")
     return table
 
 

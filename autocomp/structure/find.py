@@ -17,6 +17,7 @@ from autocomp.structure.heads import HeadAttention
 from autocomp.structure.surgery import CONV, TRANSPOSED, masked, sliced
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
+_SLICED = ("conv", "transposed", "linear")
 _TOLERANCE = 1e-3
 """Largest difference between slicing and masking, as a share of the outputs' size."""
 
@@ -69,6 +70,10 @@ def find_groups(model: nn.Module, network: Network, example: Tensor) -> Found:
             groups.append(group)
         except _NotPrunable as problem:
             kept[producers[0]] = str(problem)
+    seen = {m.module for members in raw for m in members if m.role == "out"}
+    for layer in network.layers:  # behind code that autograd cannot follow
+        if layer.kind in _SLICED and layer.parameter.rpartition(".")[0] not in seen:
+            kept[layer.name] = "the traced graph does not reach it"
     groups.sort(key=lambda group: order[group.name])
     return Found(tuple(groups), kept)
 
@@ -82,8 +87,8 @@ def _traced(model: nn.Module, network: Network, example: Tensor) -> list[tuple[M
 
     traced = copy.deepcopy(model).eval().requires_grad_(True)
     names = {id(module): name for name, module in traced.named_modules()}
-    inside = {id(m) for a in traced.modules() if isinstance(a, HeadAttention) for m in a.modules()}
-    wanted = {x.name for x in network.layers if x.kind in ("conv", "transposed", "linear")}
+    packed = {id(a.in_proj) for a in traced.modules() if isinstance(a, HeadAttention)}
+    wanted = {x.name for x in network.layers if x.kind in _SLICED}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters of the model itself, which no group may hold
         graph = torch_pruning.DependencyGraph().build_dependency(traced, example_inputs=example)
@@ -92,7 +97,7 @@ def _traced(model: nn.Module, network: Network, example: Tensor) -> list[tuple[M
     for module in traced.modules():
         layer = names[id(module)]
         known = layer in wanted and id(module) in _ids(graph)
-        if not known or id(module) in seen or id(module) in inside:
+        if not known or id(module) in seen or id(module) in packed:
             continue
         pruner = graph.get_pruner_of_module(module).prune_out_channels
         n = graph.get_out_channels(module)
@@ -138,7 +143,7 @@ def _role(module: nn.Module, out: bool) -> str:
 
 
 def _heads(model: nn.Module) -> list[tuple[Member, ...]]:
-    found = []
+    found: list[tuple[Member, ...]] = []
     for name, module in model.named_modules():
         if isinstance(module, HeadAttention) and module.heads > 1:
             heads, width = module.heads, module.head_width
@@ -163,11 +168,11 @@ def _tied(model: nn.Module, group: ChannelGroup) -> ChannelGroup:
         return unit
 
     for member in group.members:
-        module = model.get_submodule(member.module) if member.role != "?" else None
+        module: Any = model.get_submodule(member.module) if member.role != "?" else None
         groups = getattr(module, "groups", 1)
         if member.role not in ("in", "out") or groups == 1 or _is_depthwise(module):
             continue
-        n = module.in_channels if member.role == "in" else module.out_channels  # type: ignore[union-attr]
+        n = int(module.in_channels if member.role == "in" else module.out_channels)
         owner = {place: u for u, places in enumerate(member.channels) for place in places}
         if len(owner) != n:
             raise _NotPrunable(f"{member.module!r} is grouped and takes channels from elsewhere")

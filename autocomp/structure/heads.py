@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from autocomp.modes import evaluation_mode
+
+_TOLERANCE = 1e-3
+"""Largest difference that a replacement may make, as a share of the outputs' size."""
 
 
 class HeadAttention(nn.Module):
@@ -82,8 +88,16 @@ class HeadAttention(nn.Module):
         return (out if self.batch_first else out.transpose(0, 1)), None
 
 
-def with_heads(model: nn.Module) -> list[str]:
-    """Replaces, in place, every attention that can be by a `HeadAttention`; returns their names."""
+@torch.no_grad()
+def with_heads(model: nn.Module, example: Tensor | None = None) -> list[str]:
+    """Replaces, in place, every attention that can be by a `HeadAttention`; returns their names.
+
+    Args:
+        model: the network.
+        example: a batch of its inputs; attention that is used in a way which a `HeadAttention`
+            refuses (other keys, masks, weights that are read) then stays as it is.
+    """
+    wanted = None if example is None else _outputs(model, example)
     replaced = []
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.MultiheadAttention):
@@ -91,5 +105,24 @@ def with_heads(model: nn.Module) -> list[str]:
             if made is not None and name:
                 parent, _, attribute = name.rpartition(".")
                 setattr(model.get_submodule(parent), attribute, made)
-                replaced.append(name)
+                if wanted is None or _is_near(_outputs(model, example), wanted):
+                    replaced.append(name)
+                else:
+                    setattr(model.get_submodule(parent), attribute, module)
     return replaced
+
+
+def _outputs(model: nn.Module, example: Tensor | None) -> Tensor | None:
+    """Returns the outputs in evaluation mode; None if the network does not run."""
+    with evaluation_mode(model):
+        try:
+            found = model(example)
+        except Exception:  # whatever a module does with what it is not given
+            return None
+    return found if isinstance(found, Tensor) else None
+
+
+def _is_near(found: Tensor | None, wanted: Tensor) -> bool:
+    if found is None or found.shape != wanted.shape:
+        return False
+    return float((found - wanted).abs().max()) <= _TOLERANCE * float(wanted.abs().max())

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autocomp.decomposition import Blueprint
 from autocomp.errors import ArtifactError
+from autocomp.imports import describe
 from autocomp.structure.heads import HeadAttention
 from autocomp.structure.surgery import CONV, TRANSPOSED
 
-_LARGEST = 1 << 24
 _RESIZED = (*CONV, *TRANSPOSED, nn.Linear, nn.PReLU, nn.modules.batchnorm._BatchNorm)
 
 
@@ -24,13 +25,16 @@ def record_of(dense: nn.Module, model: nn.Module) -> dict[str, Any]:
         "sliced": modules whose tensors are smaller. Both only if not empty.
     """
     before, after = dict(dense.named_modules()), dict(model.named_modules())
-    heads = {
-        name: [
-            m.in_proj.in_features, m.heads, m.head_width, m.in_proj.bias is not None, m.batch_first
-        ]
-        for name, m in after.items()
-        if isinstance(m, HeadAttention) and not isinstance(before[name], HeadAttention)
-    }  # fmt: skip
+    heads = {}
+    for name, m in after.items():
+        was = before.get(name)
+        if isinstance(m, HeadAttention) and isinstance(was, nn.MultiheadAttention):
+            biased = m.in_proj.bias is not None
+            heads[name] = [was.embed_dim, m.heads, m.head_width, biased, m.batch_first]
+            with torch.device("meta"):
+                made = HeadAttention(was.embed_dim, m.heads, m.head_width, biased, m.batch_first)
+            # tokens may be narrower, too
+            before.update({f"{name}.{part}": inner for part, inner in made.named_children()})
     sliced = [
         name
         for name, module in after.items()
@@ -58,21 +62,27 @@ def rebuild(network: nn.Module, record: Mapping[str, Any], shapes: Mapping[str, 
             _replace_heads(network, str(name), list(values))
         for name in list(record.get("sliced", [])):
             _resize(network, str(name), shapes)
+        for name, values in dict(record.get("low_rank", {})).items():
+            _replace_chain(network, str(name), Blueprint.from_json(values), shapes)
     except ArtifactError:
         raise
     except Exception as error:
         raise ArtifactError(
-            "The file's record of slices must fit its network, but "
-            f"{type(error).__name__}: {error}; give the architecture that was compressed."
+            f"The file's record of slices must fit its network, but reading it failed "
+            f"({describe(error)}); give the architecture that was compressed."
         ) from error
 
 
 def _replace_heads(network: nn.Module, name: str, values: list[Any]) -> None:
     width, heads, head_width, bias, batch_first = values
     before = network.get_submodule(name)
-    sizes = (width, heads, head_width)
-    whole = all(isinstance(v, int) and 0 < v < _LARGEST for v in sizes)
-    if not isinstance(before, nn.MultiheadAttention) or not whole or width != before.embed_dim:
+    whole = all(isinstance(v, int) for v in (width, heads, head_width))
+    if (
+        not whole
+        or not isinstance(before, nn.MultiheadAttention)
+        or (width, head_width) != (before.embed_dim, before.head_dim)
+        or not 0 < heads <= before.num_heads
+    ):
         raise ArtifactError(
             f"The file's record must replace an attention of the network by a smaller one, but "
             f"{name!r} with {values} is none; give the architecture that was compressed."
@@ -80,6 +90,23 @@ def _replace_heads(network: nn.Module, name: str, values: list[Any]) -> None:
     parent, _, attribute = name.rpartition(".")
     made = HeadAttention(width, heads, head_width, bool(bias), bool(batch_first))
     setattr(network.get_submodule(parent), attribute, made)
+
+
+def _replace_chain(
+    network: nn.Module, name: str, blueprint: Blueprint, tensors: Mapping[str, Tensor]
+) -> None:
+    before = network.get_submodule(name)
+    fits = all(
+        f"{name}.{part}" in tensors and tuple(tensors[f"{name}.{part}"].shape) == shape
+        for part, shape in blueprint.shapes.items()
+    )
+    if not isinstance(before, (*CONV, nn.Linear)) or not fits:
+        raise ArtifactError(
+            f"The file's record must replace a layer by factors that the file holds, but {name!r} "
+            "does not fit; give the architecture that was compressed."
+        )
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, blueprint.build())
 
 
 def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -107,6 +134,14 @@ def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> Non
         else:
             module._parameters[part] = nn.Parameter(empty, requires_grad=old.requires_grad)
     _note_sizes(module)
+    outputs = getattr(module, "out_channels", getattr(module, "out_features", None))
+    lengths = {len(t) for t in (*module._parameters.values(), *module._buffers.values())
+               if t is not None and t.dim() == 1}  # fmt: skip
+    if len(lengths | ({outputs} - {None})) > 1 or (outputs or 0) % getattr(module, "groups", 1):
+        raise ArtifactError(
+            f"The file's record must cut all tensors of a module alike, but those of {name!r} do "
+            "not fit together; give the architecture that was compressed."
+        )
 
 
 def _note_sizes(module: Any) -> None:

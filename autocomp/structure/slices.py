@@ -116,7 +116,9 @@ class InheritingPruner:
 
     def _rank(self, name: str) -> Tensor | None:
         """Returns in how many of the dense layer's options each weight that is left survives."""
-        cut = self._cuts[name]
+        cut = self._cuts.get(name)
+        if cut is None:
+            return None  # a factor of a low-rank form
         if name not in self._ranks:
             menu = self._store.menu(cut.before)
             bits = max((c.weight_bits for c in menu), default=0)

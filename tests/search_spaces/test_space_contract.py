@@ -31,6 +31,7 @@ LAYERS = [
     layer("leader", units=16),
     layer("heads", (36, 12), kind="linear", units=3),
     layer("stepped", units=20, unit_step=8),
+    layer("low rank", full_rank=7, units=4),
 ]
 # a multiplier means a choice only within a budget; see tests/envs/test_coefficient_menu.py
 TEXTS = [
@@ -42,6 +43,8 @@ TEXTS = [
     "sparsity:levels=2,highest=0.5,weight_bits=8",
     "structured:criteria=l1+taylor",
     "structured:criteria=l1",
+    "structured:ranks=5",
+    "full:ranks=3,levels=0,weight_bits=8",
     "full:activation_bits=8/32",
 ]
 
@@ -168,5 +171,5 @@ def test_the_vector_is_the_layers_behind_one_another(discrete: bool) -> None:
         assert plan[spec.name] == space.decode(spec, action[2 * t : 2 * t + 2])
     assert vector.decode(vector.encode(plan)) == plan
     assert vector.action_space.contains(vector.encode(plan))
-    with pytest.raises(SpaceError, match="14 entries"):
+    with pytest.raises(SpaceError, match="16 entries"):
         vector.decode(action[:-1])
