@@ -8,6 +8,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from autocomp.calibration import LayerStatistics
@@ -136,6 +137,22 @@ class OptionStore:
         if key not in self._activations:
             self._activations[key] = activation_range(self.stats[layer.name], bits)
         return self._activations[key]
+
+    def survivals(self, layer: LayerSpec) -> Tensor:
+        """Returns in how many of nine sparsities, 0.1 to 0.9, each weight survives; kept on disk.
+
+        It does not depend on any menu.
+        """
+        choices = [Choice(sparsity=s / 10, weight_bits=8) for s in range(1, 10)]
+        table = self._tables.load(layer, choices)
+        if table is None:
+            table = dict(zip(choices, self._make(layer, choices), strict=True))
+            self._tables.save(layer, table)
+        total = torch.zeros(layer.shape)
+        for option in table.values():
+            weight = option.weight
+            total += (weight if isinstance(weight, Tensor) else weight.codes) != 0
+        return total
 
     def menu(self, layer: LayerSpec) -> Mapping[Choice, int]:
         """Returns the place of each choice in the layer's prepared menu; {} before `prepare`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -103,10 +104,11 @@ class StructuredModel:
             for name, value in zip(names, (result.cheapest + fixed).tolist(), strict=True):
                 if value > problem.limits[name]:
                     cost = problem.costs[name]
+                    share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
                     raise BudgetError(
                         f"The budget must be within reach, but {name} <= "
                         f"{problem.limits[name]:,} {cost.unit} is not: this search space reaches "
-                        f"{value:,} {cost.unit} at least ({name}={value / cost.reference:.2%}); "
+                        f"{value:,} {cost.unit} at least ({name}={share:.2%}); "
                         "raise the budget or widen the space."
                     )
         return result
@@ -146,7 +148,8 @@ class StructuredModel:
             - counts[r.group][level]
             for r, level in zip(reads, levels, strict=True)
         }
-        small = sliced_spec(self.layers[step], reads, gone)
+        layer = self.layers[step]
+        small = sliced_spec(layer, reads, gone)
         ranks, insides, place = self._kinds[step]
         values = np.array(
             [
@@ -155,7 +158,26 @@ class StructuredModel:
             ],
             np.int64,
         )
+        if "params" in names and layer.name in gone:  # what goes along with a unit, once
+            along = gone[layer.name] * self._along[layer.name]
+            values[:, :, names.index("params")] -= along
         return np.asarray(values.reshape(-1, len(names))[place])
+
+    @cached_property
+    def _along(self) -> dict[str, int]:
+        """Parameters that a unit of each group takes along: biases, and those of norms."""
+        source = self.problem.variants.source
+        found = {}
+        for group in self._groups:
+            count = 0
+            for member in (*group.by_role("out"), *group.by_role("side")):
+                module = source.get_submodule(member.module)
+                places = len(member.channels[0])
+                for name, tensor in module.named_parameters(recurse=False):
+                    if (name == "bias" or member.role == "side") and len(tensor) > 1:
+                        count += places
+            found[group.name] = count
+        return found
 
     def _parts(self, step: int, small: LayerSpec, share: float) -> tuple[LayerSpec, ...]:
         """Returns the layers that stand for one at a share of its rank."""

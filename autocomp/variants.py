@@ -83,6 +83,7 @@ class Variants:
         self._unit_step = unit_step
         self._labels = labels
         self._made: OrderedDict[tuple[object, bool], Variant] = OrderedDict()
+        self._survived: dict[str, Tensor] = {}
         self._orders: dict[tuple[str, str], list[int]] = {}
 
     def of(self, plan: Plan, fidelity: str = "F1") -> Variant:
@@ -108,7 +109,7 @@ class Variants:
     def source(self) -> nn.Module:
         """The dense network that is sliced: attention with heads that can go."""
         model = copy.deepcopy(self.dense.store.model)
-        with_heads(model)
+        with_heads(model, self._calibration[0][:2])
         return model
 
     @cached_property
@@ -215,7 +216,7 @@ class Variants:
         stats = {x.name: replace(known[x.name], layer=x, gram=None) for x in network.layers}
         pipeline = dense.pipeline
         if isinstance(pipeline.pruner, OBSPruner):
-            pipeline = replace(pipeline, pruner=InheritingPruner(dense, cuts))
+            pipeline = replace(pipeline, pruner=InheritingPruner(self._survivals, cuts))
         store = OptionStore(
             reference, network, stats, pipeline, lambda: self._moments(reference, network, cuts)
         )
@@ -229,6 +230,13 @@ class Variants:
             parts,
             {name: c for name, c in self.dense.costs.items() if isinstance(c, Latency)},
         )  # fmt: skip
+
+    def _survivals(self, layer: LayerSpec) -> Tensor:
+        if layer.name not in self._survived:
+            # heads that can go make other kinds of layers, with the same weights
+            known = {x.name: x for x in self.dense.network.layers}[layer.name]
+            self._survived[layer.name] = self.dense.store.survivals(known)
+        return self._survived[layer.name]
 
     def _lower_ranks(
         self, model: nn.Module, plan: Plan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from autocomp.calibration import LayerStatistics
 from autocomp.compressors.obs import OBSPruner
 from autocomp.layers import LayerSpec
-from autocomp.options import OptionStore
 from autocomp.plan import Choice
 from autocomp.recovery.gram import Gram
 from autocomp.recovery.layout import Layout
@@ -83,12 +82,12 @@ class InheritingPruner:
     made again for every shape, which would take most of an evaluation.
 
     Args:
-        store: the dense layers' options.
+        survivals: dense layer -> in how many of its options each weight survives.
         cuts: sliced layer -> how it was cut.
     """
 
-    def __init__(self, store: OptionStore, cuts: Mapping[str, Slice]) -> None:
-        self._store = store
+    def __init__(self, survivals: Callable[[LayerSpec], Tensor], cuts: Mapping[str, Slice]) -> None:
+        self._survivals = survivals
         self._cuts = cuts
         self._ranks: dict[str, Tensor] = {}
 
@@ -120,16 +119,7 @@ class InheritingPruner:
         if cut is None:
             return None  # a factor of a low-rank form
         if name not in self._ranks:
-            menu = self._store.menu(cut.before)
-            bits = max((c.weight_bits for c in menu), default=0)
-            some = [c for c in menu if c.weight_bits == bits and c.sparsity and not c.pattern]
-            if not some:
-                return None
-            total = torch.zeros(cut.before.shape)
-            for choice in some:
-                option = self._store.weight(cut.before, choice)
-                codes = option if isinstance(option, Tensor) else option.codes
-                total += codes != 0
+            total = self._survivals(cut.before)
             small = cut.cut(total)
             if small is None:
                 return None
