@@ -293,35 +293,42 @@ class CompressionProblem:
             np.array([[self.costs[n].of_layer(layer, c) for n in names] for c in menu], np.int64)
             for layer, menu in zip(self.network.layers, menus, strict=True)
         ]
+        fixed = self.fixed(menus)
+        limits = np.array([self.limits[n] for n in names], np.int64) - fixed
+        result = Feasibility(costs, limits, self.settings.floor)
+        if not result.possible:
+            raise self.impossible(result.cheapest + fixed)
+        return result
+
+    def fixed(self, menus: Sequence[Sequence[Choice]]) -> NDArray[np.int64]:
+        """Returns, per budget, what the network costs beside its layers under these menus."""
         # biases and statistics take 16 bits once a layer is quantized; when a plan may quantize
         # none, the dearer of the two is charged
         quantized = any(all(c.weight_bits < 32 for c in menu) for menu in menus)
         sides = [16] if quantized else [16, 32]
-        fixed = np.array([max(self.costs[n].fixed(bits) for bits in sides) for n in names])
-        limits = np.array([self.limits[n] for n in names], np.int64) - fixed
-        result = Feasibility(costs, limits, self.settings.floor)
-        if not result.possible:
-            raise BudgetError(self._impossible(names, result.cheapest + fixed))
-        return result
+        costs = [self.costs[budget.cost] for budget in self.budgets]
+        return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
 
-    def slope_inputs(self) -> Tensor:
-        """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
-        return self._some_calibration(self.settings.slope_images)[0]
-
-    def _impossible(self, names: Sequence[str], least: np.typing.NDArray[np.int64]) -> str:
+    def impossible(self, least: NDArray[np.int64]) -> BudgetError:
+        """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
+        names = [budget.cost for budget in self.budgets]
         for name, value in zip(names, least.tolist(), strict=True):
             if value > self.limits[name]:
                 cost = self.costs[name]
                 share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
-                return (
+                return BudgetError(
                     f"The budget must be within reach, but {name} <= {self.limits[name]:,} "
                     f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
                     f"({name}={share:.2%}); raise the budget or widen the space."
                 )
-        return (
+        return BudgetError(
             f"The budgets {', '.join(map(str, self.budgets))} must hold together, but no plan of "
             "this search space was found to meet all of them; raise one."
         )
+
+    def slope_inputs(self) -> Tensor:
+        """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
+        return self._some_calibration(self.settings.slope_images)[0]
 
     def _batches(self, split: Split) -> Batches:
         device = torch.device(self.settings.device)

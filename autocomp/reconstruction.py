@@ -19,8 +19,6 @@ from autocomp.recovery.sequential import PairedMoments, paired_moments
 from autocomp.tables import Option
 
 _ATTEMPTS = 4
-_ENOUGH = 4
-"""Input vectors per column that a fit needs; with fewer it would learn the images by heart."""
 _STEP = 0.004
 """Sparsity that is added, at least, to a layer whose codes came out too long."""
 
@@ -66,7 +64,7 @@ def reconstruct(
         writer.write(plan, found)
         install(writer.model, correction.statistics())
         moments = paired_moments(store.model, writer.model, layer, batches, layer.name in absorbing)
-        if moments is None or moments.gram.count < _ENOUGH * moments.gram.layout.width:
+        if moments is None or not moments.suffices:
             continue
         before = length(layer, choice, store.weight(layer, choice))
         allowed = None if room is None else before + room

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -51,6 +50,7 @@ class StructuredModel:
         self.menus = [tuple(menu) for menu in menus]
         self.layers = problem.variants.layers
         self._groups = problem.variants.found.groups
+        self._units = {group.name: group.units for group in self._groups}
         self._reads = readers(self.layers, self._groups)
         ranked = any(c.rank != 1 for menu in self.menus for c in menu)
         if ranked and "latency" in problem.limits:
@@ -89,28 +89,11 @@ class StructuredModel:
             reads=tuple(tuple(place[r.group] for r in reads) for reads in self._reads),
             table=table,
         )
-        quantized = any(all(c.weight_bits < 32 for c in menu) for menu in self.menus)
-        sides = [16] if quantized else [16, 32]
-        fixed = np.array(
-            [
-                max(problem.costs[n].fixed(bits) for bits in sides) + _RECORD * (n == "size")
-                for n in names
-            ],
-            np.int64,
-        )
+        fixed = problem.fixed(self.menus) + np.array([_RECORD * (n == "size") for n in names])
         limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
         result = CoupledConstraint(coupling, limits, problem.settings.floor)
         if not result.possible:
-            for name, value in zip(names, (result.cheapest + fixed).tolist(), strict=True):
-                if value > problem.limits[name]:
-                    cost = problem.costs[name]
-                    share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
-                    raise BudgetError(
-                        f"The budget must be within reach, but {name} <= "
-                        f"{problem.limits[name]:,} {cost.unit} is not: this search space reaches "
-                        f"{value:,} {cost.unit} at least ({name}={share:.2%}); "
-                        "raise the budget or widen the space."
-                    )
+            raise problem.impossible(result.cheapest + fixed)
         return result
 
     def losses(self) -> list[Floats]:
@@ -144,8 +127,7 @@ class StructuredModel:
     ) -> Costs:
         reads = self._reads[step]
         gone = {
-            r.group: next(g.units for g in self._groups if g.name == r.group)
-            - counts[r.group][level]
+            r.group: self._units[r.group] - counts[r.group][level]
             for r, level in zip(reads, levels, strict=True)
         }
         layer = self.layers[step]

@@ -26,7 +26,6 @@ from autocomp.recovery.gram import Gram
 from autocomp.recovery.moments import input_moments
 from autocomp.saliency import make_criterion
 from autocomp.structure.find import Found, find_groups
-from autocomp.structure.groups import ChannelGroup
 from autocomp.structure.heads import with_heads
 from autocomp.structure.low_rank import FALLBACK, LowRank
 from autocomp.structure.order import removal_order
@@ -41,7 +40,6 @@ LATEST = 8
 """Networks that are kept."""
 
 Kept = dict[str, tuple[int, ...]]
-Orders = Callable[[str, ChannelGroup], Sequence[int]]
 
 
 class Variants:

@@ -19,6 +19,10 @@ RIDGE = 1e-2
 """Pull towards the original weights, as a share of the inputs' mean energy."""
 
 
+ENOUGH = 4
+"""Input vectors per column that a fit needs."""
+
+
 class _Seen(Exception):
     """Ends a forward pass once the layer's inputs are known."""
 
@@ -34,6 +38,11 @@ class PairedMoments:
 
     def __init__(self, gram: Gram, cross: Tensor, mean: Tensor) -> None:
         self.gram, self.cross, self.mean = gram, cross, mean
+
+    @property
+    def suffices(self) -> bool:
+        """Whether enough inputs were seen; a fit to fewer would learn the images by heart."""
+        return self.gram.count >= ENOUGH * self.gram.layout.width
 
     def target(self, weight: Tensor) -> Tensor:
         """Returns the weight V that best maps z to what `weight` made of x, in float64.

@@ -12,7 +12,10 @@ from torch import Tensor
 from autocomp.errors import LayerError
 from autocomp.saliency.attention import value_of_attention
 from autocomp.saliency.propagation import (
+    AVERAGES,
     ELEMENTWISE,
+    PRODUCTS,
+    SUMS,
     Arguments,
     Propagation,
     Rule,
@@ -176,21 +179,9 @@ RULES: dict[str, Rule] = {
          "conv_transpose3d", "linear"),
         _weighted,
     ),
-    **dict.fromkeys(
-        ("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-         "adaptive_avg_pool3d", "mean", "sum", "interpolate"),
-        _native,
-    ),
-    **dict.fromkeys(
-        ("add", "__add__", "__radd__", "__iadd__", "add_", "sub", "__sub__", "__rsub__", "rsub",
-         "__isub__", "sub_"),
-        _add,
-    ),
-    **dict.fromkeys(
-        ("mul", "__mul__", "__rmul__", "__imul__", "mul_", "div", "__truediv__", "div_",
-         "__itruediv__", "true_divide"),
-        _product,
-    ),
+    **dict.fromkeys(AVERAGES, _native),
+    **dict.fromkeys(SUMS, _add),
+    **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d"), _max_pool),
     **dict.fromkeys(
         ("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"), _adaptive_max

@@ -26,6 +26,21 @@ ELEMENTWISE = (
     "alpha_dropout", "feature_alpha_dropout",
 )  # fmt: skip
 """Operations on single values, behind which everything that arrives goes to their input."""
+AVERAGES = (
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d", "mean", "sum", "interpolate",
+)  # fmt: skip
+"""Operations whose outputs are averages or sums of their inputs."""
+SUMS = (
+    "add", "__add__", "__radd__", "__iadd__", "add_", "sub", "__sub__", "__rsub__", "rsub",
+    "__isub__", "sub_",
+)  # fmt: skip
+"""Additions and subtractions of two values."""
+PRODUCTS = (
+    "mul", "__mul__", "__rmul__", "__imul__", "mul_", "div", "__truediv__", "div_",
+    "__itruediv__", "true_divide",
+)  # fmt: skip
+"""Multiplications and divisions of two values."""
 MOVES = frozenset((
     "view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel", "permute",
     "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint", "__getitem__",

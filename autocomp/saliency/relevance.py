@@ -10,7 +10,10 @@ from torch import Tensor
 
 from autocomp.saliency.attention import value_of_attention
 from autocomp.saliency.propagation import (
+    AVERAGES,
     ELEMENTWISE,
+    PRODUCTS,
+    SUMS,
     Arguments,
     Propagation,
     Rule,
@@ -175,21 +178,9 @@ def _attention(mode: Propagation, func: Function, args: tuple[Any, ...], kw: Arg
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, pass_on),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "linear", *_TRANSPOSED), _weighted),
-    **dict.fromkeys(
-        ("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-         "adaptive_avg_pool3d", "mean", "sum", "interpolate"),
-        _averaged,
-    ),
-    **dict.fromkeys(
-        ("add", "__add__", "__radd__", "__iadd__", "add_", "sub", "__sub__", "__rsub__", "rsub",
-         "__isub__", "sub_"),
-        _add,
-    ),
-    **dict.fromkeys(
-        ("mul", "__mul__", "__rmul__", "__imul__", "mul_", "div", "__truediv__", "div_",
-         "__itruediv__", "true_divide"),
-        _product,
-    ),
+    **dict.fromkeys(AVERAGES, _averaged),
+    **dict.fromkeys(SUMS, _add),
+    **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm"), _norm),
     "batch_norm": _batch_norm,
     "scaled_dot_product_attention": _attention,

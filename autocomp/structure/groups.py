@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 ROLES = ("out", "in", "side")
@@ -43,6 +44,10 @@ class ChannelGroup:
     name: str
     units: int
     members: tuple[Member, ...]
+
+    def without(self, stay: Iterable[int] | None) -> list[int]:
+        """Returns the units that do not stay, sorted; none if `stay` is None."""
+        return [] if stay is None else sorted(set(range(self.units)) - set(stay))
 
     def by_role(self, role: str) -> tuple[Member, ...]:
         """Returns the members of one role."""

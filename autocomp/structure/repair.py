@@ -12,7 +12,7 @@ from autocomp.layers import LayerSpec, Network
 from autocomp.recovery.gram import Gram
 from autocomp.recovery.least_squares import refit
 from autocomp.structure.groups import ChannelGroup
-from autocomp.structure.surgery import Kept, zero_inputs
+from autocomp.structure.surgery import Kept, zero_columns, zero_inputs
 
 
 @torch.no_grad()
@@ -57,8 +57,7 @@ def removed_inputs(
     layers = {layer.parameter: layer for layer in network.layers}
     found: dict[LayerSpec, list[int]] = {}
     for group in groups:
-        stay = set(kept.get(group.name, range(group.units)))
-        gone = [unit for unit in range(group.units) if unit not in stay]
+        gone = group.without(kept.get(group.name))
         for member in group.by_role("in"):
             layer = layers.get(f"{member.module}.weight" if member.module else "weight")
             if layer is not None and gone:
@@ -74,11 +73,5 @@ def column_mask(layer: LayerSpec, gone: Sequence[int]) -> Tensor:
         gone: places among all its inputs.
     """
     mask = torch.ones(layer.shape)
-    if layer.kind == "transposed":
-        mask[list(gone)] = 0
-        return mask
-    rows, per_group = layer.shape[0] // layer.groups, layer.shape[1]
-    for place in gone:
-        group, inside = divmod(place, per_group)
-        mask[group * rows : (group + 1) * rows, inside] = 0
+    zero_columns(mask, layer.groups, layer.kind == "transposed", gone)
     return mask

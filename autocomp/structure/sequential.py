@@ -17,9 +17,6 @@ from autocomp.structure.groups import ChannelGroup
 from autocomp.structure.repair import column_mask, removed_inputs
 from autocomp.structure.surgery import Kept, zero_inputs
 
-_ENOUGH = 4
-"""Input vectors per column that a fit needs; with fewer it would learn the images by heart."""
-
 
 @torch.no_grad()
 def repair_sequentially(
@@ -63,7 +60,7 @@ def repair_sequentially(
             continue  # nothing before it has changed
         install(model, here.statistics())
         moments = paired_moments(dense, model, layer, batches, layer.name in absorbing)
-        if moments is None or moments.gram.count < _ENOUGH * moments.gram.layout.width:
+        if moments is None or not moments.suffices:
             continue
         module: Any = model.get_submodule(layer.parameter.rpartition(".")[0])
         old = dense.get_parameter(layer.parameter).detach().cpu()

@@ -39,7 +39,7 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.M
     """Returns a copy of `model` in which nothing reads the units that do not stay."""
     made = copy.deepcopy(model)
     for group in groups:
-        gone = sorted(set(range(group.units)) - set(kept.get(group.name, range(group.units))))
+        gone = group.without(kept.get(group.name))
         for member in group.by_role("in"):
             module: Any = made.get_submodule(member.module)
             with torch.no_grad():
@@ -50,8 +50,12 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.M
 def zero_inputs(module: nn.Module, columns: Sequence[int]) -> None:
     """Zeroes the weights that read some inputs, counted over all groups."""
     weight: Tensor = module.weight  # type: ignore[assignment]
-    groups = int(getattr(module, "groups", 1))
-    if isinstance(module, TRANSPOSED):
+    zero_columns(weight, int(getattr(module, "groups", 1)), isinstance(module, TRANSPOSED), columns)
+
+
+def zero_columns(weight: Tensor, groups: int, transposed: bool, columns: Sequence[int]) -> None:
+    """Zeroes what reads some inputs in a tensor of a weight's shape, in place."""
+    if transposed:
         weight[list(columns)] = 0
         return
     rows, per_group = weight.shape[0] // groups, weight.shape[1]
@@ -66,10 +70,9 @@ def places(
     """Returns module name -> (outputs that stay, inputs that stay), None where all do."""
     found: dict[str, list[set[int] | None]] = {}
     for group in groups:
-        stay = kept.get(group.name)
-        if stay is None or len(stay) == group.units:
+        gone = group.without(kept.get(group.name))
+        if not gone:
             continue
-        gone = sorted(set(range(group.units)) - set(stay))
         for member in group.members:
             pair = found.setdefault(member.module, [None, None])
             side = 1 if member.role == "in" else 0
