@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from autocomp.prefix import PrefixCache, run_until
+
 Statistics = dict[str, tuple[Tensor, Tensor]]
 _DEAD = 1e-6
 """Share of its variance that a channel must keep to count as one that still varies."""
@@ -157,3 +159,48 @@ class NormCorrection:
         if not self._dense:
             return {}
         return corrected(self._dense, self._measured, measure(self._model, self._batches))
+
+    def front_to_back(self) -> SequentialCorrection:
+        """Returns what measures the statistics as far as a network is finished."""
+        return SequentialCorrection(self._model, self._batches, self._dense, self._measured)
+
+
+class SequentialCorrection:
+    """The paired correction while a network is recovered front to back.
+
+    Each batch norm is measured once what lies before it is final, and what lies before the layer at
+    hand is answered from a cache; so all layers together take about one forward pass, not one each.
+
+    Args:
+        model: the network that is recovered.
+        batches: the images.
+        dense: running statistics of the dense network.
+        measured_dense: its statistics on these images.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Sequence[Tensor], dense: Statistics,
+        measured_dense: Statistics,
+    ) -> None:  # fmt: skip
+        self._model = model
+        self._dense, self._measured_dense = dense, measured_dense
+        several = [images for images in batches if len(images) > 1] if dense else []
+        self._caches = [(PrefixCache(model, images), images) for images in several]
+        self._found: Statistics = {}
+
+    def before(self, name: str) -> Statistics:
+        """Returns the corrected statistics of the batch norms that run before module `name`.
+
+        Everything before it must be final. Call in forward order.
+        """
+        if not self._caches:
+            return {}
+        with batch_statistics(self._model) as norms:
+            for cache, images in self._caches:
+                with cache.before(name):
+                    run_until(self._model, name, images)
+            seen = [norm for norm, module in norms.items() if int(module.num_batches_tracked)]  # type: ignore[arg-type]
+            now = running(self._model)
+        self._found.update({norm: now[norm] for norm in seen})
+        dense = {norm: self._dense[norm] for norm in self._found}
+        return corrected(dense, self._measured_dense, self._found)

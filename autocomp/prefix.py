@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+LIMIT = 1 << 29
+"""Bytes of activations that a cache may hold; where more would be needed, modules run again."""
+
+
+class Reached(Exception):
+    """Ends a forward pass early."""
 
 
 class PrefixCache:
@@ -20,11 +27,14 @@ class PrefixCache:
     Args:
         model: the network.
         images: the one batch that it is run on.
+        limit: bytes that may be held.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, limit: int = LIMIT) -> None:
         self._model = model
         self._images = images
+        self._limit = limit
+        self._bytes: dict[str, int] = {}
         self._modules = dict(model.named_modules())
         self._start: dict[str, int] = {}
         self._end: dict[str, int] = {}
@@ -40,6 +50,8 @@ class PrefixCache:
         cached for an earlier layer speeds up caching for the next.
         """
         frontier = self._frontier(name)
+        if sum(self._bytes[module] for module in frontier) > self._limit:
+            frontier = []
         missing = [module for module in frontier if module not in self._cached]
         if missing:
             with ExitStack() as stack:
@@ -49,8 +61,7 @@ class PrefixCache:
                 for module in missing:
                     hook = self._modules[module].register_forward_hook(self._keep(module))
                     stack.callback(hook.remove)
-                with torch.no_grad():
-                    self._model(self._images)
+                run_until(self._model, name, self._images)
         self._cached = {module: self._cached[module] for module in frontier}
         with ExitStack() as stack:
             for module in frontier:
@@ -89,6 +100,7 @@ class PrefixCache:
 
     def _trace(self) -> None:
         clock = 0
+        few = self._images[:2]
         versions: dict[str, list[int]] = {}
 
         def begin(name: str) -> Callable[..., None]:
@@ -108,6 +120,9 @@ class PrefixCache:
                 self._end[name] = clock
                 self._once[name] &= isinstance(output, Tensor)
                 self._once[name] &= versions[name] == _versions(inputs)
+                if isinstance(output, Tensor):
+                    one = output.element_size() * output.numel() / max(1, len(few))
+                    self._bytes[name] = round(one * len(self._images))
 
             return hook
 
@@ -116,7 +131,22 @@ class PrefixCache:
                 stack.callback(module.register_forward_pre_hook(begin(name)).remove)
                 stack.callback(module.register_forward_hook(finish(name)).remove)
             with torch.no_grad():
-                self._model(self._images[:2])
+                self._model(few)
+
+
+@torch.no_grad()
+def run_until(model: nn.Module, name: str, images: Tensor) -> None:
+    """Runs a network up to where module `name` is first called, or to its end."""
+
+    def stop(module: nn.Module, inputs: Any) -> None:
+        raise Reached
+
+    hook = model.get_submodule(name).register_forward_pre_hook(stop)
+    try:
+        with suppress(Reached):
+            model(images)
+    finally:
+        hook.remove()
 
 
 def _versions(inputs: Any) -> list[int]:

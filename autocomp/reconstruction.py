@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from autocomp.apply import PlanWriter
+from autocomp.calibration import host_module
 from autocomp.compressors.base import Quantized
 from autocomp.compressors.pipeline import Compressed
 from autocomp.layers import LayerSpec
@@ -15,7 +16,7 @@ from autocomp.norms import NormCorrection, install
 from autocomp.options import OptionStore
 from autocomp.plan import Choice, Plan
 from autocomp.recovery.moments import absorbing_layers
-from autocomp.recovery.sequential import PairedMoments, paired_moments
+from autocomp.recovery.sequential import PairedMoments, PairedRuns
 from autocomp.tables import Option
 
 _ATTEMPTS = 4
@@ -57,13 +58,15 @@ def reconstruct(
     """
     found: dict[str, Option] = {}
     absorbing = absorbing_layers(store.model, store.network, batches[0][:2])
+    runs = PairedRuns(store.model, writer.model, batches)
+    norms = correction.front_to_back()
     for layer in store.network.layers:
         choice = plan[layer.name]
         if choice.of_weights.is_neutral:
             continue
         writer.write(plan, found)
-        install(writer.model, correction.statistics())
-        moments = paired_moments(store.model, writer.model, layer, batches, layer.name in absorbing)
+        install(writer.model, norms.before(host_module(layer)))
+        moments = runs.moments(layer, layer.name in absorbing)
         if moments is None or not moments.suffices:
             continue
         before = length(layer, choice, store.weight(layer, choice))

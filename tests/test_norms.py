@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.evaluate import divergence
+from autocomp.models import build_model
 from autocomp.norms import NormCorrection, batch_norms, corrected, install, measure, running
 
 
@@ -159,3 +160,23 @@ def test_a_channel_that_became_constant_gives_the_norm_s_own_shift() -> None:
         install(model, statistics)
         out = model[1](model[0](batches[0]))[:, 2]
     assert torch.allclose(out, model[1].bias[2].expand_as(out), atol=1e-5)
+
+
+def test_front_to_back_finds_the_same_statistics_layer_by_layer() -> None:
+    """Every layer changes in turn; what is measured before it equals a measurement from scratch."""
+    torch.manual_seed(0)
+    model = build_model("resnet20").eval()
+    batches = [torch.randn(6, 3, 16, 16), torch.randn(4, 3, 16, 16), torch.randn(1, 3, 16, 16)]
+    correction = NormCorrection(model, batches)
+    here = correction.front_to_back()
+    hosts = [name for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    for host in hosts:
+        found = here.before(host)
+        scratch = correction.statistics()
+        assert (host == "conv1") == (not found)
+        for name, (mean, var) in found.items():
+            torch.testing.assert_close(mean, scratch[name][0])
+            torch.testing.assert_close(var, scratch[name][1])
+        with torch.no_grad():
+            model.get_submodule(host).weight.mul_(0.8)
+    assert set(found) == set(scratch)

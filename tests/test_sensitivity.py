@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,24 @@ def test_what_comes_before_is_not_run_again() -> None:
         calls.clear()
         model(x)
     assert calls == ["1", "2", "2", "3"]
+
+
+def test_a_cache_that_would_be_too_large_runs_modules_again() -> None:
+    torch.manual_seed(0)
+    model, x = build_model("resnet20").eval(), torch.randn(4, 3, 32, 32)
+    calls = 0
+
+    def count(module: nn.Module, inputs: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.conv1.register_forward_pre_hook(count)
+    small = 4 * 16 * 32 * 32 * 4
+    for limit, runs in ((small, 1), (100 * small, 0)):
+        with PrefixCache(model, x, limit).before("layer1.1.conv1"), torch.no_grad():
+            forward, calls = vars(model.conv1).get("forward"), 0
+            model(x)
+        assert (forward is None, calls) == (runs == 1, 1)  # a patched module keeps its hooks
 
 
 def test_the_two_ways_agree_on_which_layer_matters(tiny_problem: CompressionProblem) -> None:

@@ -149,7 +149,7 @@ class GramSum:
         # one piece's products fit the type of the inputs; the sum over pieces needs float64
         floats = blocks if blocks.dtype == torch.float64 else blocks.to(torch.float32)
         self._second += (floats.transpose(1, 2) @ floats).to("cpu", torch.float64)
-        self._mean += floats.sum(1, dtype=torch.float64).cpu()
+        self._mean += floats.sum(1).to("cpu", torch.float64)
         self._count += blocks.shape[1]
 
     def result(self) -> Gram | None:

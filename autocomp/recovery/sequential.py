@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.calibration import host_module
 from autocomp.layers import LayerSpec
+from autocomp.prefix import PrefixCache, Reached
 from autocomp.recovery.gram import Gram, GramSum
 from autocomp.recovery.layout import Layout
 from autocomp.recovery.unfold import unfolded
@@ -21,10 +22,8 @@ RIDGE = 1e-2
 
 ENOUGH = 4
 """Input vectors per column that a fit needs."""
-
-
-class _Seen(Exception):
-    """Ends a forward pass once the layer's inputs are known."""
+_CHUNK = 128
+"""Images whose unfolded inputs are held at a time."""
 
 
 class PairedMoments:
@@ -71,6 +70,40 @@ class PairedMoments:
         return moved.reshape(layout.groups, layout.slices, layout.rows).sum(1).reshape(-1)
 
 
+class PairedRuns:
+    """Runs a dense network and a compressed one up to one layer after another.
+
+    What lies before a layer is answered from a cache, so that all layers together take about two
+    forward passes. Call in forward order; everything before the layer must be final.
+
+    Args:
+        dense: the dense network.
+        compressed: the network whose earlier layers are compressed; in evaluation mode, too.
+        batches: calibration inputs.
+    """
+
+    def __init__(self, dense: nn.Module, compressed: nn.Module, batches: Sequence[Tensor]) -> None:
+        self._dense, self._compressed = dense, compressed
+        self._chunks = [
+            (some, PrefixCache(dense, some), PrefixCache(compressed, some))
+            for some in _chunks(batches)
+        ]
+
+    def moments(self, layer: LayerSpec, centred: bool) -> PairedMoments | None:
+        """Returns the moments of a layer's inputs; see `paired_moments`."""
+        return _moments(layer, centred, self._inputs(layer))
+
+    def _inputs(self, layer: LayerSpec) -> Iterator[tuple[Tensor, Tensor]]:
+        host = host_module(layer)
+        for some, before_dense, before_compressed in self._chunks:
+            with before_dense.before(host):
+                first = _inputs(self._dense, layer, some)
+            with before_compressed.before(host):
+                second = _inputs(self._compressed, layer, some)
+            # pieces of a wide input come in the same order in both networks
+            yield from zip(first, second, strict=True)
+
+
 def paired_moments(
     dense: nn.Module, compressed: nn.Module, layer: LayerSpec, batches: Sequence[Tensor],
     centred: bool,
@@ -87,22 +120,33 @@ def paired_moments(
     Returns:
         None if the layer's inputs cannot be seen.
     """
+    pairs = (
+        pair
+        for some in _chunks(batches)
+        for pair in zip(_inputs(dense, layer, some), _inputs(compressed, layer, some), strict=True)
+    )
+    return _moments(layer, centred, pairs)
+
+
+def _chunks(batches: Sequence[Tensor]) -> list[Tensor]:
+    return [some for images in batches for some in torch.split(images, _CHUNK)]
+
+
+def _moments(
+    layer: LayerSpec, centred: bool, pairs: Iterable[tuple[Tensor, Tensor]]
+) -> PairedMoments | None:
     layout = Layout.of(layer)
     total = GramSum(layout)
     blocks = layout.groups * layout.slices
     cross = torch.zeros(blocks, layout.width, layout.width, dtype=torch.float64)
     mean = torch.zeros(blocks, layout.width, dtype=torch.float64)
-    for images in batches:
-        for some in torch.split(images, 128):
-            # pieces of a wide input come in the same order in both networks
-            pairs = zip(_inputs(dense, layer, some), _inputs(compressed, layer, some), strict=True)
-            for x, z in pairs:
-                total.add(z)
-                first, second = layout.cut(x), layout.cut(z)
-                if first.dtype != torch.float64:
-                    first, second = first.float(), second.float()
-                cross += (first.transpose(1, 2) @ second).to("cpu", torch.float64)
-                mean += first.sum(1, dtype=torch.float64).cpu()
+    for x, z in pairs:
+        total.add(z)
+        first, second = layout.cut(x), layout.cut(z)
+        if first.dtype != torch.float64:
+            first, second = first.float(), second.float()
+        cross += (first.transpose(1, 2) @ second).to("cpu", torch.float64)
+        mean += first.sum(1).to("cpu", torch.float64)
     gram = total.result()
     if gram is None or not bool(torch.isfinite(cross).all()):
         return None
@@ -116,22 +160,20 @@ def _inputs(model: nn.Module, layer: LayerSpec, images: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     calls = 0
 
-    def observe() -> Callable[..., None]:
-        def hook(
-            module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-        ) -> None:
-            nonlocal calls
-            found.extend(unfolded(layer, module, inputs, kwargs))
-            calls += 1
-            if calls >= layer.calls:
-                raise _Seen
+    def hook(
+        module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        nonlocal calls
+        found.extend(unfolded(layer, module, inputs, kwargs))
+        calls += 1
+        if calls >= layer.calls:
+            raise Reached
 
-        return hook
-
-    with ExitStack() as stack:
-        host = model.get_submodule(host_module(layer))
-        handle = host.register_forward_hook(observe(), with_kwargs=True)
-        stack.callback(handle.remove)
-        with suppress(_Seen):
+    host = model.get_submodule(host_module(layer))
+    handle = host.register_forward_hook(hook, with_kwargs=True)
+    try:
+        with suppress(Reached):
             model(images)
+    finally:
+        handle.remove()
     return found

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autocomp.calibration import host_module
 from autocomp.layers import Network
 from autocomp.norms import NormCorrection, install, running
 from autocomp.recovery.least_squares import refit
 from autocomp.recovery.moments import absorbing_layers
-from autocomp.recovery.sequential import paired_moments
+from autocomp.recovery.sequential import PairedRuns
 from autocomp.structure.groups import ChannelGroup
 from autocomp.structure.repair import column_mask, removed_inputs
 from autocomp.structure.surgery import Kept, zero_inputs
@@ -52,14 +53,15 @@ def repair_sequentially(
             host = layer.parameter.rpartition(".")[0]
             zero_inputs(model.get_submodule(host), removed[layer.name])
     absorbing = absorbing_layers(dense, network, batches[0][:2])
-    here = correction.sliced(model, {})
+    norms = correction.sliced(model, {}).front_to_back()
+    runs = PairedRuns(dense, model, batches)
     started = False
     for layer in network.layers:
         started = started or layer.name in removed
         if not started or layer.kind in ("embedding", "attention"):
             continue  # nothing before it has changed
-        install(model, here.statistics())
-        moments = paired_moments(dense, model, layer, batches, layer.name in absorbing)
+        install(model, norms.before(host_module(layer)))
+        moments = runs.moments(layer, layer.name in absorbing)
         if moments is None or not moments.suffices:
             continue
         module: Any = model.get_submodule(layer.parameter.rpartition(".")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from torch import nn
 from autocomp.artifacts.container import unpack
 from autocomp.data import DataSplits
 from autocomp.errors import AutocompError
+from autocomp.models import build_model
 from autocomp.plan import Choice, Plan
 from autocomp.problem import CompressionProblem
 from autocomp.recovery.layout import Layout
-from autocomp.recovery.sequential import RIDGE, paired_moments
+from autocomp.recovery.sequential import RIDGE, PairedRuns, paired_moments
 from autocomp.recovery.unfold import unfolded
 
 
@@ -70,6 +72,24 @@ def test_only_what_is_needed_is_run() -> None:
     model = nn.Sequential(layer, Never())
     found = paired_moments(model, model, spec, [torch.randn(7, 4)], True)
     assert found is not None and found.gram.count == 7
+
+
+def test_running_on_gives_the_same_moments_as_running_all() -> None:
+    from autocomp.analysis import analyse
+
+    torch.manual_seed(0)
+    dense = build_model("resnet20").eval()
+    compressed, batches = copy.deepcopy(dense), [torch.randn(140, 3, 8, 8), torch.randn(5, 3, 8, 8)]
+    runs = PairedRuns(dense, compressed, batches)
+    for layer in analyse(dense, batches[1]).layers[::4]:
+        found = runs.moments(layer, True)
+        expected = paired_moments(dense, compressed, layer, batches, True)
+        assert found is not None and expected is not None
+        torch.testing.assert_close(found.gram.second, expected.gram.second)
+        torch.testing.assert_close(found.cross, expected.cross)
+        torch.testing.assert_close(found.mean, expected.mean)
+        with torch.no_grad():
+            compressed.get_parameter(layer.parameter).mul_(0.7)
 
 
 def heavy(problem: CompressionProblem) -> Plan:
