@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Run:
         """
         if path is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            safe = re.sub(r"[^\w.=-]+", "-", name).strip("-")[:80]
+            safe = _safe(name)
             path = Path("runs") / f"{stamp}-{safe}"
             for number in range(2, 1000):
                 if not path.exists():
@@ -116,7 +116,7 @@ class Run:
     def append(self, outcome: Outcome) -> None:
         """Adds one line to `outcomes.jsonl` and flushes it."""
         with (self.path / "outcomes.jsonl").open("a") as file:
-            file.write(json.dumps(outcome.to_json(), separators=(",", ":")) + "\n")
+            file.write(_line(outcome))
             file.flush()
 
     def outcomes(self) -> list[Outcome]:
@@ -125,28 +125,22 @@ class Run:
         Raises:
             RunError: if an earlier line is damaged.
         """
-        file = self.path / "outcomes.jsonl"
-        try:
-            text = file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(
-                f"The run must hold a readable outcomes.jsonl, but {str(file)!r} is not ({error})."
-            ) from None
-        found = []
-        lines = text.split("\n")
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                found.append(Outcome.from_json(json.loads(line)))
-            except (ValueError, AutocompError) as error:
-                if number == len(lines):  # no newline behind it: the process was killed here
-                    break
-                raise RunError(
-                    f"Line {number} of {str(file)!r} must hold an outcome, but is damaged "
-                    f"({error}); delete it and resume."
-                ) from None
-        return found
+        return _read_outcomes(self.path / "outcomes.jsonl")
+
+    def is_cut_off(self) -> bool:
+        """Whether the last line of `outcomes.jsonl` is unfinished."""
+        data = (self.path / "outcomes.jsonl").read_bytes()
+        return not data.endswith(b"\n") and bool(data)
+
+    def baselines(self) -> dict[str, tuple[Outcome, ...]]:
+        """Returns the outcomes of the baselines that were run beside the search, by agent."""
+        files = sorted(self.path.glob("baseline-*.jsonl"))
+        return {file.stem.removeprefix("baseline-"): tuple(_read_outcomes(file)) for file in files}
+
+    def write_baseline(self, agent: str, outcomes: Iterable[Outcome]) -> None:
+        """Writes a baseline's outcomes, all or nothing."""
+        lines = [_line(outcome) for outcome in outcomes]
+        write_bytes(self.path / f"baseline-{_safe(agent)}.jsonl", "".join(lines).encode())
 
     def repair(self) -> bool:
         """Cuts an unfinished last line off `outcomes.jsonl`; says whether there was one."""
@@ -183,3 +177,36 @@ class Run:
                 f"{str(file)!r} must hold JSON, but is damaged; delete it and resume."
             ) from None
         return values
+
+
+def _safe(name: str) -> str:
+    """Returns a name that a file can have anywhere."""
+    return re.sub(r"[^\w.=-]+", "-", name).strip("-")[:80]
+
+
+def _line(outcome: Outcome) -> str:
+    return json.dumps(outcome.to_json(), separators=(",", ":")) + "\n"
+
+
+def _read_outcomes(file: Path) -> list[Outcome]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"The run must hold a readable outcomes.jsonl, but {str(file)!r} is not ({error})."
+        ) from None
+    found = []
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(Outcome.from_json(json.loads(line)))
+        except (ValueError, AutocompError) as error:
+            if number == len(lines):  # no newline behind it: the process was killed here
+                break
+            raise RunError(
+                f"Line {number} of {str(file)!r} must hold an outcome, but is damaged "
+                f"({error}); delete it and resume."
+            ) from None
+    return found

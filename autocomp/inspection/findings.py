@@ -1,0 +1,87 @@
+"""Everything that is known of a run beyond its outcomes; kept as `inspection.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cattrs
+
+from autocomp.errors import RunError
+from autocomp.files import write_json
+from autocomp.inspection.curve import ErrorCurve
+from autocomp.inspection.departure import Departure
+from autocomp.inspection.layer import PlannedLayer
+from autocomp.inspection.policy import PolicyPicture
+from autocomp.inspection.predictions import Predictions
+from autocomp.inspection.price import Price
+from autocomp.inspection.study import StudyPicture
+
+FILE = "inspection.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found out about a run's best plan, and about the agent that found it.
+
+    Attributes:
+        plan: the plan's key (`Plan.key`) that all of this is about.
+        fidelity: the level at which that plan was judged.
+        cost: name of the first budget's cost; curves and prices are in its unit.
+        unit: that unit.
+        layers: the plan, layer by layer.
+        curves: error curves, layer by layer; () where the space has none.
+        prices: marginal prices, layer by layer; () likewise.
+        departures: where the plan departs from the exact solver's.
+        predictions: single predictions; None if they were not looked at.
+        policy: the learned policy; None without one.
+        study: the Optuna study; None without one.
+        left_out: section -> why it is missing.
+    """
+
+    plan: str
+    fidelity: str
+    cost: str
+    unit: str
+    layers: tuple[PlannedLayer, ...]
+    curves: tuple[ErrorCurve, ...] = ()
+    prices: tuple[Price, ...] = ()
+    departures: tuple[Departure, ...] = ()
+    predictions: Predictions | None = None
+    policy: PolicyPicture | None = None
+    study: StudyPicture | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Writes `inspection.json` into a run folder and returns its path."""
+        write_json(folder / FILE, {"format": FORMAT, **self.to_json()})
+        return folder / FILE
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object."""
+        values: dict[str, Any] = cattrs.unstructure(self)
+        return values
+
+    @classmethod
+    def read(cls, folder: Path) -> Findings | None:
+        """Reads `inspection.json`; None if the folder has none, or one of another format.
+
+        Raises:
+            RunError: if it is damaged.
+        """
+        file = folder / FILE
+        if not file.exists():
+            return None
+        try:
+            values = json.loads(file.read_text())
+            if values.pop("format", None) != FORMAT:
+                return None
+            return cattrs.structure(values, cls)
+        except Exception as error:
+            raise RunError(
+                f"{str(file)!r} must hold what was found out about the run, but is damaged "
+                f"({type(error).__name__}); delete it and make the report again."
+            ) from None
