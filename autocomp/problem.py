@@ -8,9 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,42 +24,19 @@ from autocomp.costs import ALWAYS, Cost
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
-from autocomp.evaluate import (
-    Batches,
-    Score,
-    divergence,
-    dtype_of,
-    is_behind,
-    is_right,
-    logits_of,
-    predictions,
-    score,
-    total_score,
-    usable_device,
-)
+from autocomp.estimates import LossEstimates
+from autocomp.evaluate import Batches, Score, dtype_of, logits_of, score, usable_device
 from autocomp.feasibility import Feasibility
 from autocomp.fingerprint import fingerprint, source_digest
+from autocomp.judge import Judge, Judged
 from autocomp.norms import NormCorrection
 from autocomp.options import OptionStore
 from autocomp.outcome import FIDELITIES, Outcome
 from autocomp.plan import Choice, Plan
 from autocomp.recovery.moments import input_moments
-from autocomp.sensitivity import (
-    POINTS,
-    Point,
-    divergences,
-    gradient_slopes,
-    loss_curve,
-    measured_choices,
-)
 from autocomp.tables import TableFolder
 from autocomp.variant import Variant
 from autocomp.variants import Variants
-
-Losses = NDArray[np.float64]
-
-_SLOPE_MACS = 1e13
-"""Multiply-accumulates up to which every layer's effect is measured: a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +69,6 @@ class ProblemSettings:
     cache: Path | None = None
     unit_step: int = 1
     decomposition: str = "data-svd"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A score, and the divergence of the outputs from the dense network's."""
-
-    score: Score
-    divergence: float
 
 
 class CompressionProblem:
@@ -145,10 +112,10 @@ class CompressionProblem:
         )  # fmt: skip
         self.store.example = self._calibration[0][:1]
         data.check_labels(data.search)
-        self._splits = {
-            "F1": self._batches(data.search.subset(self.settings.search_images, seed=0)),
-            "F2": self._batches(data.search),
-        }
+        few_searched = data.search.subset(self.settings.search_images, seed=0)
+        self._judge = Judge(
+            dense, {"F1": self._batches(few_searched), "F2": self._batches(data.search)}
+        )
         few = self._some_calibration(self.settings.correction_images)
         corrections = {
             "F1": NormCorrection(self._model, few),
@@ -165,16 +132,40 @@ class CompressionProblem:
             self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
             self.settings.decomposition,
         )  # fmt: skip
-        self._losses: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
-        self._scores: dict[str, Score] = {}
-        self._outputs: dict[str, Tensor] = {}
-        self._right: dict[str, Tensor] = {}
+        self._estimates = LossEstimates(dense_variant, self.slope_inputs)
         self._memo: dict[tuple[str, str], Outcome] = {}
 
     def dense_score(self, fidelity: str = "F1") -> Score:
         """Returns the dense network's score on the search images of `fidelity`."""
-        self._dense_outputs(fidelity)
-        return self._scores[fidelity]
+        return self._judge.dense_score(fidelity)
+
+    def outputs(self, plan: Plan, fidelity: str = "F2") -> tuple[Tensor, Tensor]:
+        """Returns the logits `(n, classes)` of the dense and of the compressed network.
+
+        On the search images of `fidelity`, in their order. Nothing is counted or remembered.
+        """
+        dense = self._judge.dense_outputs(fidelity[:2])
+        return dense, self._judge.outputs(self._realise(plan, fidelity).model, fidelity[:2])
+
+    def under(self, budgets: str | Budget | Iterable[str | Budget]) -> CompressionProblem:
+        """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
+
+        Network, data, tables and dense scores are shared; outcomes are not.
+
+        Raises:
+            BudgetError: if a budget's cost was not measured for this problem.
+        """
+        other = copy.copy(self)
+        other.budgets = parse_budgets(budgets)
+        for budget in other.budgets:
+            if budget.cost not in self.costs:
+                raise BudgetError(
+                    f"Other budgets must be of {', '.join(self.costs)}, but got {budget.cost!r}; "
+                    "state the problem with a budget of that cost."
+                )
+        other.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in other.budgets}
+        other._memo = {}
+        return other
 
     def costs_of(self, plan: Plan) -> dict[str, int]:
         """Returns every cost of the network under `plan`."""
@@ -209,7 +200,7 @@ class CompressionProblem:
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
-            judged = self._judge(plan, fidelity, self._realise(plan, fidelity).model)
+            judged = self._judge.judge(self._realise(plan, fidelity).model, fidelity, plan.key)
             assert judged is not None  # only a challenger is given up
             self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
@@ -226,10 +217,10 @@ class CompressionProblem:
         """
         if self.known(plan, "F2"):
             return self.evaluate(plan, "F2")
-        if best.key not in self._right:
-            self._judge(best, "F2", self._realise(best).model)
+        if not self._judge.knows(best.key):
+            self._judge.judge(self._realise(best).model, "F2", best.key)
         start = time.perf_counter()
-        judged = self._judge(plan, "F2", self._realise(plan).model, self._right[best.key])
+        judged = self._judge.judge(self._realise(plan).model, "F2", plan.key, best.key)
         if judged is None:
             return None
         outcome = self._outcome(plan, "F2", start, judged)
@@ -268,18 +259,14 @@ class CompressionProblem:
         dense = score(self.store.model, batches)
         return dense, score(self._realise(plan, fidelity).model, batches)
 
-    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[Losses]:
+    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[NDArray[np.float64]]:
         """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
 
         The divergence of the outputs from the dense network's, measured on calibration images at
         about five choices a layer and interpolated over the layers' output errors; for networks
         where that would take long, from one backward pass. Kept on disk with the tables.
         """
-        key = tuple(tuple(menu) for menu in menus)
-        if key not in self._losses:
-            self.store.prepare(menus)
-            self._losses[key] = self._build_losses(menus)
-        return self._losses[key]
+        return self._estimates.of(menus)
 
     def feasibility(self, menus: Sequence[Sequence[Choice]]) -> Feasibility:
         """Returns what can meet the budgets when layer t takes one of `menus[t]`.
@@ -334,38 +321,6 @@ class CompressionProblem:
         device = torch.device(self.settings.device)
         return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
-    def _judge(
-        self, plan: Plan, fidelity: str, model: nn.Module, best: Tensor | None = None
-    ) -> Judged | None:
-        """Scores a network as it is; remembers which images of the whole split are right.
-
-        Args:
-            plan: what was written.
-            fidelity: "F1", "F2" or "F2S".
-            model: the network.
-            best: which images another plan gets right; None is returned as soon as this one is
-                significantly behind.
-        """
-        parts: list[tuple[Tensor, Tensor]] = []
-        for logits, labels in predictions(model, self._splits[fidelity[:2]]):
-            parts.append((logits, labels))
-            if best is not None:
-                right = torch.cat([is_right(*part) for part in parts])
-                if is_behind(right, best[: len(right)]):
-                    return None
-        outputs = torch.cat([logits for logits, _ in parts])
-        if fidelity == "F2":
-            self._right[plan.key] = torch.cat([is_right(*part) for part in parts])
-        return Judged(total_score(parts), divergence(outputs, self._dense_outputs(fidelity[:2])))
-
-    def _dense_outputs(self, fidelity: str) -> Tensor:
-        """Returns the dense network's logits on the search images of `fidelity`."""
-        if fidelity not in self._outputs:
-            parts = list(predictions(self.store.model, self._splits[fidelity]))
-            self._outputs[fidelity] = torch.cat([logits for logits, _ in parts])
-            self._scores[fidelity] = total_score(parts)
-        return self._outputs[fidelity]
-
     def _outcome(self, plan: Plan, fidelity: str, start: float, judged: Judged) -> Outcome:
         costs = self.variants.of(plan, fidelity).costs_of(plan, fidelity)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
@@ -389,51 +344,6 @@ class CompressionProblem:
             )
         )  # fmt: skip
         return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
-
-    def _build_losses(self, menus: Sequence[Sequence[Choice]]) -> list[Losses]:
-        layers = self.network.layers
-        errors = [
-            [self.store.error(layer, choice) for choice in menu]
-            for layer, menu in zip(layers, menus, strict=True)
-        ]
-        images = self.slope_inputs()
-        measured: list[Any] | None = None
-
-        def points(index: int) -> Any:
-            nonlocal measured
-            if measured is None:  # all layers together: they share the cached prefix
-                measured = self._measure_slopes(menus, errors, images)
-            return measured[index]
-
-        menu_text = repr(
-            [(x.name, [c.to_json() for c in m]) for x, m in zip(layers, menus, strict=True)]
-        )
-        name = f"slopes {len(images)} {hashlib.sha256(menu_text.encode()).hexdigest()[:12]}"
-        found = [self.store.fact(layer, name, partial(points, i)) for i, layer in enumerate(layers)]
-        return [loss_curve(p, e) for p, e in zip(found, errors, strict=True)]
-
-    def _measure_slopes(
-        self, menus: Sequence[Sequence[Choice]], errors: Sequence[Sequence[float]], images: Tensor
-    ) -> list[list[Point]]:
-        layers = self.network.layers
-        neutral = self.network.neutral_plan()
-        writer = self.variants.dense.writer
-        writer.write(neutral)
-        passes = POINTS * len(layers) / 2
-        if passes * self.network.macs * len(images) > _SLOPE_MACS:
-            slopes = gradient_slopes(self._model, self.network, images)
-            return [[(1.0, slope)] for slope in slopes]
-        chosen = [measured_choices(e) for e in errors]
-        options = [[menu[i] for i in c] for menu, c in zip(menus, chosen, strict=True)]
-
-        def write(name: str, choice: Choice | None) -> None:
-            writer.write(neutral if choice is None else neutral.replace(name, choice))
-
-        found = divergences(self._model, layers, options, write, images)
-        return [
-            [(e[i], value) for i, value in zip(c, values, strict=True)]
-            for e, c, values in zip(errors, chosen, found, strict=True)
-        ]
 
     def _realise(self, plan: Plan, fidelity: str = "F2") -> Variant:
         """Returns the network of the plan's shapes, with the plan written into it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from autocomp.envs.coupled_menu import CoupledMenu
 from autocomp.envs.menu import SPREAD, Floats, Mask, PlanMenu
 from autocomp.search_spaces import Action, CoefficientSpace, SearchSpace, VectorSpace, make_space
 
+from autocomp.budget import Budget
 from autocomp.errors import SpaceError
 from autocomp.problem import CompressionProblem
 
@@ -32,6 +33,13 @@ class CoefficientMenu(PlanMenu):
         self.spread = min(1.0, 1 / space.span)  # an agent's sigma is one of log-multipliers
         self._walked: dict[tuple[int, ...], Floats] = {}
         self._made: dict[tuple[int, ...], Floats] = {}
+
+    def under(self, budgets: Iterable[str | Budget]) -> CoefficientMenu:
+        """Returns this menu under other budgets; see `PlanMenu.under`."""
+        other = super().under(budgets)
+        assert isinstance(other, CoefficientMenu)  # a copy of this one
+        other._walked, other._made = {}, {}
+        return other
 
     def action_range(self, step: int, mask: Mask) -> tuple[Floats, Floats]:
         """Returns -1 and 1: every action is feasible."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from autocomp.additive import AdditiveModel
+from autocomp.budget import Budget
 from autocomp.constraint import Constraint, SeparableConstraint
 from autocomp.errors import SpaceError
 from autocomp.layers import LayerSpec
@@ -61,6 +63,21 @@ class PlanMenu:
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    def under(self, budgets: Iterable[str | Budget]) -> PlanMenu:
+        """Returns this menu under other budgets; losses are measured once for both.
+
+        Raises:
+            BudgetError: if no plan of the space meets them.
+        """
+        self.losses  # noqa: B018
+        other = copy.copy(self)
+        other.problem = self.problem.under(budgets)
+        for made in ("model", "solver"):
+            vars(other).pop(made, None)
+        other.feasibility = other._feasibility()
+        other._meant = {}
+        return other
 
     def _layers(self) -> tuple[LayerSpec, ...]:
         return self.problem.network.layers
