@@ -40,6 +40,7 @@ class OffPolicyAgent(ReinforcementAgent):
         env: "layerwise" or "whole-plan".
         reward: name of a reward, or a function.
         warm_up: share of the evaluations spent on the warm-up.
+        policy: run folder, or `agent.zip`, of a policy to begin with.
         sigma: deviation of the exploration noise in the first episode; the action interval is 2
             wide. Of log-multipliers in the `coefficients` space; `floor` likewise.
         decay: factor on it per episode.
@@ -57,6 +58,7 @@ class OffPolicyAgent(ReinforcementAgent):
         env: str = "layerwise",
         reward: str | Reward = "merit",
         warm_up: float = 0.2,
+        policy: str = "",
         sigma: float = 0.4,
         decay: float = 0.97,
         floor: float = 0.1,
@@ -64,7 +66,7 @@ class OffPolicyAgent(ReinforcementAgent):
         learning_rate: float = 1e-3,
         imitation: int = 20,
     ) -> None:
-        super().__init__(env, reward, warm_up)
+        super().__init__(env, reward, warm_up, policy)
         self.sigma, self.decay, self.floor = sigma, decay, floor
         self.share, self.learning_rate = share, learning_rate
         self.imitation = imitation

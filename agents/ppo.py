@@ -34,6 +34,7 @@ class PPOAgent(ReinforcementAgent):
         env: "layerwise" or "whole-plan".
         reward: name of a reward, or a function.
         warm_up: share of the evaluations spent on the warm-up.
+        policy: run folder, or `agent.zip`, of a policy to begin with.
         episodes: episodes per update.
         sigma: initial deviation of a continuous policy; the action interval is 2 wide. Of
             log-multipliers in the `coefficients` space.
@@ -46,12 +47,13 @@ class PPOAgent(ReinforcementAgent):
         env: str = "layerwise",
         reward: str | Reward = "merit",
         warm_up: float = 0.2,
+        policy: str = "",
         episodes: int = 5,
         sigma: float = 0.2,
         decay: float = 0.93,
         learning_rate: float = 1e-3,
     ) -> None:
-        super().__init__(env, reward, warm_up)
+        super().__init__(env, reward, warm_up, policy)
         if episodes < 1:
             raise AgentError(f"`episodes >= 1` must hold, but got {episodes=}.")
         self.episodes, self.sigma, self.decay = episodes, sigma, decay

@@ -15,13 +15,16 @@ import torch
 from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.episodes import EpisodeLog, follow, returns
 from autocomp.agents.ledger import Ledger
+from autocomp.agents.proposal import propose
 from autocomp.agents.starts import given_plans, starting_plans
+from autocomp.agents.trail import PolicyTrail, save
+from autocomp.agents.travelled import policy_file, take_over
 from autocomp.envs import ENVS, PlanMenu, make_menu
 from autocomp.envs.rewards import Reward, find_reward
 from autocomp.search_spaces import SearchSpace
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import Logger, configure
 
 from autocomp.errors import AgentError
 from autocomp.plan import Plan
@@ -42,11 +45,18 @@ class ReinforcementAgent(ABC):
         env: "layerwise" (one layer a step) or "whole-plan" (one step).
         reward: name of a reward, or a function.
         warm_up: share of the evaluations spent on the warm-up.
+        policy: run folder, or `agent.zip`, of a policy to begin with ("" for none): its plan is
+            tried first, and its networks go on learning.
+
+    Attributes:
+        trail: folder in which the search leaves its networks and looks at its policy, or None.
+        tensorboard: folder for the algorithm's own TensorBoard records, or None.
     """
 
     def __init__(
-        self, env: str = "layerwise", reward: str | Reward = "merit", warm_up: float = 0.2
-    ) -> None:
+        self, env: str = "layerwise", reward: str | Reward = "merit", warm_up: float = 0.2,
+        policy: str = "",
+    ) -> None:  # fmt: skip
         if env not in ENVS:
             raise AgentError(unknown("environment", env, ENVS))
         if not 0 <= warm_up < 1:
@@ -54,6 +64,9 @@ class ReinforcementAgent(ABC):
         self.env = env
         self.reward = find_reward(reward)
         self.warm_up = warm_up
+        self.policy = str(policy and policy_file(policy))  # a missing file is refused at once
+        self.trail: Path | None = None
+        self.tensorboard: Path | None = None
 
     @abstractmethod
     def check(self, menu: PlanMenu) -> None:
@@ -91,27 +104,52 @@ class ReinforcementAgent(ABC):
                 disable_env_checker=True,
             )
         )  # fmt: skip
-        with _private_random_state():
-            self._warm_up(env, menu, ledger, given, seed)
+        trail = None
+        if self.trail is not None:
+            trail = PolicyTrail(self.trail, menu, self.env, n_evaluations)
+        with private_random_state():
+            learned = self._learned(env, menu, seed)
+            self._warm_up(env, menu, ledger, given, learned, seed)
             if len(env.episodes) > 1:
                 env.set([returns(episode) for episode in env.episodes])
             model = self.build(env, menu, seed)
-            model.set_logger(Logger(folder=None, output_formats=[]))
+            model.set_logger(self._logger())
+            if self.policy:
+                take_over(model, self.policy)
             self.prepare(model, env)
             if not ledger.spent:
                 model.learn(
-                    _FOREVER, callback=_Learning(self, env, ledger), reset_num_timesteps=True
-                )
-        return SearchResult(ledger.outcomes, lambda folder: _save(model, folder))
+                    _FOREVER, callback=_Learning(self, env, ledger, trail), log_interval=1,
+                    reset_num_timesteps=True,
+                )  # fmt: skip
+            model.logger.close()
+            if trail is not None:
+                trail.look(model, len(ledger.outcomes), last=True)
+        return SearchResult(ledger.outcomes, lambda folder: save(model, folder))
+
+    def _learned(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> list[list[int]]:
+        """Returns the plan that the given policy makes, if there is one."""
+        if not self.policy:
+            return []
+        model = self.build(env, menu, seed)
+        take_over(model, self.policy)
+        return [menu.settle(propose(model, menu, self.env).indices)]
+
+    def _logger(self) -> Logger:
+        if self.tensorboard is None:
+            return Logger(folder=None, output_formats=[])
+        return configure(str(self.tensorboard), ["tensorboard"])
 
     def _warm_up(
-        self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, given: list[list[int]], seed: int
-    ) -> None:
+        self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, given: list[list[int]],
+        learned: list[list[int]], seed: int,
+    ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
         # a search of very few evaluations still tries one plan before it learns
         wanted = max(1, round(self.warm_up * ledger.n_evaluations))
-        for plan in given or starting_plans(menu, max(1, min(4, wanted // 2))):
-            if not ledger.spent and not follow(env, menu, plan) and given:
+        first = [*given, *learned]
+        for plan in first or starting_plans(menu, max(1, min(4, wanted // 2))):
+            if not ledger.spent and not follow(env, menu, plan) and first:
                 ledger.evaluate(menu.plan(plan))  # no action makes it; nothing to replay
         for _ in range(10 * wanted):  # proposals may repeat in a small space
             if len(ledger.outcomes) >= wanted or ledger.spent:
@@ -125,25 +163,23 @@ class ReinforcementAgent(ABC):
 class _Learning(BaseCallback):
     """Refreshes the agent before each rollout; ends learning when the evaluations are used up."""
 
-    def __init__(self, agent: ReinforcementAgent, env: EpisodeLog, ledger: Ledger) -> None:
+    def __init__(
+        self, agent: ReinforcementAgent, env: EpisodeLog, ledger: Ledger, trail: PolicyTrail | None
+    ) -> None:
         super().__init__()
-        self._agent, self._env, self._ledger = agent, env, ledger
+        self._agent, self._env, self._ledger, self._trail = agent, env, ledger, trail
 
     def _on_rollout_start(self) -> None:
+        if self._trail is not None:
+            self._trail.look(self.model, len(self._ledger.outcomes))
         self._agent.refresh(self.model, self._env)
 
     def _on_step(self) -> bool:
         return not self._ledger.spent
 
 
-def _save(model: BaseAlgorithm, folder: Path) -> Path:
-    path = folder / "agent.zip"
-    model.save(path, exclude=["env", "replay_buffer", "action_noise", "_last_obs"])
-    return path
-
-
 @contextmanager
-def _private_random_state() -> Iterator[None]:
+def private_random_state() -> Iterator[None]:
     """Keeps Stable-Baselines3's seeding of the global generators inside the search."""
     numpy_state = np.random.get_state()  # noqa: NPY002
     python_state = random.getstate()

@@ -59,7 +59,11 @@ class Gram:
 
     @cached_property
     def hessian(self) -> Tensor:
-        """`moment` with a positive diagonal: inputs that are always zero get 1, then damping."""
+        """`moment` made positive definite: inputs that are always zero get 1, then damping.
+
+        Products of float32 inputs whose sizes differ by orders of magnitude can leave eigenvalues
+        far below zero; damping grows tenfold until a factorisation exists.
+        """
         matrix = self.moment.clone()
         diagonal = matrix.diagonal(dim1=1, dim2=2)
         scale = diagonal.mean(1, keepdim=True).clamp(min=0)
@@ -69,6 +73,9 @@ class Gram:
         floor = torch.where(floor > 0, floor, torch.ones_like(floor))
         dead = diagonal <= 1e-12 * scale
         diagonal.add_(torch.where(dead, torch.maximum(scale, floor), floor))
+        while bool((failed := torch.linalg.cholesky_ex(matrix).info != 0).any()):
+            diagonal.add_(torch.where(failed[:, None], floor, torch.zeros_like(floor)))
+            floor = 10 * floor
         return matrix
 
     def error(self, difference: Tensor) -> float:

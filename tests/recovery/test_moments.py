@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.analysis import analyse
-from autocomp.recovery.gram import GramSum
+from autocomp.recovery.gram import Gram, GramSum
 from autocomp.recovery.layout import Layout
 from autocomp.recovery.moments import input_moments
 
@@ -142,3 +142,18 @@ def test_nothing_seen_is_nothing_known() -> None:
     assert GramSum(Layout.of(network.layers[0])).result() is None
     broken = torch.full((3, 4), torch.nan)
     assert input_moments(model, network, [broken]) == {}
+
+
+def test_rounding_noise_below_zero_is_damped_away() -> None:
+    """Of inputs a thousand times apart float32 products may leave an indefinite matrix."""
+    torch.manual_seed(0)
+    layout = Layout.of(analyse(nn.Sequential(nn.Linear(6, 4)), torch.randn(2, 6)).layers[0])
+    q, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))
+    moment = q @ torch.diag(torch.tensor([1e6, 1e3, 1.0, 1.0, -2e4, 1e-3])).double() @ q.T
+    gram = Gram(layout, moment[None], torch.zeros(1, 6, dtype=torch.float64), 100)
+    lower = torch.linalg.cholesky(gram.hessian)  # raises if it is not positive definite
+    assert bool(torch.isfinite(lower).all())
+    fine = Gram(layout, moment[None] + 3e4 * torch.eye(6), gram.mean, 100)
+    damped = fine.hessian - fine.moment  # what factorises at once gets the usual damping only
+    expected = 1.01e-3 * fine.moment.diagonal(dim1=1, dim2=2).mean()
+    torch.testing.assert_close(damped, expected * torch.eye(6, dtype=torch.float64)[None])

@@ -1,0 +1,65 @@
+"""Taking over a policy that was learned elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autocomp.agents.trail import NETWORKS
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from autocomp.errors import AgentError
+
+
+def policy_file(path: str | Path) -> Path:
+    """Returns the file that a run folder, or the file itself, names.
+
+    Raises:
+        AgentError: if there is none.
+    """
+    file = Path(path) / NETWORKS if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise AgentError(
+            f"`policy` must name a run of a learning agent (ddpg, td3, sac, ppo), or its "
+            f"{NETWORKS}, but {str(path)!r} is neither; name another run."
+        )
+    return file
+
+
+def take_over(model: BaseAlgorithm, path: str | Path) -> None:
+    """Loads the networks of a saved algorithm into a new one; optimisers start anew.
+
+    Observations are size-free and hold the budget, so the problems may differ; the algorithm and
+    the spaces may not. A continuous PPO policy keeps the new spread, since the old one has shrunk.
+
+    Raises:
+        AgentError: if the file is damaged, of another algorithm, or of another action space.
+    """
+    file = policy_file(path)
+    try:
+        data, parameters, _ = load_from_zip_file(file, device="cpu")
+        assert data is not None and parameters is not None
+        saved = {name: data[name] for name in ("observation_space", "action_space")}
+        weights: dict[str, Any] = dict(parameters["policy"])
+    except Exception as error:
+        raise AgentError(
+            f"`policy` must be an agent that a run has saved, but {str(file)!r} cannot be read "
+            f"({type(error).__name__}); name another run."
+        ) from None
+    for name, space in saved.items():
+        own = getattr(model, name)
+        if space != own:
+            raise AgentError(
+                f"The policy in {str(file)!r} must fit the search, but its {name.replace('_', ' ')}"
+                f" is {space} and the search's is {own}; use the agent's own space and environment."
+            )
+    own_weights = model.policy.state_dict()
+    if set(weights) != set(own_weights):
+        raise AgentError(
+            f"The policy in {str(file)!r} must be of the search's algorithm, but it is of another "
+            f"than {type(model).__mro__[1].__name__}; give the agent that the run was made with."
+        )
+    if "log_std" in weights:
+        weights["log_std"] = own_weights["log_std"]
+    model.policy.load_state_dict(weights)

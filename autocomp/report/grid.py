@@ -1,0 +1,69 @@
+"""Tables of cells that may hold anything: names are shown literally and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from autocomp.report.strokes import Strokes
+
+Cell = str | Strokes
+
+
+def grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    numbers: Collection[str] = (),
+) -> Table:
+    """Returns a table in the style of the closing tables.
+
+    Columns of words are folded where the console is narrow; numbers and strokes are not.
+
+    Args:
+        title: stands above it, taken literally.
+        columns: their headings.
+        rows: a cell for every column.
+        numbers: headings of the columns that are aligned to the right.
+    """
+    cells = [list(row) for row in rows]
+    table = _table(title)
+    for place, name in enumerate(columns):
+        drawn = any(isinstance(row[place], Strokes) for row in cells)
+        table.add_column(
+            Text(name),
+            justify="right" if name in numbers else "left",
+            no_wrap=drawn or name in numbers,
+            overflow="fold",
+        )
+    for row in cells:
+        table.add_row(*map(_shown, row))
+    return table
+
+
+def pairs(title: str, values: Iterable[tuple[str, Cell]]) -> Table:
+    """Returns a table of names and their values, without headings."""
+    table = _table(title)
+    table.show_header = False
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in values:
+        table.add_row(Text(name), _shown(value))
+    return table
+
+
+def shortened(shown: int, of: int, what: str) -> str:
+    """Returns what a title adds about rows that it leaves out: "" or " (8 of 20 layers)"."""
+    return f" ({shown} of {of} {what})" if shown < of else ""
+
+
+def _table(title: str) -> Table:
+    heading = Text(title, style="bold", overflow="fold")
+    return Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
+
+
+def _shown(cell: Cell) -> Text | Strokes:
+    return Text(cell, overflow="fold") if isinstance(cell, str) else cell
