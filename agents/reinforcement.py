@@ -108,7 +108,10 @@ class ReinforcementAgent(ABC):
         if self.trail is not None:
             trail = PolicyTrail(self.trail, menu, self.env, n_evaluations)
         with private_random_state():
-            learned = self._learned(env, menu, seed)
+            learned = []
+            if self.policy:
+                proposal = propose(self.learned(env.env, menu, seed), menu, self.env)
+                learned = [menu.settle(proposal.indices)]
             self._warm_up(env, menu, ledger, given, learned, seed)
             if len(env.episodes) > 1:
                 env.set([returns(episode) for episode in env.episodes])
@@ -127,13 +130,11 @@ class ReinforcementAgent(ABC):
                 trail.look(model, len(ledger.outcomes), last=True)
         return SearchResult(ledger.outcomes, lambda folder: save(model, folder))
 
-    def _learned(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> list[list[int]]:
-        """Returns the plan that the given policy makes, if there is one."""
-        if not self.policy:
-            return []
-        model = self.build(env, menu, seed)
+    def learned(self, env: gymnasium.Env[Any, Any], menu: PlanMenu, seed: int = 0) -> Any:
+        """Returns the algorithm with the networks that `policy` names."""
+        model: Any = self.build(EpisodeLog(env), menu, seed)
         take_over(model, self.policy)
-        return [menu.settle(propose(model, menu, self.env).indices)]
+        return model
 
     def _logger(self) -> Logger:
         if self.tensorboard is None:

@@ -11,7 +11,10 @@ from autocomp.registry import unknown
 
 WARM_STARTS = ("dp", "none")
 """What a search may start from: the exact solver's plan, or the agent's own plans."""
-_KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts"}
+REPORTS = ("full", "plain", "none")
+"""What a search ends with: a report with everything that can be found out, one of its record only,
+or none."""
+_KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts", bool: "true or false"}
 
 
 def _option(default: Any, text: str, **more: Any) -> Any:
@@ -33,6 +36,7 @@ class SearchConfig:
     space: str = _option("joint", "action space, NAME or NAME:OPTION=VALUE,...")
     agent: str = _option("ddpg", "agent, NAME or NAME:OPTION=VALUE,...")
     warm_start: str = _option("dp", "what a search starts from: dp (the solver's plan) or none")
+    policy: str = _option("", "run folder of a learned policy to begin with (ddpg, td3, sac, ppo)")
     evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
     seed: int = _option(0, "seed of the search")
     keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
@@ -49,12 +53,14 @@ class SearchConfig:
         "", "folder of option tables, none to keep none (default: the user's cache folder)"
     )
     threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
+    report: str = _option("full", "report.html at the end: full, plain (the record only) or none")
+    tensorboard: bool = _option(False, "write TensorBoard records into the run folder")
 
     def __post_init__(self) -> None:
         """Raises AutocompError for a value of another type or a number out of range."""
         for f in fields(self):
             value, kind = getattr(self, f.name), type(f.default)
-            whole = not isinstance(value, bool)  # True is an int to Python
+            whole = kind is bool or not isinstance(value, bool)  # True is an int to Python
             texts = kind is not tuple or all(isinstance(part, str) for part in value)
             if not isinstance(value, kind) or not whole or not texts:
                 raise AutocompError(
@@ -70,6 +76,8 @@ class SearchConfig:
                 raise AutocompError(f"`{name} >= {least}` must hold, but got {value!r}.")
         if self.warm_start not in WARM_STARTS:
             raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
+        if self.report not in REPORTS:
+            raise AutocompError(unknown("report", self.report, REPORTS))
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as a JSON object."""

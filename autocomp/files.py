@@ -8,11 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+_ENDING = ".tmp"
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path` by way of a temporary file beside it: all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -23,6 +25,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """Returns what `write_bytes` left in `folder` as its process was killed, or writes just now."""
+    return sorted(folder.glob(f".*{_ENDING}"))
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autocomp.errors import AutocompError, RunError
-from autocomp.files import write_bytes, write_json
+from autocomp.files import temporaries, write_bytes, write_json
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 
@@ -38,6 +38,9 @@ class Run:
     def create(cls, path: Path | None, name: str, config: dict[str, Any]) -> Run:
         """Makes a new folder: `path`, or `runs/<time>-<name>`.
 
+        `config.json` comes last and makes it a run. What a process leaves that is killed before
+        counts as empty.
+
         Raises:
             RunError: if the folder exists and is not empty, or cannot be made.
         """
@@ -50,14 +53,16 @@ class Run:
                     break
                 path = Path("runs") / f"{stamp}-{safe}-{number}"
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and not _is_vacant(path):
                 raise RunError(
                     f"A run needs a new or empty folder, but {str(path)!r} is neither; choose "
                     f"another --out, or continue it with `autocomp resume {path}`."
                 )
             path.mkdir(parents=True, exist_ok=True)
-            write_json(path / "config.json", {"format": FORMAT, **config})
+            for file in temporaries(path):
+                file.unlink()
             (path / "outcomes.jsonl").touch()
+            write_json(path / "config.json", {"format": FORMAT, **config})
         except OSError as error:
             raise RunError(
                 f"The run folder must be writable, but {str(path)!r} is not ({error.strerror}); "
@@ -143,7 +148,13 @@ class Run:
         write_bytes(self.path / f"baseline-{_safe(agent)}.jsonl", "".join(lines).encode())
 
     def repair(self) -> bool:
-        """Cuts an unfinished last line off `outcomes.jsonl`; says whether there was one."""
+        """Cuts an unfinished last line off `outcomes.jsonl`; says whether there was one.
+
+        Also takes away what else a killed process leaves: temporary files, and the lock of an
+        Optuna study, which waits for its owner. Call it while the folder is `locked`.
+        """
+        for left in [*temporaries(self.path), *self.path.glob("*.log.lock*")]:
+            left.unlink(missing_ok=True)
         file = self.path / "outcomes.jsonl"
         data = file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
@@ -177,6 +188,17 @@ class Run:
                 f"{str(file)!r} must hold JSON, but is damaged; delete it and resume."
             ) from None
         return values
+
+
+def _is_vacant(path: Path) -> bool:
+    """Whether a folder holds nothing but what a killed `Run.create` leaves."""
+    if not path.is_dir():
+        return False
+    left = temporaries(path)
+    return all(
+        file in left or (file.name == "outcomes.jsonl" and file.stat().st_size == 0)
+        for file in path.iterdir()
+    )
 
 
 def _safe(name: str) -> str:

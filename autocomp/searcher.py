@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from autocomp.agents import Agent, OnOutcome
 from autocomp.budget import Budget, parse_budgets
 from autocomp.config import SearchConfig
 from autocomp.errors import AutocompError, RunError
-from autocomp.job import OBJECT, Job, Result
+from autocomp.job import OBJECT, Job
 from autocomp.runs import Run
 from autocomp.search_spaces import SearchSpace
+from autocomp.session import Result, Session
 
 
 def search(
@@ -69,7 +70,7 @@ def search(
     except TypeError as error:
         raise AutocompError(f"A search does not take these settings: {error}.") from None
     job = Job(config, model, data, agent, space, budgets)
-    return job.start(None if out is None else Path(out), on_outcome)
+    return Session.start(job, None if out is None else Path(out), on_outcome)
 
 
 def resume(
@@ -98,18 +99,56 @@ def resume(
     Raises:
         RunError: if the folder is no run, in use, damaged, or of another network or data.
     """
+    opened, job = _job_of(run, model, data, agent, space)
+    job.check(opened)
+    return Session(job, opened).search(on_outcome)
+
+
+def report(
+    run: str | Path,
+    *,
+    baselines: Sequence[str] = (),
+    model: nn.Module | Callable[..., nn.Module] | None = None,
+    data: Any = None,
+    agent: Agent | None = None,
+    space: SearchSpace | None = None,
+) -> Path:
+    """Finds out about a run, finished or not, and writes its `report.html`; returns the path.
+
+    The network is analysed, the best plan's departures from the solver's and its predictions are
+    measured, and the learned policy is replayed; `inspection.json` keeps what was found.
+
+    Args:
+        run: the run folder.
+        baselines: agents to run on the same problem with the same count ("uniform", "random"); kept
+            in the folder, so that each is run once.
+        model: the network, if it was given as an object when the run was started.
+        data: the data, likewise.
+        agent: the agent, likewise.
+        space: the action space, likewise.
+
+    Raises:
+        RunError: if the folder is no run, damaged, or of another network or data.
+    """
+    opened, job = _job_of(run, model, data, agent, space)
+    job.check(opened)
+    return Session(job, opened).report(baselines)
+
+
+def _job_of(
+    run: str | Path, model: Any, data: Any, agent: Agent | None, space: SearchSpace | None
+) -> tuple[Run, Job]:
+    """Returns a run and its job, built again from its settings."""
     opened = Run.open(run)
-    values = opened.config()
-    config = SearchConfig.from_json(values["settings"])
+    config = SearchConfig.from_json(opened.config()["settings"])
     given = {"model": model, "data": data, "agent": agent, "space": space}
     parts = {}
     for name, thing in given.items():
         text = getattr(config, name)
         if thing is None and text == OBJECT:
             raise RunError(
-                f"The run was started with its {name} given as a Python object; continue it with "
-                f"autocomp.searcher.resume({str(run)!r}, {name}=...)."
+                f"The run was started with its {name} given as a Python object; give it again, as "
+                f"in autocomp.searcher.resume({str(run)!r}, {name}=...)."
             )
         parts[name] = text if thing is None else thing
-    job = Job(config, **parts, budgets=parse_budgets(config.budget))
-    return job.finish(opened, values["fingerprints"], on_outcome)
+    return opened, Job(config, **parts, budgets=parse_budgets(config.budget))

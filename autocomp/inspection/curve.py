@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocomp.envs import PlanMenu
 
 
 @dataclass(frozen=True)
@@ -37,3 +43,49 @@ class ErrorCurve:
     front: tuple[int, ...]
     chosen: int | None
     solver: int
+
+
+def error_curves(menu: PlanMenu, indices: Sequence[int]) -> tuple[ErrorCurve, ...]:
+    """Returns the error curve of every layer.
+
+    Args:
+        menu: the problem's menu.
+        indices: the plan, as choice indices. Where choices change shapes, a layer's cost depends on
+            the others', which are taken from here; it is what the plan costs above the layer's
+            cheapest choice.
+    """
+    found = []
+    for step, choices in enumerate(menu.choices):
+        costs, losses = costs_at(menu, indices, step), menu.losses[step]
+        order = np.lexsort((np.arange(len(costs)), losses, costs))
+        place = {int(index): i for i, index in enumerate(order)}
+        points = tuple(
+            CurvePoint(str(choices[i]), int(costs[i]), float(losses[i])) for i in order.tolist()
+        )
+        found.append(
+            ErrorCurve(
+                layer=menu.layers[step].name,
+                points=points,
+                front=tuple(place[i] for i in undercut_by_none(costs, losses)),
+                chosen=place[indices[step]],
+                solver=place[menu.solver.plan[step]],
+            )
+        )
+    return tuple(found)
+
+
+def costs_at(menu: PlanMenu, indices: Sequence[int], step: int) -> NDArray[np.int64]:
+    """Returns `(n_choices,)`: what layer `step` costs under each choice, in the first budget."""
+    totals = menu.feasibility.alternatives(indices, step)[:, 0]
+    least = int(totals.min())
+    if hasattr(menu.feasibility, "costs"):  # layers cost for themselves
+        least -= int(menu.feasibility.costs[step][:, 0].min())
+    return np.asarray(totals - least, np.int64)
+
+
+def undercut_by_none(costs: NDArray[np.int64], losses: NDArray[np.float64]) -> list[int]:
+    """Returns the choices that no other undercuts in cost and loss, the cheapest first."""
+    order = np.lexsort((np.arange(len(costs)), losses, costs))
+    least = np.minimum.accumulate(losses[order])
+    kept = np.r_[True, losses[order][1:] < least[:-1]]
+    return [int(i) for i in order[kept]]

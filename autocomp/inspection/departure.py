@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from autocomp.envs import PlanMenu
+from autocomp.inspection.curve import costs_at
+from autocomp.plan import Plan
+
+MOST = 24
+"""Layers whose departure is measured; each takes an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +39,47 @@ class Departure:
     divergence: float
     accuracy: float
     within_budget: bool
+
+
+def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
+    """Measures what each departure from the exact solver's plan was worth.
+
+    One layer at a time is put back, and the plan evaluated again at F1. Of more than `MOST` layers
+    those with the largest estimated difference are measured.
+
+    Args:
+        menu: the problem's menu.
+        plan: a plan of its space.
+
+    Raises:
+        SpaceError: if the plan takes choices that the menu does not have.
+    """
+    indices = menu.indices(plan)
+    solver = menu.solver.plan
+    steps = [t for t, index in enumerate(indices) if index != solver[t]]
+    steps.sort(key=lambda t: -abs(_estimated(menu, indices, solver, t)))
+    own = menu.problem.evaluate(plan)
+    found = []
+    for step in sorted(steps[:MOST]):
+        layer = menu.layers[step].name
+        choice = menu.choices[step][solver[step]]
+        back = menu.problem.evaluate(plan.replace(layer, choice))
+        costs = costs_at(menu, indices, step)
+        found.append(
+            Departure(
+                layer=layer,
+                chosen=str(plan[layer]),
+                solver=str(choice),
+                cost=int(costs[indices[step]] - costs[solver[step]]),
+                estimated=_estimated(menu, indices, solver, step),
+                divergence=own.divergence - back.divergence,
+                accuracy=own.accuracy - back.accuracy,
+                within_budget=back.within_budget,
+            )
+        )
+    return tuple(found)
+
+
+def _estimated(menu: PlanMenu, plan: Sequence[int], solver: Sequence[int], step: int) -> float:
+    losses = menu.losses[step]
+    return float(losses[plan[step]] - losses[solver[step]])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autocomp.plan import NEUTRAL, Plan
+from autocomp.problem import CompressionProblem
+
 
 @dataclass(frozen=True)
 class PlannedLayer:
@@ -38,3 +41,35 @@ class PlannedLayer:
     bytes: int
     dense_macs: int
     macs: int
+
+
+def planned_layers(
+    problem: CompressionProblem, plan: Plan, fidelity: str = "F2"
+) -> tuple[PlannedLayer, ...]:
+    """Returns every layer of a plan, before and after."""
+    variant = problem.variants.of(plan, fidelity)
+    size, macs = variant.costs["size"], variant.costs["macs"]
+    found = []
+    for layer in problem.network.layers:
+        choice = plan[layer.name]
+        parts = variant.parts_of(layer.name)
+        kept = sum(part.nonzeros(choice.inside) for part in parts)
+        weights = sum(part.n_weights for part in parts)
+        found.append(
+            PlannedLayer(
+                name=layer.name,
+                kind=layer.kind,
+                shape=layer.shape,
+                choice=str(choice),
+                sparsity=1 - kept / max(1, weights),
+                channels=choice.channels,
+                rank=choice.rank,
+                weight_bits=choice.weight_bits,
+                activation_bits=choice.activation_bits,
+                dense_bytes=layer.n_weights * problem.store.dense(layer).element_size(),
+                bytes=sum(size.of_layer(part, choice.inside) for part in parts),
+                dense_macs=problem.costs["macs"].of_layer(layer, NEUTRAL),
+                macs=sum(macs.of_layer(part, choice.inside) for part in parts),
+            )
+        )
+    return tuple(found)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autocomp.data.split import Split
+
+BINS = 10
+MOST = 12
+"""Samples that are shown."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +109,86 @@ class Predictions:
     dense: Calibration
     compressed: Calibration
     changed: tuple[ChangedSample, ...]
+
+
+def compare_predictions(split: Split, dense: Tensor, compressed: Tensor) -> Predictions:
+    """Compares the predictions of two networks.
+
+    Args:
+        split: the samples, in order.
+        dense: logits `(n, classes)` of the dense network.
+        compressed: logits `(n, classes)` of the compressed one.
+    """
+    labels = split.labels
+    logs = [F.log_softmax(logits.cpu().double(), 1) for logits in (dense, compressed)]
+    (dense_p, dense_top), (compressed_p, compressed_top) = (x.exp().max(1) for x in logs)
+    apart = F.kl_div(logs[1], logs[0], log_target=True, reduction="none").sum(1)
+    apart = torch.nan_to_num(apart, nan=1e9, posinf=1e9).clamp(min=0)
+    return Predictions(
+        split=split.name,
+        n=len(labels),
+        agreement=float((dense_top == compressed_top).double().mean()),
+        classes=tuple(
+            ClassAccuracy(
+                str(label),
+                int((labels == label).sum()),
+                float((dense_top == label)[labels == label].double().mean()),
+                float((compressed_top == label)[labels == label].double().mean()),
+            )
+            for label in sorted(set(labels.tolist()))
+        ),
+        dense=calibration(dense_p, dense_top == labels),
+        compressed=calibration(compressed_p, compressed_top == labels),
+        changed=tuple(
+            ChangedSample(
+                index=i,
+                label=str(int(labels[i])),
+                dense=str(int(dense_top[i])),
+                compressed=str(int(compressed_top[i])),
+                dense_p=float(dense_p[i]),
+                compressed_p=float(compressed_p[i]),
+                divergence=float(apart[i]),
+                png=png_of(split.images[i]),
+            )
+            for i in apart.argsort(descending=True, stable=True)[:MOST].tolist()
+        ),
+    )
+
+
+def calibration(confidence: Tensor, right: Tensor) -> Calibration:
+    """Returns how well confidence matches accuracy.
+
+    Args:
+        confidence: `(n,)`: largest probability of each sample, in [0, 1].
+        right: boolean `(n,)`: whether its prediction is right.
+    """
+    place = (confidence * BINS).long().clamp(0, BINS - 1)
+    bins, error = [], 0.0
+    for b in range(BINS):
+        here = place == b
+        n = int(here.sum())
+        mean = float(confidence[here].mean()) if n else 0.0
+        accuracy = float(right[here].double().mean()) if n else 0.0
+        bins.append(ConfidenceBin(n, mean, accuracy))
+        error += n / max(1, len(right)) * abs(accuracy - mean)
+    return Calibration(error, tuple(bins))
+
+
+def png_of(image: Tensor) -> str:
+    """Returns a stored image as base64-encoded PNG; "" if it is none.
+
+    Images of bytes are shown as they are; others are stretched from their least to their largest
+    value, because what they mean is not known.
+    """
+    from PIL import Image
+
+    if image.dim() != 3 or image.shape[0] not in (1, 3):
+        return ""
+    if image.dtype != torch.uint8:
+        image = image.float()
+        low, high = float(image.min()), float(image.max())
+        image = ((image - low) / max(high - low, 1e-12) * 255).round().to(torch.uint8)
+    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.contiguous().numpy()).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

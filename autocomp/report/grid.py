@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from textwrap import wrap
 
 from rich import box
 from rich.table import Table
@@ -21,7 +22,8 @@ def grid(
 ) -> Table:
     """Returns a table in the style of the closing tables.
 
-    Columns of words are folded where the console is narrow; numbers and strokes are not.
+    Where the console is narrow, words and ranges of numbers are folded; numbers and strokes are
+    not, but their headings are broken at spaces.
 
     Args:
         title: stands above it, taken literally.
@@ -32,11 +34,13 @@ def grid(
     cells = [list(row) for row in rows]
     table = _table(title)
     for place, name in enumerate(columns):
-        drawn = any(isinstance(row[place], Strokes) for row in cells)
+        column = [row[place] for row in cells]
+        texts = [cell for cell in column if isinstance(cell, str)]
+        whole = len(texts) < len(column) or (name in numbers and not any(" " in t for t in texts))
         table.add_column(
-            Text(name),
+            Text(_heading(name, texts) if whole and texts else name),
             justify="right" if name in numbers else "left",
-            no_wrap=drawn or name in numbers,
+            no_wrap=whole,
             overflow="fold",
         )
     for row in cells:
@@ -58,6 +62,12 @@ def pairs(title: str, values: Iterable[tuple[str, Cell]]) -> Table:
 def shortened(shown: int, of: int, what: str) -> str:
     """Returns what a title adds about rows that it leaves out: "" or " (8 of 20 layers)"."""
     return f" ({shown} of {of} {what})" if shown < of else ""
+
+
+def _heading(name: str, cells: Sequence[str]) -> str:
+    """Returns a heading in lines as long as the longest cell, or as its longest word."""
+    room = max(map(len, (*cells, *name.split())))
+    return "\n".join(wrap(name, room, break_long_words=False, break_on_hyphens=False))
 
 
 def _table(title: str) -> Table:

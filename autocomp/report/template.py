@@ -47,18 +47,17 @@ style="color: var(--{{ key.colour }})">
 <i class="{{ plot.scale.kind }}" aria-hidden="true"></i><span>{{ plot.scale.high }}</span></p>
 {% endif %}
 {% endmacro %}
-{% macro plotted(plot, place, option) %}
-<figure class="option" data-option="{{ option }}"{% if option %} hidden{% endif %}>
-<figcaption><strong>{{ plot.title }}</strong>\
-{% if plot.note %} <span class="note">{{ plot.note }}</span>{% endif %}</figcaption>
+{% macro plotted(plot, place) %}
+<figure>
+<figcaption><strong>{{ plot.title }}</strong> <span class="note">{{ plot.note }}</span></figcaption>
 {{ legend(plot) }}
-<label class="panels" hidden>Show <select></select></label>
-<div class="plot" role="img" aria-label="{{ plot.title }}" data-place="{{ place }}" \
-data-option="{{ option }}"></div>
+<label class="panels" hidden>Show <select autocomplete="off"></select></label>
+<div class="plot" role="img" aria-label="{{ plot.title }}" data-place="{{ place }}"></div>
 </figure>
 {% endmacro %}
 {% macro cells(table) %}
-<div class="scroll" tabindex="0" role="region" aria-label="{{ table.title or table.head|join(', ') }}">
+<div class="scroll" tabindex="0" role="region" \
+aria-label="{{ table.title or table.head|join(', ') }}">
 <table>
 <thead><tr>{% for cell in table.head %}\
 <th scope="col"{% if loop.index0 >= table.texts %} class="number"{% endif %}>{{ cell }}</th>\
@@ -72,6 +71,11 @@ data-option="{{ option }}"></div>
 </tbody>
 </table>
 </div>
+{% endmacro %}
+{% macro lines(items) %}
+<dl>{% for label, text, colour in items %}\
+<div><dt style="color: var(--{{ colour }})">{{ label }}</dt><dd>{{ text }}</dd></div>
+{% endfor %}</dl>
 {% endmacro %}
 {% macro terms(facts) %}
 <dl>{% for term, text in facts %}<div><dt>{{ term }}</dt><dd>{{ text }}</dd></div>
@@ -123,7 +127,8 @@ data-option="{{ option }}"></div>
 {% if block.title %}<h3>{{ block.title }}</h3>{% endif %}
 <ul>
 {% for picture in block.pictures %}
-<li>{% if picture.png %}<img alt="{{ picture.title }}" src="data:image/png;base64,{{ picture.png }}">
+<li>{% if picture.png %}<img alt="{{ picture.title }}" \
+src="data:image/png;base64,{{ picture.png }}">
 {% endif %}<div><strong>{{ picture.title }}</strong>
 {{ lines(picture.lines) }}</div></li>
 {% endfor %}
@@ -137,16 +142,17 @@ autocomplete="off">
 {% endfor %}
 </select></label>
 <p class="chosen" aria-live="polite"></p>
-{% for name, plot in block.figures %}{{ plotted(plot, place, loop.index0) }}{% endfor %}
+{{ plotted(block.figures[block.first][1], place) }}
 {% else %}
-{{ plotted(block, place, 0) }}
+{{ plotted(block, place) }}
 {% endif %}
 </div>
 {% endfor %}
 </div>
 </section>
 {% endfor %}
-<footer><p>Made by AutoComp. This file holds everything that it shows and asks no server.</p></footer>
+<footer><p>Made by AutoComp. This file holds everything that it shows and asks no server.</p>
+</footer>
 </main>
 </div>
 <script type="application/json" id="plots">{{ data }}</script>

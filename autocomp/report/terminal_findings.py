@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -9,7 +11,7 @@ from autocomp.inspection.findings import Findings
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
 from autocomp.inspection.study import StudyPicture
-from autocomp.report.grid import grid, pairs, shortened
+from autocomp.report.grid import Cell, grid, pairs, shortened
 from autocomp.report.sparkline import bar, sparkline
 from autocomp.report.strokes import Strokes
 
@@ -107,10 +109,13 @@ def policy_tables(policy: PolicyPicture) -> list[RenderableType]:
         parts.append(
             grid(
                 "The policy over budgets, estimated loss (F0, nats)",
-                ("budget", "policy", "solver", ""), rows, numbers={"policy", "solver"},
+                ("budget", "policy", "solver", ""),
+                rows,
+                numbers={"policy", "solver"},
             )  # fmt: skip
         )
-    moved = [_distance(a, b) for a, b in zip(looks := policy.movement.actions, looks[1:])]
+    looks = policy.movement.actions
+    moved = [_distance(a, b) for a, b in pairwise(looks)]
     if moved:
         times = policy.movement.evaluations
         span = f"from evaluation {times[0]} to {times[-1]}; largest {max(moved):.3g}"
@@ -122,7 +127,9 @@ def policy_tables(policy: PolicyPicture) -> list[RenderableType]:
 def study_table(study: StudyPicture) -> Table:
     """Returns the parameters that mattered most."""
     top = study.parameters[:ROWS]
-    rows = [[p.name, Strokes(bar(p.importance, WIDTH), f"{p.importance:.1%}", WIDTH)] for p in top]
+    rows: list[list[Cell]] = [
+        [p.name, Strokes(bar(p.importance, WIDTH), f"{p.importance:.1%}", WIDTH)] for p in top
+    ]
     return grid(
         f"Which parameters mattered ({study.sampler}, {study.trials} trials)"
         + shortened(len(top), len(study.parameters), "parameters"),
@@ -152,7 +159,8 @@ def prediction_tables(found: Predictions) -> list[RenderableType]:
         parts.append(
             grid(
                 "Classes that lost most" + shortened(len(rows), len(found.classes), "classes"),
-                ("class", "samples", "dense", "compressed", "change"), rows,
+                ("class", "samples", "dense", "compressed", "change"),
+                rows,
                 numbers={"samples", "dense", "compressed", "change"},
             )  # fmt: skip
         )

@@ -10,6 +10,7 @@ from rich.table import Table
 from autocomp.inspection.curve import ErrorCurve
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.policy import PolicyPicture, Surface
+from autocomp.inspection.study import Parameter
 from autocomp.report.grid import Cell, grid, pairs
 from autocomp.report.planned import PlannedRow
 from autocomp.report.sparkline import bar, sparkline
@@ -55,8 +56,8 @@ def layer_findings(found: Findings, layer: str) -> list[RenderableType]:
     if found.policy is not None and layer in found.policy.layers:
         parts += policy_here(found.policy, layer)
     if found.study is not None:
-        rows = [
-            [p.name, Strokes(bar(p.importance, 12), f"{p.importance:.1%}", 12), _best(p)]
+        rows: list[list[Cell]] = [
+            [p.name, Strokes(bar(p.importance, 12), f"{p.importance:.1%}", 12), _best_value(p)]
             for p in found.study.parameters
             if p.name == layer or p.name.startswith(f"{layer}[")
         ]
@@ -69,9 +70,9 @@ def layer_findings(found: Findings, layer: str) -> list[RenderableType]:
 def curve_tables(curve: ErrorCurve, unit: str) -> list[RenderableType]:
     """Returns the error curve along its front, with the chosen point and the solver's."""
     front = set(curve.front)
-    places = sorted(front | {curve.solver} | ({curve.chosen} - {None}))  # type: ignore[arg-type]
+    marked = {curve.solver} if curve.chosen is None else {curve.solver, curve.chosen}
     rows: list[list[Cell]] = []
-    for place in places:
+    for place in sorted(front | marked):
         point = curve.points[place]
         marks = ["chosen"] * (place == curve.chosen) + ["solver's"] * (place == curve.solver)
         marks += ["undercut"] * (place not in front)
@@ -103,7 +104,9 @@ def policy_here(policy: PolicyPicture, layer: str) -> list[RenderableType]:
         parts.append(
             grid(
                 f"What the policy ({policy.algorithm}) does here over budgets, actions in [-1, 1]",
-                ("budget", *entries, "choice", ""), rows, numbers=entries,
+                ("budget", *entries, "choice", ""),
+                rows,
+                numbers=entries,
             )  # fmt: skip
         )
     looks = policy.movement.actions
@@ -120,6 +123,14 @@ def policy_here(policy: PolicyPicture, layer: str) -> list[RenderableType]:
         if surface.layer == layer and surface.values:
             parts.append(_critic(policy, surface))
     return parts
+
+
+def _best_value(parameter: Parameter) -> str:
+    """Returns the parameter's value in the trial of largest objective."""
+    if not parameter.scores:
+        return ""
+    best = max(range(len(parameter.scores)), key=parameter.scores.__getitem__)
+    return f"{parameter.values[best]:.4g}"
 
 
 def _critic(policy: PolicyPicture, surface: Surface) -> Table:

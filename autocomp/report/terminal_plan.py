@@ -41,7 +41,7 @@ def head(record: RunRecord) -> Table:
         values.append(("best plan", "no plan within the budgets yet"))
     else:
         costs = ", ".join(f"{cost} {value:,}" for cost, value in best.costs.items())
-        where = f"{best.fidelity}, {best.n} images"
+        where = f"{best.fidelity}, {best.n:,} images"
         values.append(("best plan", f"accuracy {best.accuracy:.2%} ({where}); {costs}"))
     return pairs(f"Run {record.name}", values)
 

@@ -1,0 +1,114 @@
+"""`search` and `resume`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from autocomp.commands.console import say, show
+from autocomp.config import SearchConfig
+
+
+def add(commands: Any) -> None:
+    """Adds the commands to the parser."""
+    search = commands.add_parser("search", help="search a network under a budget")
+    add_options(search)
+    search.add_argument("--out", help="run folder (default: runs/<time>-<name>)")
+    search.set_defaults(run=_search)
+
+    resume = commands.add_parser("resume", help="continue a run that was stopped")
+    resume.add_argument("folder", metavar="RUN", help="the run folder")
+    resume.set_defaults(run=_resume)
+
+
+def add_options(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """Adds an option for each setting of a search."""
+    for option in fields(SearchConfig):
+        if option.name not in without:
+            _add_option(parser, option)
+
+
+def settings_of(given: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns the settings of a search that were given, lists split at commas."""
+    settings = {}
+    for f in fields(SearchConfig):
+        if f.name in without:
+            continue
+        value = getattr(given, f.name)
+        if isinstance(f.default, tuple):
+            parts = [part for text in value or f.default for part in text.split(",")]
+            value = tuple(part.strip() for part in parts if part.strip())
+        settings[f.name] = value
+    return settings
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Any) -> None:
+    flags = [f"--{option.name.replace('_', '-')}"]
+    if "short" in option.metadata:
+        flags.insert(0, option.metadata["short"])
+    text = option.metadata["help"]
+    if isinstance(option.default, bool):
+        parser.add_argument(*flags, action="store_true", help=text.replace("%", "%%"))
+        return
+    several = isinstance(option.default, tuple)
+    default = ",".join(option.default) if several else option.default
+    shown = f" (default: {default})" if default not in ("", None) else ""
+    parser.add_argument(
+        *flags,
+        default=None if several else option.default,
+        action="append" if several else "store",
+        type=int if isinstance(option.default, int) else str,
+        help=(text + shown).replace("%", "%%"),
+        metavar=option.name.upper(),
+    )
+
+
+def _search(given: argparse.Namespace) -> int:
+    from autocomp.searcher import search
+
+    settings = settings_of(given)
+    model, data = settings.pop("model"), settings.pop("data")
+    return _with_progress(
+        settings["evaluations"],
+        lambda update: search(model, data, out=given.out, on_outcome=update, **settings),
+    )
+
+
+def _resume(given: argparse.Namespace) -> int:
+    from autocomp.report.summary import Summary
+    from autocomp.runs import Run
+    from autocomp.searcher import resume
+
+    run = Run.open(given.folder)
+    done = run.summary()
+    if done is not None:
+        say(f"The run {given.folder} is complete.")
+        _closing(Summary.from_json(done), run.path)
+        return 0
+    evaluations = SearchConfig.from_json(run.config()["settings"]).evaluations
+    return _with_progress(evaluations, lambda update: resume(given.folder, on_outcome=update))
+
+
+def _with_progress(evaluations: int, job: Callable[[Any], Any]) -> int:
+    from autocomp.report.progress import SearchProgress
+
+    console = Console()
+    with SearchProgress(evaluations, console) as progress:
+        result = job(progress.update)
+    _closing(result.summary, result.run.path)
+    return 0
+
+
+def _closing(summary: Any, folder: Path) -> None:
+    from autocomp.report.files import REPORT
+    from autocomp.report.tables import dense_against_compressed, layer_by_layer, notes
+
+    show([layer_by_layer(summary), dense_against_compressed(summary)])
+    say(*notes(summary), f"Run: {folder}")
+    if (folder / REPORT).exists():
+        say(f"Report: {folder / REPORT}")

@@ -1,0 +1,96 @@
+"""Finding out about a run: its plan, its solver's view, its predictions, and what was learned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from autocomp.agents import Agent
+from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.agents.reinforcement import ReinforcementAgent
+from autocomp.agents.trail import NETWORKS
+from autocomp.envs import PlanMenu
+from autocomp.imports import describe
+from autocomp.inspection.curve import error_curves
+from autocomp.inspection.departure import MOST, departures
+from autocomp.inspection.findings import Findings
+from autocomp.inspection.layer import planned_layers
+from autocomp.inspection.policy import PolicyPicture
+from autocomp.inspection.predictions import compare_predictions
+from autocomp.inspection.price import prices
+from autocomp.inspection.replay import PolicyReplay
+from autocomp.inspection.study import StudyPicture, study_picture
+from autocomp.outcome import Outcome
+
+T = TypeVar("T")
+STUDY = "agent.study.log"
+
+
+def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Findings:
+    """Returns what can be found out about a run.
+
+    Takes an evaluation for each layer whose choice departs from the exact solver's (at most
+    `departure.MOST`), and two passes over the search split. A part that fails is left out with the
+    reason: a report must not cost the result that it is about.
+
+    Args:
+        menu: the run's menu.
+        agent: the run's agent.
+        best: the outcome of the plan that is looked at.
+        folder: the run folder, for what the agent has left there.
+    """
+    problem, plan = menu.problem, best.plan
+    left_out: dict[str, str] = {}
+    nothing: tuple[Any, ...] = ()
+
+    def part(name: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except Exception as error:
+            left_out[name] = describe(error)
+            return otherwise
+
+    curves = part("curves", lambda: error_curves(menu, menu.indices(plan)), nothing)
+    moved = part("departures", lambda: departures(menu, plan), nothing)
+    if not moved and "departures" not in left_out:
+        left_out["departures"] = "the plan is the exact solver's own"
+    elif len(moved) == MOST:
+        left_out["departures"] = f"the {MOST} layers of largest estimated difference are measured"
+    budget = problem.budgets[0]
+    return Findings(
+        plan=plan.key,
+        fidelity=best.fidelity,
+        cost=budget.cost,
+        unit=problem.costs[budget.cost].unit,
+        layers=part("layers", lambda: planned_layers(problem, plan, best.fidelity), nothing),
+        curves=curves,
+        prices=part("prices", lambda: prices(curves), nothing),
+        departures=moved,
+        predictions=part(
+            "predictions",
+            lambda: compare_predictions(problem.data.search, *problem.outputs(plan, best.fidelity)),
+            None,
+        ),
+        policy=part("policy", lambda: _policy(menu, agent, folder), None),
+        study=part("study", lambda: _study(agent, folder), None),
+        left_out=left_out,
+    )
+
+
+def _policy(menu: PlanMenu, agent: Agent, folder: Path) -> PolicyPicture | None:
+    if not isinstance(agent, ReinforcementAgent) or not (folder / NETWORKS).exists():
+        return None
+    own = copy.copy(agent)
+    own.policy = str(folder / NETWORKS)
+    return PolicyReplay(own, menu).picture(folder)
+
+
+def _study(agent: Agent, folder: Path) -> StudyPicture | None:
+    if not isinstance(agent, OptunaAgent):
+        return None
+    file = Path(agent.storage) if agent.storage else folder / STUDY
+    if not file.exists():
+        return None
+    return study_picture(file, type(agent).__name__.removesuffix("Agent"))
