@@ -60,6 +60,8 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
     good plans differ by hundredths, which a critic would otherwise take for noise. Until `set` is
     called nothing changes. What is kept is unscaled.
 
+    An environment of several problems says in `info["lesson"]` which one an episode was about.
+
     Attributes:
         episodes: the finished episodes, in order.
         repeated: whether the last episode did what an earlier one did.
@@ -70,9 +72,14 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.mean, self.deviation = 0.0, 1.0
         self.episodes: list[Episode] = []
         self.repeated = False
-        self._plans: list[Plan] = []  # actions may differ and make the same plan
+        self._plans: list[tuple[int, Plan]] = []  # actions may differ and make the same plan
         self._current: Episode = []
         self._obs: Any = None
+
+    @property
+    def lessons(self) -> list[int]:
+        """Which problem each episode was about; 0 where there is one."""
+        return [lesson for lesson, _ in self._plans]
 
     def set(self, seen: list[float]) -> None:
         """Takes mean and deviation of the better half of the returns `seen`."""
@@ -89,14 +96,16 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         return max(scaled, -3.0 - sum(rewards[:-1]) / self.deviation)
 
     def best(self, n: int) -> list[Episode]:
-        """Returns the `n` episodes of largest return, no plan twice."""
-        found: dict[Plan, Episode] = {}
+        """Returns the `n` episodes of largest return of each lesson, no plan twice."""
+        found: dict[int, dict[Plan, Episode]] = {}
         pairs = zip(self._plans, self.episodes, strict=True)
-        for plan, episode in sorted(pairs, key=lambda pair: returns(pair[1]), reverse=True):
-            found.setdefault(plan, episode)
-            if len(found) == n:
-                break
-        return list(found.values())
+        for (lesson, plan), episode in sorted(
+            pairs, key=lambda pair: returns(pair[1]), reverse=True
+        ):
+            kept = found.setdefault(lesson, {})
+            if len(kept) < n:
+                kept.setdefault(plan, episode)
+        return [episode for kept in found.values() for episode in kept.values()]
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
@@ -111,7 +120,7 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._current.append(Transition(self._obs, obs, executed, float(reward), done))
         self._obs = obs
         if done:
-            plan = info["outcome"].plan
+            plan = (info.get("lesson", 0), info["plan"])
             self.repeated = plan in self._plans
             self._plans.append(plan)
             self.episodes.append(self._current)

@@ -27,9 +27,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def temporaries(folder: Path) -> list[Path]:
-    """Returns what `write_bytes` left in `folder` as its process was killed, or writes just now."""
-    return sorted(folder.glob(f".*{_ENDING}"))
+def temporaries(folder: Path, name: str = "*") -> list[Path]:
+    """Returns what `write_bytes` has not finished in `folder`: it was killed, or is at work.
+
+    Args:
+        folder: where the files are to stand.
+        name: pattern of their names.
+    """
+    return sorted(folder.glob(f".{name}.*{_ENDING}"))
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -59,8 +59,8 @@ class Run:
                     f"another --out, or continue it with `autocomp resume {path}`."
                 )
             path.mkdir(parents=True, exist_ok=True)
-            for file in temporaries(path):
-                file.unlink()
+            for left in temporaries(path, "config.json"):
+                left.unlink()
             (path / "outcomes.jsonl").touch()
             write_json(path / "config.json", {"format": FORMAT, **config})
         except OSError as error:
@@ -194,7 +194,7 @@ def _is_vacant(path: Path) -> bool:
     """Whether a folder holds nothing but what a killed `Run.create` leaves."""
     if not path.is_dir():
         return False
-    left = temporaries(path)
+    left = temporaries(path, "config.json")
     return all(
         file in left or (file.name == "outcomes.jsonl" and file.stat().st_size == 0)
         for file in path.iterdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gymnasium
 from autocomp.envs.coefficient_menu import CoefficientMenu, make_menu
 from autocomp.envs.coupled_menu import CoupledMenu
+from autocomp.envs.curriculum import CurriculumEnv
 from autocomp.envs.layerwise import LayerwiseEnv
 from autocomp.envs.menu import PlanMenu
 from autocomp.envs.rewards import REWARDS, Reward
@@ -20,6 +21,7 @@ __all__ = [
     "REWARDS",
     "CoefficientMenu",
     "CoupledMenu",
+    "CurriculumEnv",
     "LayerwiseEnv",
     "PlanMenu",
     "Reward",
@@ -28,4 +30,5 @@ __all__ = [
 ]
 
 gymnasium.register(ENVS["layerwise"], entry_point="autocomp.envs.layerwise:LayerwiseEnv")
+gymnasium.register("autocomp/Curriculum-v0", entry_point="autocomp.envs.curriculum:CurriculumEnv")
 gymnasium.register(ENVS["whole-plan"], entry_point="autocomp.envs.whole_plan:WholePlanEnv")

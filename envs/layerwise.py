@@ -48,7 +48,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
     followed whatever it spends.
 
     ## Episode End
-    Terminates after the last layer; never truncates. The last `info` holds `outcome`.
+    Terminates after the last layer; never truncates. The last `info` holds `plan` and `outcome`.
 
     Args:
         problem: the problem.
@@ -110,12 +110,15 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         result = None
         done = t + 1 == len(self.menu)
         if done:
-            settled = self.menu.settle(self._indices)
-            outcome = evaluate_feasible(self.menu, settled, self._evaluate)
-            info["outcome"] = outcome
-            result = result_of(self.menu.problem, outcome)
+            result = self.judged(self.menu.settle(self._indices), info)
         reward = float(self.reward(Step(loss, self._loss, result)))
         return self._observe(), reward, done, False, info
+
+    def judged(self, indices: list[int], info: dict[str, Any]) -> Result:
+        """Evaluates a whole plan; adds it and its outcome to `info`."""
+        outcome = evaluate_feasible(self.menu, indices, self._evaluate)
+        info["plan"], info["outcome"] = outcome.plan, outcome
+        return result_of(self.menu.problem, outcome)
 
     def _observe(self) -> NDArray[np.float32]:
         t = min(len(self._indices), len(self.menu) - 1)

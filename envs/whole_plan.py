@@ -75,7 +75,7 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
         outcome = evaluate_feasible(menu, indices, self._evaluate)
         loss = float(menu.estimate(np.array([indices]))[0])
         reward = self.reward(Step(loss, loss, result_of(menu.problem, outcome)))
-        info = {"outcome": outcome, "executed_action": executed}
+        info = {"plan": outcome.plan, "outcome": outcome, "executed_action": executed}
         return self._observation.copy(), float(reward), True, False, info
 
     def _observe(self) -> NDArray[np.float32]:

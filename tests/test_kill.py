@@ -5,6 +5,7 @@ Searches run in forked children, which say through a pipe what they have announc
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import select
@@ -21,14 +22,13 @@ import pytest
 from optuna.storages.journal import JournalFileSymlinkLock
 from torch import nn
 
-import autocomp
 from autocomp.cli import main
 from autocomp.data.splits import DataSplits
 from autocomp.errors import RunError
 from autocomp.outcome import Outcome
 from autocomp.plan import Plan
 from autocomp.runs import Run
-from autocomp.searcher import Result, resume, search
+from autocomp.searcher import Result, report, resume, search
 
 AGENTS = ("tpe", "ddpg", "ppo", "local")
 KILLS = 5
@@ -123,6 +123,9 @@ class Trial:
         kept = _kept(out)
         assert child.announced <= len(kept)
         assert kept == self.expected[: len(kept)]
+        if (out / "plan.json").exists():
+            plan = Plan.from_json(json.loads((out / "plan.json").read_text()))
+            assert plan in {o.plan for o in kept}
         return killed
 
     @property
@@ -154,11 +157,11 @@ class Trial:
 
 def _search(
     agent: str, model: nn.Module, data: DataSplits, out: Path,
-    on_outcome: Callable[[Outcome], None] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None, report: str = "none",
 ) -> Result:  # fmt: skip
     return search(
         model, data, "size=60%", agent=agent, evaluations=EVALUATIONS, seed=3, finalists=2,
-        out=out, on_outcome=on_outcome,
+        out=out, on_outcome=on_outcome, report=report,
     )  # fmt: skip
 
 
@@ -173,6 +176,18 @@ def _kept(out: Path) -> list[Outcome]:
 
 def _names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written outlives a kill, if not a power cut, wherever it stands."""
+    monkeypatch.setattr(os, "fsync", nothing)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables(_trained_tiny: nn.Module, tiny_data: DataSplits, tmp_path_factory: Any) -> None:
+    """Makes the option tables, so that every reference takes as long as what is killed."""
+    _search("local", _trained_tiny, tiny_data, tmp_path_factory.mktemp("warm") / "r")
 
 
 @pytest.fixture(params=AGENTS)
@@ -241,7 +256,7 @@ def at_rename(target: str, behind: bool = False) -> Patch:
         original = Path.replace
 
         def replacement(self: Path, path: Path) -> Path:
-            if Path(path).name != target:
+            if not Path(path).match(target):
                 return original(self, path)
             if behind:
                 original(self, path)
@@ -299,9 +314,34 @@ def test_a_kill_behind_the_summary_leaves_a_complete_run(
 ) -> None:
     out = local.folder / "cut"
     assert local.kill(out, patch=at_rename("summary.json", behind=True))
+    assert (out / ".lock").exists()
     assert main(["resume", str(out)]) == 0
-    assert "is complete" in capsys.readouterr().out
+    assert "is complete" in " ".join(capsys.readouterr().out.split())
     local.check(out)  # a stale lock is no obstacle
+
+
+@pytest.mark.parametrize("file", ["inspection.json", "report.html"])
+def test_a_kill_while_the_report_is_written_leaves_a_complete_run(local: Trial, file: str) -> None:
+    out = local.folder / "cut"
+    child = Child(
+        lambda heard: _search("local", local.model, local.data, out, heard, report="full"),
+        at_rename(file),
+    )
+    assert child.killed()
+    assert Run(out).summary() is not None and not (out / file).exists()
+    report(out, model=local.model, data=local.data)
+    assert (out / file).exists()
+
+
+def test_a_kill_while_tables_are_made_hinders_no_search(
+    local: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(local.folder / "cache"))
+    out = local.folder / "cut"
+    assert local.kill(out, patch=at_rename("tables-*/*/*.safetensors"))
+    assert not out.exists()
+    assert local.kill(out, patch=MOMENTS["a line half-written"])
+    local.check(out)
 
 
 @pytest.mark.parametrize("behind", [False, True])
@@ -343,14 +383,3 @@ def test_half_an_agents_file_hinders_no_resume(
     trial.check(out)
     name = trial.reference.run.path / file.name
     assert abs(file.stat().st_size - name.stat().st_size) < 400
-
-
-def test_the_best_plan_so_far_is_on_disk_after_a_kill(local: Trial) -> None:
-    out = local.folder / "cut"
-
-    def plans(on_outcome: Callable[[Outcome], None]) -> None:
-        local.go_on(out, on_outcome)
-
-    assert Child(plans, at_call(Run, "append", 6, Run.append)).killed()
-    found = Plan.from_json(autocomp.runs.json.loads((out / "plan.json").read_text()))
-    assert found in {o.plan for o in _kept(out)}

@@ -21,6 +21,33 @@ def add(commands: Any) -> None:
     search.add_argument("--out", help="run folder (default: runs/<time>-<name>)")
     search.set_defaults(run=_search)
 
+    train = commands.add_parser(
+        "train-policy", help="train one policy over several networks and budgets"
+    )
+    train.add_argument(
+        "--problem", nargs=3, action="append", metavar=("MODEL", "WEIGHTS", "DATA"), required=True,
+        help="a network, its weights file (- for none) and its data, as for search; repeatable",
+    )  # fmt: skip
+    train.add_argument(
+        "--budget", default="size=3%..12%",
+        help="range of budgets, COST=LEAST..LARGEST (default: size=3%%..12%%)",
+    )  # fmt: skip
+    train.add_argument("--budgets", type=int, default=6, help="budgets of each network")
+    train.add_argument("--agent", default="ddpg", help="ddpg, td3, sac or ppo, with options")
+    train.add_argument(
+        "--space", default="coefficients:menu=joint",
+        help="action space; searches that begin with the policy use the same",
+    )  # fmt: skip
+    train.add_argument("--episodes", type=int, default=300, help="episodes in all")
+    train.add_argument(
+        "--level", default="F1", choices=("F0", "F1"),
+        help="what judges plans: estimates (F0, quick) or measurements (F1)",
+    )  # fmt: skip
+    train.add_argument("--seed", type=int, default=0, help="seed of the training")
+    train.add_argument("--threads", type=int, default=0, help="processor threads")
+    train.add_argument("--out", default=None, help="folder (default: runs/<time>-policy-<agent>)")
+    train.set_defaults(run=_train)
+
     resume = commands.add_parser("resume", help="continue a run that was stopped")
     resume.add_argument("folder", metavar="RUN", help="the run folder")
     resume.set_defaults(run=_resume)
@@ -77,6 +104,31 @@ def _search(given: argparse.Namespace) -> int:
         settings["evaluations"],
         lambda update: search(model, data, out=given.out, on_outcome=update, **settings),
     )
+
+
+def _train(given: argparse.Namespace) -> int:
+    from autocomp.policy_training import Pupil, train_policy
+
+    pupils = [Pupil(m, d, "" if w == "-" else w) for m, w, d in given.problem]
+    step = max(1, given.episodes // 10)
+
+    def tell(episode: int, lesson: int, value: float) -> None:
+        if (episode + 1) % step == 0:
+            say(f"episode {episode + 1}/{given.episodes} lesson {lesson + 1}: {value:+.1%}")
+
+    found = train_policy(
+        pupils, given.budget, agent=given.agent, space=given.space, episodes=given.episodes,
+        n_budgets=given.budgets, level=given.level, seed=given.seed, out=given.out,
+        on_episode=tell, threads=given.threads,
+    )  # fmt: skip
+    for number, (pupil, budget) in enumerate(found.budgets):
+        values = [v for v, at in zip(found.returns, found.lessons, strict=True) if at == number]
+        say(
+            f"lesson {number + 1}, {pupils[pupil].model} at {budget}: {len(values)} episodes, "
+            f"loss below the solver's by {values[-1]:+.1%} at the end, {max(values):+.1%} at best"
+        )
+    say(f"Policy: {found.path}")
+    return 0
 
 
 def _resume(given: argparse.Namespace) -> int:

@@ -58,7 +58,7 @@ def study_picture(file: Path, sampler: str) -> StudyPicture:
         RuntimeError: of Optuna, if the journal holds no study.
     """
     study = optuna.load_study(
-        study_name=None, storage=JournalStorage(JournalFileBackend(str(file)))
+        study_name="autocomp", storage=JournalStorage(JournalFileBackend(str(file)))
     )
     trials = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     scores = tuple(float(t.value or 0.0) for t in trials)

@@ -65,8 +65,8 @@ def shortened(shown: int, of: int, what: str) -> str:
 
 
 def _heading(name: str, cells: Sequence[str]) -> str:
-    """Returns a heading in lines as long as the longest cell, or as its longest word."""
-    room = max(map(len, (*cells, *name.split())))
+    """Returns a heading in lines as long as the longest cell, as its longest word, or as 10."""
+    room = max(10, *map(len, (*cells, *name.split())))
     return "\n".join(wrap(name, room, break_long_words=False, break_on_hyphens=False))
 
 

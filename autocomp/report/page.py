@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from autocomp.report.blocks import Cards, Code, Facts, Pictures, Prose, Table
+from autocomp.report.embedded import embedded_json
 from autocomp.report.figures import Figure, Gallery, Rows
 from autocomp.report.page_script import SCRIPT
 from autocomp.report.page_style import STYLE
@@ -73,7 +72,7 @@ def render_page(
         sections=placed,
         notes=notes,
         style=_inline(STYLE),
-        data=_inline(_json(plots)),
+        data=_inline(embedded_json(plots)),
         scripts=[_inline(script) for script in scripts],
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
@@ -107,22 +106,3 @@ def _plotly() -> str:
 
 def _digest(script: str) -> str:
     return b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _json(values: Any) -> str:
-    text = json.dumps(_bare(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return text.replace("<", "\\u003c")
-
-
-def _bare(value: Any) -> Any:
-    """Returns plain JSON values: dataclasses as objects, five significant digits, no NaN."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
-    if is_dataclass(value):
-        kept = {f.name: getattr(value, f.name) for f in fields(value)}
-        return _bare({"kind": type(value).__name__.lower(), **kept})
-    if isinstance(value, Mapping):
-        return {str(key): _bare(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_bare(item) for item in value]
-    return value

@@ -8,12 +8,12 @@ from __future__ import annotations
 SCRIPT = r"""
 (() => {
 "use strict";
-const plots = JSON.parse(document.getElementById("plots").textContent);
+const { pool, value: plots } = JSON.parse(document.getElementById("plots").textContent);
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", ' +
   '"Liberation Sans", sans-serif';
 const SIZE = 12, LINE = 15;
 const CONFIG = { displaylogo: false, responsive: false, displayModeBar: "hover",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"] };
 const pen = document.createElement("canvas").getContext("2d");
 const wide = (text) => { pen.font = `${SIZE}px ${FONT}`; return pen.measureText(text).width; };
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -31,6 +31,14 @@ function broken(name, room) {
     }
   }
   return [...lines, line];
+}
+
+// Puts the pool's lists back where they are meant.
+function whole(value) {
+  if (Array.isArray(value)) return value.map(whole);
+  if (!value || typeof value !== "object") return value;
+  if ("$" in value) return pool[value.$];
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, whole(item)]));
 }
 
 // Replaces var(--name) by the page's present colour, wherever a key speaks of colours.
@@ -73,14 +81,14 @@ function figure(spec, width) {
   return { traces: spec.traces, layout };
 }
 
-// Lays the panels out: side by side where each gets 130 pixels, else the selected one alone.
+// Lays the panels out: side by side where each gets 92 pixels, else the selected one alone.
 function rows(spec, width, chosen) {
   const n = spec.labels.length, panels = spec.panels.length;
   const room = Math.min(0.4 * width, 250);
   const labels = spec.labels.map((name) => broken(name, room));
-  const left = Math.ceil(Math.max(...labels.flat().map(wide))) + 12;
-  const right = 16, gap = 24;
-  const all = (width - left - right - gap * (panels - 1)) / panels >= 130;
+  const left = Math.ceil(Math.max(...labels.flat().map(wide))) + 16;
+  const right = 16, gap = 18;
+  const all = (width - left - right - gap * (panels - 1)) / panels >= 92;
   const shown = all ? spec.panels : [spec.panels[chosen]];
   const column = (width - left - right - gap * (shown.length - 1)) / shown.length;
   const tall = Math.max(20, Math.max(...labels.map((lines) => lines.length)) * LINE + 6);
@@ -92,7 +100,7 @@ function rows(spec, width, chosen) {
     head = Math.max(head, turn ? most + 12 : 20);
     return turn;
   });
-  const top = Math.ceil(head + Math.max(...titles.map((lines) => lines.length)) * LINE + 10);
+  const top = Math.ceil(head + Math.max(...titles.map((lines) => lines.length)) * LINE + 32);
   const layout = { ...layoutOf(width, top + n * tall + 10), bargap: 0.3, hovermode: "y",
     margin: { l: left, r: right, t: top, b: 10 }, annotations: [] };
   const traces = [], total = width - left - right;
@@ -106,7 +114,8 @@ function rows(spec, width, chosen) {
     if (own.ticktext) own.ticktext = own.ticktext.map(escaped);
     layout["xaxis" + name] = merged(axis, { ...own, tickangle: turned[place] ? -90 : 0 });
     layout["yaxis" + name] = merged(AXIS, { anchor: "x" + name, range: [n - 0.5, -0.5],
-      automargin: false, tickmode: "array", tickvals: labels.map((_, i) => i), ticks: "",
+      automargin: false, tickmode: "array", tickvals: labels.map((_, i) => i),
+      ticks: place ? "" : "outside", ticklen: 5, tickcolor: "rgba(0,0,0,0)",
       ticktext: labels.map((lines) => lines.map(escaped).join("<br>")), showgrid: false,
       zeroline: false, showticklabels: place === 0, ...(place ? { matches: "y" } : {}) });
     layout.annotations.push({ text: titles[place].map(escaped).join("<br>"), showarrow: false,
@@ -126,7 +135,7 @@ const chosen = (node) => {
   return plots[node.dataset.place][select ? Number(select.value) : 0];
 };
 function built(node) {
-  const spec = chosen(node), width = Math.floor(node.getBoundingClientRect().width);
+  const spec = whole(chosen(node)), width = Math.floor(node.getBoundingClientRect().width);
   if (spec.kind === "figure") return figure(spec, width);
   const label = node.closest("figure").querySelector(".panels");
   const select = label.querySelector("select");
@@ -155,10 +164,12 @@ for (const select of document.querySelectorAll("select.gallery")) {
   const block = select.closest(".block"), node = block.querySelector(".plot");
   const tell = () => {
     const spec = chosen(node);
-    block.querySelector(".chosen").textContent = select.selectedOptions[0].textContent;
+    const name = select.selectedOptions[0].textContent, told = block.querySelector(".chosen");
+    told.textContent = name;
+    told.hidden = 1.4 * wide(name) < select.clientWidth - 40;
     block.querySelector("figcaption strong").textContent = spec.title;
     block.querySelector(".note").textContent = spec.note;
-    node.setAttribute("aria-label", `${spec.title}: ${select.selectedOptions[0].textContent}`);
+    node.setAttribute("aria-label", `${spec.title}: ${name}`);
   };
   select.addEventListener("change", () => { tell(); draw(node); });
   tell();

@@ -60,7 +60,7 @@ nav a { color: var(--soft); text-decoration: none; }
 nav a:hover, nav a:focus-visible { color: var(--ink); text-decoration: underline; }
 .blocks { display: grid; grid-template-columns: minmax(0, 1fr); gap: 26px 40px; margin-top: 18px; }
 .block { min-width: 0; }
-.cards ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 190px), 1fr));
+.cards ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 165px), 1fr));
   gap: 14px; list-style: none; margin: 0; padding: 0; }
 .cards li { background: var(--raised); border: 1px solid var(--line); border-top-width: 4px;
   border-radius: 8px; padding: 14px 16px 13px; }
@@ -70,7 +70,11 @@ nav a:hover, nav a:focus-visible { color: var(--ink); text-decoration: underline
   line-height: 1.4; }
 .cards strong { display: block; font-size: 1.75rem; line-height: 1.25; font-weight: 650;
   letter-spacing: -0.02em; font-variant-numeric: tabular-nums; margin: 2px 0 4px; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background:
+  linear-gradient(90deg, var(--page) 40%, transparent) 0 0 / 40px 100% no-repeat local,
+  linear-gradient(-90deg, var(--page) 40%, transparent) 100% 0 / 40px 100% no-repeat local,
+  linear-gradient(90deg, var(--line), transparent) 0 0 / 12px 100% no-repeat scroll,
+  linear-gradient(-90deg, var(--line), transparent) 100% 0 / 12px 100% no-repeat scroll; }
 .scroll:focus-visible, select:focus-visible, summary:focus-visible, a:focus-visible {
   outline: 2px solid var(--compressed); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: 0.875rem; line-height: 1.45; min-width: 100%;
@@ -135,6 +139,10 @@ select { font: inherit; font-size: 0.9rem; color: var(--ink); background: var(--
 @media (max-width: 560px) {
   dl > div { grid-template-columns: minmax(0, 1fr); }
   th, td { padding-right: 12px; }
+  table { font-size: 0.8125rem; }
+  td:first-child, th:first-child { min-width: 6rem; }
+  .cards strong { font-size: 1.4rem; }
+  .cards li { padding: 10px 12px; }
 }
 @media print {
   nav, .chooser, .panels { display: none !important; }

@@ -114,7 +114,7 @@ def _lines(record: RunRecord) -> list[str]:
     lines += _unfound(record)
     if record.findings is not None:
         left_out = record.findings.left_out.items()
-        lines += [f"Not shown, {section}: {reason}" for section, reason in left_out]
+        lines += [f"{section}: {reason}" for section, reason in left_out]
     return lines
 
 

@@ -140,25 +140,26 @@ def study_table(study: StudyPicture) -> Table:
 def prediction_tables(found: Predictions) -> list[RenderableType]:
     """Returns how predictions changed, and the classes that lost most."""
     before, after = found.dense.error, found.compressed.error
-    parts: list[RenderableType] = [
-        pairs(
-            f"Predictions on the {found.split} split, {found.n} samples",
-            [
-                ("same class as dense", f"{found.agreement:.2%}"),
-                ("calibration error", f"{before:.4f} dense, {after:.4f} compressed"),
-            ],
-        )
+    lost = sorted(
+        (c for c in found.classes if c.compressed < c.dense), key=lambda c: c.compressed - c.dense
+    )
+    facts: list[tuple[str, Cell]] = [
+        ("same class as dense", f"{found.agreement:.2%}"),
+        ("calibration error", f"{before:.4f} dense, {after:.4f} compressed"),
+        ("classes that lost", f"{len(lost)} of {len(found.classes)}"),
     ]
-    if found.classes:
-        ranked = sorted(found.classes, key=lambda c: c.compressed - c.dense)[:WORST]
+    parts: list[RenderableType] = [
+        pairs(f"Predictions on the {found.split} split, {found.n:,} samples", facts)
+    ]
+    if lost:
         rows = [
-            [c.label, str(c.n), f"{c.dense:.2%}", f"{c.compressed:.2%}",
+            [c.label, f"{c.n:,}", f"{c.dense:.2%}", f"{c.compressed:.2%}",
              f"{c.compressed - c.dense:+.2%}"]
-            for c in ranked
+            for c in lost[:WORST]
         ]  # fmt: skip
         parts.append(
             grid(
-                "Classes that lost most" + shortened(len(rows), len(found.classes), "classes"),
+                "Classes that lost most" + shortened(len(rows), len(lost), "classes"),
                 ("class", "samples", "dense", "compressed", "change"),
                 rows,
                 numbers={"samples", "dense", "compressed", "change"},

@@ -32,6 +32,7 @@ from autocomp.report.summary import LayerRow, Summary
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
 """A name that breaks any page that does not escape it."""
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 Sample = Callable[..., RunRecord]
 
 
@@ -125,7 +126,8 @@ def sample_policy(names: list[str], rng: random.Random) -> PolicyPicture:
 
     def actions(step: float) -> tuple[tuple[float, ...], ...]:
         return tuple(
-            (math.sin(t / 7 + step), math.cos(t / 5 - step) * rng.random()) for t in range(len(names))
+            (math.sin(t / 7 + step), math.cos(t / 5 - step) * rng.random())
+            for t in range(len(names))
         )
 
     grid = tuple(-1 + i / 10 for i in range(21))
@@ -170,11 +172,13 @@ def sample_predictions(labels: list[str]) -> Predictions:
             for k, label in enumerate(labels)
         ),
         dense=Calibration(0.021, bins),
-        compressed=Calibration(0.047, tuple(ConfidenceBin(b.n, b.confidence, b.accuracy * 0.9) for b in bins)),
+        compressed=Calibration(
+            0.047, tuple(ConfidenceBin(b.n, b.confidence, 0.9 * b.accuracy) for b in bins)
+        ),
         changed=tuple(
             ChangedSample(k, labels[k % len(labels)], labels[k % len(labels)],
-                          labels[(k + 3) % len(labels)], 0.97 - 0.05 * k, 0.55 + 0.03 * k, 4 / (k + 1),
-                          "" if k == 5 else png(k))
+                          labels[(k + 3) % len(labels)], 0.97 - 0.05 * k, 0.55 + 0.03 * k,
+                          4 / (k + 1), "" if k == 5 else png(k))
             for k in range(8)
         ),
     )  # fmt: skip
@@ -188,7 +192,7 @@ def sample() -> Sample:
               labels: list[str] | None = None, seed: int = 0) -> RunRecord:  # fmt: skip
         rng = random.Random(seed)
         names = names or layer_names(depth)
-        labels = labels or "airplane automobile bird cat deer dog frog horse ship truck".split()
+        labels = labels or [*LABELS]
         screened = sample_outcomes(names, evaluations, rng, 0.80)
         finalists = tuple(
             Outcome(o.plan, o.accuracy - 0.004, 0.5, 5000, o.costs, True, level, 3.0, 0.08)
@@ -243,8 +247,8 @@ def sample() -> Sample:
         return RunRecord(
             name="20261125-ddpg-5%",
             config={
-                "settings": {"model": "resnet20", "data": "cifar10", "budget": ["size=5%", "latency=450us"],
-                             "space": "joint", "agent": "ddpg", "seed": 0, "keep": []},
+                "settings": {"model": "resnet20", "data": "cifar10",
+                             "budget": ["size=5%", "latency=450us"], "space": "joint", "agent": "ddpg", "seed": 0, "keep": []},
                 "fingerprints": {"network": "95f4", "data": "1507"},
                 "splits": {"calibration": 1000, "search": 5000, "test": 2500},
                 "command": ["autocomp", "search", "--model", "resnet20", "--data", "my data"],

@@ -142,8 +142,8 @@ def test_the_overview_has_every_part(record: RunRecord) -> None:
         "Marginal prices", "at its top", "1 of 1 departure lowered", "-0.02", "+1.50%",
         "kernel size", "████████████ 0.25", "size=10.00%", "0.0625", "the run's own",
         "largest 0.5", "stem[0]", "75.0%", "TPESampler, 40 trials", "95.50%",
-        "0.0125 dense, 0.0375 compressed", "(5 of 7 classes)", "class6", "-6.00%",
-        "Not shown, latency: onnxruntime is not [installed]",
+        "0.0125 dense, 0.0375 compressed", "6 of 7", "(5 of 6 classes)", "class6", "-6.00%",
+        "latency: onnxruntime is not [installed]",
     ):  # fmt: skip
         assert part in text, part
     assert "class1" not in text and "Nobody looked" not in text
@@ -244,6 +244,13 @@ def test_empty_parts_of_findings_show_nothing(record: RunRecord) -> None:
     for findings in (empty, few):
         text = shown(inspection_overview(replace(record, findings=findings)))
         assert "50% zero w4" in text and "policy" not in text and "parameter" not in text
+
+
+def test_no_class_lost(record: RunRecord) -> None:
+    assert FINDINGS.predictions is not None
+    same = replace(FINDINGS.predictions, classes=(ClassAccuracy("a", 4, 0.5, 0.75),))
+    text = shown(inspection_overview(replace(record, findings=replace(FINDINGS, predictions=same))))
+    assert "0 of 1" in text and "Classes that lost most" not in text
 
 
 def test_json_both_ways(record: RunRecord) -> None:

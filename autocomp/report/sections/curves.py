@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from autocomp.inspection.curve import CurvePoint, ErrorCurve
+from autocomp.inspection.curve import ErrorCurve
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.price import Price
 from autocomp.report.blocks import Prose
@@ -53,8 +53,10 @@ def _figure(curve: ErrorCurve, found: Findings) -> Figure:
             "type": "scatter",
             "x": [point.cost for point in chosen],
             "y": [max(point.loss, floor) for point in chosen],
-            "hovertext": [_text(point, found.unit) for point in chosen],
-            "hoverinfo": "text",
+            "text": [wrapped(point.choice) for point in chosen],
+            "customdata": [point.loss for point in chosen],
+            "hovertemplate": f"%{{text}}<br>%{{x:,}} {plain(found.unit)}<br>"
+            "%{customdata:.3~g} nats<extra></extra>",
         }
 
     on_front = set(curve.front)
@@ -90,16 +92,12 @@ def _figure(curve: ErrorCurve, found: Findings) -> Figure:
     return Figure("Error curve", traces, layout, 400, note=note, keys=keys)
 
 
-def _text(point: CurvePoint, unit: str) -> str:
-    return f"{wrapped(point.choice)}<br>{point.cost:,} {plain(unit)}<br>{short(point.loss)} nats"
-
-
 def _prices(found: Findings, half: bool) -> Rows:
     prices, unit = found.prices, found.unit
     places = list(range(len(prices)))
     hover = [_price(price, unit) for price in prices]
     bar = {"type": "bar", "y": places, "hovertext": hover, "hoverinfo": "text"}
-    axis = {"rangemode": "tozero", "exponentformat": "SI"}
+    axis = {"rangemode": "tozero", "exponentformat": "power"}
     saved = [None if p.saved is None else _PER * p.saved for p in prices]
     gained = [_PER * p.next_saving / p.next_cost if p.next_cost > 0 else None for p in prices]
     panels = (
@@ -140,6 +138,6 @@ def _advice(prices: Sequence[Price], unit: str) -> str:
         return "Every layer is at the top of its curve: more budget would buy nothing."
     best = max(wanted, key=lambda p: p.next_saving / p.next_cost)
     return (
-        f"The next {unit} would buy most at {best.layer}: {best.next_choice} instead takes "
-        f"{best.next_cost:,} more and is estimated to save {short(best.next_saving)} nats."
+        f"More {unit} would buy most at {best.layer}: {best.next_choice} there takes another "
+        f"{best.next_cost:,} and is estimated to save {short(best.next_saving)} nats."
     )

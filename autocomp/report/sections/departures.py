@@ -67,7 +67,7 @@ def _panel(
         "hoverinfo": "text",
         "marker": {"color": [colour(shade) for shade in shades]},
     }
-    return Panel(title, (bar,), {"zeroline": True, "exponentformat": "SI"})
+    return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"})
 
 
 def _hover(row: Departure, unit: str) -> str:

@@ -41,9 +41,10 @@ def front(record: RunRecord) -> Section | None:
 def _figure(record: RunRecord, cost: str) -> Figure:
     known = [o for o in record.outcomes if cost in o.costs]
     screened = [o for o in known if o.fidelity == "F1"]
+    feasible = [o for o in screened if o.within_budget]
     unit, best, limit = unit_of(record, cost), record.best, limits_of(record).get(cost)
     keys = [Key("each plan (F1)", "compressed", "dot"), Key("front of these", "compressed")]
-    traces = [_dots(screened, cost, unit), _line(pareto_front(screened, cost), cost, unit)]
+    traces = [_dots(screened, cost, unit), _line(pareto_front(feasible, cost), cost, unit)]
     for level, (shade, symbol, name) in _LEVELS.items():
         found = [o for o in known if o.fidelity == level]
         if found:

@@ -66,10 +66,8 @@ def _cards(summary: Summary) -> tuple[Card, ...]:
         detail = f"{after:,} of {before:,} {unit}, {before / max(1, after):.1f} times less"
         if limit:
             detail += f"; budget {limit:,}"
-        what = "File" if name == "size" else name
-        cards.append(
-            Card(f"{what}, of the dense one", percent(after / before), detail, "compressed")
-        )
+        label = f"{name.capitalize()}, of the dense network's"
+        cards.append(Card(label, percent(after / before), detail, "compressed"))
     test, dense = summary.test, summary.test_dense
     cards += [
         Card(

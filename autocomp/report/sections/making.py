@@ -27,10 +27,10 @@ def making(record: RunRecord) -> Section:
         blocks.append(Facts(_facts(record.config["versions"]), "Versions", half=True))
     rest = {key: value for key, value in record.config.items() if key not in _SHOWN}
     if rest:
-        blocks.append(Facts(_facts(rest), "Network, data, and time"))
+        blocks.append(Facts(_facts(rest), "Network, data, and time", half=True))
     remarks = list(record.notes)
     if record.summary is not None:
-        remarks += notes(record.summary)
+        remarks += [note.replace("+-", "\u00b1") for note in notes(record.summary)]
     if record.findings is not None:
         missing = record.findings.left_out.items()
         remarks += [f"Not looked at, {section}: {why}" for section, why in missing]

@@ -130,7 +130,8 @@ def _estimates(picture: PolicyPicture) -> Figure:
 
     texts = [plain(budget) for budget in sweep.budgets]
     layout = {
-        "xaxis": {"tickvals": places, "ticktext": texts, "title": {"text": "budget"}},
+        "xaxis": {"tickvals": places, "ticktext": texts, "tickangle": -90,
+                  "range": [-0.4, len(places) - 0.6]},
         "yaxis": {"title": {"text": "estimated loss (nats)"}, "type": "log",
                   "exponentformat": "power"},
     }  # fmt: skip

@@ -85,7 +85,12 @@ def _dots(shown: list[ClassAccuracy], values: list[float], shade: str, symbol: s
             for one in shown
         ],
         "hoverinfo": "text" if shade == "compressed" else "skip",
-        "marker": {"size": 10, "symbol": symbol, "color": colour(shade), "line": {"width": 2}},
+        "marker": {
+            "size": 10,
+            "symbol": symbol,
+            "color": colour(shade),
+            "line": {"width": 2, "color": colour(shade)},
+        },
     }
 
 
@@ -108,6 +113,7 @@ def _reliability(seen: Predictions) -> Figure:
             "marker": {
                 "color": colour(shade),
                 "symbol": symbol,
+                "opacity": 1,
                 "size": [6 + 12 * (one.n / most) ** 0.5 for one in bins],
             },
         }

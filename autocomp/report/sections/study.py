@@ -7,10 +7,10 @@ from autocomp.report.blocks import Prose
 from autocomp.report.figures import Figure, Gallery, Panel, Rows, colour, plain, wrapped
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import percent, plural, short
+from autocomp.report.sections.wording import percent, plural
 
 _SLICES = 40
-"""Parameters whose slices are shown, the most important ones."""
+"""Parameters that are shown, the most important ones."""
 
 
 def study(record: RunRecord) -> Section | None:
@@ -27,11 +27,11 @@ def study(record: RunRecord) -> Section | None:
     if parameters:
         half = len(parameters) <= 24
         blocks = [
-            _importances(parameters, half),
+            _importances(parameters[:_SLICES], half),
             Gallery("Parameter", [(p.name, _slice(p)) for p in parameters[:_SLICES]], half=half),
         ]
         if len(parameters) > _SLICES:
-            text = f"Slices are of the {_SLICES} most important of {len(parameters):,} parameters."
+            text = f"The {_SLICES} most important of {len(parameters):,} parameters are shown."
             blocks.append(Prose((text,)))
     lead = (
         f"{plural(found.study.trials, 'trial')} proposed by {found.study.sampler}. Importance says "
@@ -62,21 +62,19 @@ def _importances(parameters: tuple[Parameter, ...], half: bool) -> Rows:
 
 
 def _slice(parameter: Parameter) -> Figure:
-    pairs = list(zip(parameter.values, parameter.scores, strict=True))
+    trials = list(range(1, len(parameter.values) + 1))
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": parameter.values,
         "y": parameter.scores,
-        "hovertext": [
-            f"trial {number}<br>value {short(value)}<br>objective {short(score)}"
-            for number, (value, score) in enumerate(pairs, 1)
-        ],
-        "hoverinfo": "text",
+        "customdata": trials,
+        "hovertemplate": "trial %{customdata}<br>value %{x:.4~g}<br>objective %{y:.4~g}"
+        "<extra></extra>",
         "marker": {
             "size": 7,
             "opacity": 0.75,
-            "color": list(range(len(pairs))),
+            "color": trials,
             "colorscale": [(0.0, "var(--sequential-1)"), (1.0, "var(--sequential-4)")],
             "line": {"width": 0.5, "color": colour("soft")},
         },

@@ -11,7 +11,7 @@ from autocomp.report.figures import Figure, Gallery, Key, Mark, Trace, colour, w
 from autocomp.report.page import Section
 from autocomp.report.record import RunRecord
 from autocomp.report.sections.wording import percent, plural, short
-from autocomp.report.trail import best_so_far
+from autocomp.report.trail import best_so_far, improvements
 
 Measure = Callable[[Outcome], float]
 _DASHES: tuple[tuple[str, Mark], ...] = (
@@ -143,16 +143,17 @@ def _best(
     line: dict[str, Any],
 ) -> Trace:  # fmt: skip
     trail = best_so_far(outcomes)
+    shown = [*improvements(trail), *trail[-1:]]
     places = list(xs(outcomes))
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": [places[point.evaluation - 1] for point in trail],
-        "y": [measure(point.best) for point in trail],
+        "x": [places[point.evaluation - 1] for point in shown],
+        "y": [measure(point.best) for point in shown],
         "hovertext": [
             f"{wrapped(name, 34)}, {plural(point.evaluation, 'evaluation')}, "
             f"{point.seconds:,.1f} s<br>best so far: {_value(measure, point.best)}"
-            for point in trail
+            for point in shown
         ],
         "hoverinfo": "text",
         "line": {"width": 2.2, "shape": "hv", **line},

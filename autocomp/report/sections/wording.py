@@ -34,6 +34,8 @@ def short(value: float) -> str:
     """Returns a number with three significant digits, grouped from thousands on."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) < 1e-12:
+        return "0"
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return text.replace("-", "\u2212", 1) if text.startswith("-") else text
 
