@@ -64,6 +64,7 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Attributes:
         episodes: the finished episodes, in order.
+        lessons: which problem each was about; 0 where there is one.
         repeated: whether the last episode did what an earlier one did.
     """
 
@@ -71,15 +72,11 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.mean, self.deviation = 0.0, 1.0
         self.episodes: list[Episode] = []
+        self.lessons: list[int] = []
         self.repeated = False
-        self._plans: list[tuple[int, Plan]] = []  # actions may differ and make the same plan
+        self._plans: list[Plan] = []  # actions may differ and make the same plan
         self._current: Episode = []
         self._obs: Any = None
-
-    @property
-    def lessons(self) -> list[int]:
-        """Which problem each episode was about; 0 where there is one."""
-        return [lesson for lesson, _ in self._plans]
 
     def set(self, seen: list[float]) -> None:
         """Takes mean and deviation of the better half of the returns `seen`."""
@@ -98,10 +95,8 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
     def best(self, n: int) -> list[Episode]:
         """Returns the `n` episodes of largest return of each lesson, no plan twice."""
         found: dict[int, dict[Plan, Episode]] = {}
-        pairs = zip(self._plans, self.episodes, strict=True)
-        for (lesson, plan), episode in sorted(
-            pairs, key=lambda pair: returns(pair[1]), reverse=True
-        ):
+        made = zip(self.lessons, self._plans, self.episodes, strict=True)
+        for lesson, plan, episode in sorted(made, key=lambda x: returns(x[2]), reverse=True):
             kept = found.setdefault(lesson, {})
             if len(kept) < n:
                 kept.setdefault(plan, episode)
@@ -120,8 +115,10 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._current.append(Transition(self._obs, obs, executed, float(reward), done))
         self._obs = obs
         if done:
-            plan = (info.get("lesson", 0), info["plan"])
-            self.repeated = plan in self._plans
+            lesson, plan = info.get("lesson", 0), info["plan"]
+            made = zip(self.lessons, self._plans, strict=True)
+            self.repeated = (lesson, plan) in made
+            self.lessons.append(lesson)
             self._plans.append(plan)
             self.episodes.append(self._current)
         rewards = [step.reward for step in self._current]

@@ -33,7 +33,7 @@ class PolicyTrail:
 
     def __init__(self, folder: Path, menu: PlanMenu, env: str, n_evaluations: int) -> None:
         self._folder, self._menu, self._env = folder, menu, env
-        self._step = max(1, n_evaluations // _COUNT)
+        self._step = -(-n_evaluations // _COUNT)
         self._next = 0
         (folder / LOOKS).unlink(missing_ok=True)  # a resumed search makes its looks again
 

@@ -27,6 +27,12 @@ def policy_file(path: str | Path) -> Path:
     return file
 
 
+def algorithm_of(model: Any) -> str:
+    """Returns the name of the Stable-Baselines3 class that an algorithm is made of."""
+    library = (c for c in type(model).__mro__ if c.__module__.startswith("stable_baselines3"))
+    return next(library).__name__
+
+
 def take_over(model: BaseAlgorithm, path: str | Path) -> None:
     """Loads the networks of a saved algorithm into a new one; optimisers start anew.
 
@@ -58,7 +64,7 @@ def take_over(model: BaseAlgorithm, path: str | Path) -> None:
     if set(weights) != set(own_weights):
         raise AgentError(
             f"The policy in {str(file)!r} must be of the search's algorithm, but it is of another "
-            f"than {type(model).__mro__[1].__name__}; give the agent that the run was made with."
+            f"than {algorithm_of(model)}; give the agent that the run was made with."
         )
     if "log_std" in weights:
         weights["log_std"] = own_weights["log_std"]

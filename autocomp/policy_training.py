@@ -15,12 +15,12 @@ from autocomp.agents import make_agent
 from autocomp.agents.reinforcement import ReinforcementAgent
 from autocomp.agents.schooling import OnEpisode, school
 from autocomp.agents.trail import save
-from autocomp.budget import Budget, parse_budgets
+from autocomp.budget import Budget
 from autocomp.config import SearchConfig
 from autocomp.envs import CurriculumEnv, PlanMenu
-from autocomp.errors import AgentError, BudgetError, RunError
+from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
 from autocomp.files import write_json
-from autocomp.job import Job
+from autocomp.job import OBJECT, Job
 
 TRAINING = "training.json"
 EPISODES = "episodes.jsonl"
@@ -119,14 +119,19 @@ def train_policy(
         if on_episode is not None:
             on_episode(episode, lesson, value)
 
-    model = school(made, env, n_episodes=episodes, seed=seed, on_episode=record)
+    try:
+        model = school(made, env, n_episodes=episodes, seed=seed, on_episode=record)
+    except Exception:
+        if not found:
+            path.rmdir()
+        raise
     save(model, path)
     write_json(
         path / TRAINING,
         {
             "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
             "episodes": len(found),
-            "problems": [[str(p.model), str(p.weights), str(p.data)] for p in pupils],
+            "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in pupils],
             "lessons": [list(lesson) for lesson in lessons],
         },
     )  # fmt: skip
@@ -147,8 +152,8 @@ def budget_range(text: str, n: int) -> list[Budget]:
     """
     name, _, limits = text.partition("=")
     least, dots, largest = limits.partition("..")
-    low = parse_budgets(f"{name}={least}")[0]
-    high = parse_budgets(f"{name}={largest}")[0] if dots else low
+    low = Budget.parse(f"{name}={least}")
+    high = Budget.parse(f"{name}={largest}") if dots else low
     if not (low.ratio and high.ratio and low.limit <= high.limit) or n < 1:
         raise BudgetError(
             f"A range of budgets must read COST=LEAST..LARGEST in shares, as size=3%..12%, with "
@@ -164,11 +169,14 @@ def _lessons(
     pupil: Pupil, budgets: Sequence[Budget], agent: str, space: str, seed: int,
     settings: dict[str, Any],
 ) -> Iterable[PlanMenu]:  # fmt: skip
-    config = SearchConfig(
-        model=str(pupil.model), weights=pupil.weights, data=str(pupil.data),
-        budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
-        **settings,
-    )  # fmt: skip
+    try:
+        config = SearchConfig(
+            model=_named(pupil.model), weights=str(pupil.weights), data=_named(pupil.data),
+            budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
+            **settings,
+        )  # fmt: skip
+    except TypeError as error:
+        raise AutocompError(f"Training does not take these settings: {error}.") from None
     job = Job(config, pupil.model, pupil.data, agent, space, (budgets[0],))
     yield job.menu
     for budget in budgets[1:]:
@@ -176,6 +184,11 @@ def _lessons(
             yield job.menu.under([budget])
         except BudgetError:
             return  # out of reach of this network, as is every tighter one
+
+
+def _named(thing: Any) -> str:
+    """Returns a name, or what stands for a Python object."""
+    return thing if isinstance(thing, str) else OBJECT
 
 
 def _folder(out: str | Path | None, agent: str) -> Path:

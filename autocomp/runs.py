@@ -134,7 +134,7 @@ class Run:
 
     def is_cut_off(self) -> bool:
         """Whether the last line of `outcomes.jsonl` is unfinished."""
-        data = (self.path / "outcomes.jsonl").read_bytes()
+        data = self._recorded()
         return not data.endswith(b"\n") and bool(data)
 
     def baselines(self) -> dict[str, tuple[Outcome, ...]]:
@@ -142,10 +142,14 @@ class Run:
         files = sorted(self.path.glob("baseline-*.jsonl"))
         return {file.stem.removeprefix("baseline-"): tuple(_read_outcomes(file)) for file in files}
 
+    def has_baseline(self, agent: str) -> bool:
+        """Whether a baseline was run beside the search; `agent` as `write_baseline` takes it."""
+        return self._baseline(agent).exists()
+
     def write_baseline(self, agent: str, outcomes: Iterable[Outcome]) -> None:
         """Writes a baseline's outcomes, all or nothing."""
         lines = [_line(outcome) for outcome in outcomes]
-        write_bytes(self.path / f"baseline-{_safe(agent)}.jsonl", "".join(lines).encode())
+        write_bytes(self._baseline(agent), "".join(lines).encode())
 
     def repair(self) -> bool:
         """Cuts an unfinished last line off `outcomes.jsonl`; says whether there was one.
@@ -155,13 +159,16 @@ class Run:
         """
         for left in [*temporaries(self.path), *self.path.glob("*.log.lock*")]:
             left.unlink(missing_ok=True)
-        file = self.path / "outcomes.jsonl"
-        data = file.read_bytes()
+        data = self._recorded()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) == len(data):
             return False
-        write_bytes(file, whole)
+        write_bytes(self.path / "outcomes.jsonl", whole)
         return True
+
+    def _recorded(self) -> bytes:
+        file = self.path / "outcomes.jsonl"
+        return file.read_bytes() if file.is_file() else b""
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the best plan so far."""
@@ -188,6 +195,9 @@ class Run:
                 f"{str(file)!r} must hold JSON, but is damaged; delete it and resume."
             ) from None
         return values
+
+    def _baseline(self, agent: str) -> Path:
+        return self.path / f"baseline-{_safe(agent)}.jsonl"
 
 
 def _is_vacant(path: Path) -> bool:

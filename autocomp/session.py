@@ -177,7 +177,7 @@ class Session:
             raise
 
     def report(self, baselines: Sequence[str] = ()) -> Path:
-        """Finds out about the self.run, and writes `inspection.json` and `report.html`.
+        """Finds out about the run, and writes `inspection.json` and `report.html`.
 
         Args:
             baselines: agents to run on the same problem with the same count, where that was not
@@ -185,9 +185,8 @@ class Session:
         """
         recorded = self.run.outcomes()
         self.job.problem.remember(recorded)
-        done = self.run.baselines()
         for name in baselines:
-            if name not in done:
+            if not self.run.has_baseline(name):
                 found = make_agent(name).search(
                     self.job.problem, self.job.space, n_evaluations=self.job.config.evaluations,
                     seed=self.job.config.seed,

@@ -123,6 +123,14 @@ class PlanMenu:
             return (2 * given + 1) / one.nvec - 1
         return np.clip(given, -1, 1)
 
+    def action(self, entries: Floats) -> Action:
+        """Returns one layer's action whose entries, in [-1, 1], are nearest; see `normalise`."""
+        one = self.space.action_space
+        if isinstance(one, spaces.MultiDiscrete):
+            places = np.rint(((np.asarray(entries) + 1) * one.nvec - 1) / 2)
+            return np.clip(places, 0, one.nvec - 1).astype(one.dtype)
+        return np.asarray(entries, np.float32)
+
     def index(self, step: int, choice: Choice) -> int:
         """Returns the choice's place in layer `step`'s menu; SpaceError if it is not on it."""
         try:

@@ -106,7 +106,6 @@ class Trial:
     agent: str
     model: nn.Module
     data: DataSplits
-    folder: Path
     reference: Result
     seconds: float
 
@@ -179,6 +178,11 @@ def _names(folder: Path) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written outlives a kill, if not a power cut, wherever it stands."""
     monkeypatch.setattr(os, "fsync", nothing)
@@ -191,27 +195,25 @@ def tables(_trained_tiny: nn.Module, tiny_data: DataSplits, tmp_path_factory: An
 
 
 @pytest.fixture(params=AGENTS)
-def trial(
-    request: pytest.FixtureRequest, tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path
-) -> Trial:
-    return _trial(request.param, tiny_net, tiny_data, tmp_path)
+def trial(request: pytest.FixtureRequest, tiny_net: nn.Module, tiny_data: DataSplits) -> Trial:
+    return _trial(request.param, tiny_net, tiny_data)
 
 
 @pytest.fixture
-def local(tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path) -> Trial:
-    return _trial("local", tiny_net, tiny_data, tmp_path)
+def local(tiny_net: nn.Module, tiny_data: DataSplits) -> Trial:
+    return _trial("local", tiny_net, tiny_data)
 
 
-def _trial(agent: str, model: nn.Module, data: DataSplits, folder: Path) -> Trial:
+def _trial(agent: str, model: nn.Module, data: DataSplits) -> Trial:
     start = time.monotonic()
-    reference = _search(agent, model, data, folder / "whole")
-    return Trial(agent, model, data, folder, reference, time.monotonic() - start)
+    reference = _search(agent, model, data, Path("whole"))
+    return Trial(agent, model, data, reference, time.monotonic() - start)
 
 
 def test_kills_at_random_moments_lose_nothing(trial: Trial) -> None:
     rng = random.Random(f"kill {trial.agent}")
     kills = 0
-    for out in _folders(trial.folder):
+    for out in _folders():
         while kills < KILLS and trial.kill(out, rng.uniform(0, trial.seconds)):
             kills += 1
             if rng.random() < 0.5:
@@ -224,9 +226,9 @@ def test_kills_at_random_moments_lose_nothing(trial: Trial) -> None:
             break
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def _folders() -> Iterator[Path]:
     for number in range(3 * KILLS):
-        yield root / str(number)
+        yield Path(str(number))
     raise AssertionError("the searches ended before they were killed")
 
 
@@ -293,7 +295,7 @@ MOMENTS: dict[str, Patch] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_at_this_moment_loses_nothing(local: Trial, moment: str) -> None:
-    out = local.folder / "cut"
+    out = Path("cut")
     assert local.kill(out, patch=MOMENTS[moment])
     # and once more, in the midst of the resume
     assert local.kill(out, patch=at_call(Run, "write_summary", 1, nothing))
@@ -301,7 +303,7 @@ def test_a_kill_at_this_moment_loses_nothing(local: Trial, moment: str) -> None:
 
 
 def test_a_kill_while_a_cut_off_line_is_repaired_loses_nothing(local: Trial) -> None:
-    out = local.folder / "cut"
+    out = Path("cut")
     assert local.kill(out, patch=MOMENTS["a line half-written"])
     before = (out / "outcomes.jsonl").read_bytes()
     assert local.kill(out, patch=at_rename("outcomes.jsonl"))
@@ -312,7 +314,7 @@ def test_a_kill_while_a_cut_off_line_is_repaired_loses_nothing(local: Trial) -> 
 def test_a_kill_behind_the_summary_leaves_a_complete_run(
     local: Trial, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = local.folder / "cut"
+    out = Path("cut")
     assert local.kill(out, patch=at_rename("summary.json", behind=True))
     assert (out / ".lock").exists()
     assert main(["resume", str(out)]) == 0
@@ -322,7 +324,7 @@ def test_a_kill_behind_the_summary_leaves_a_complete_run(
 
 @pytest.mark.parametrize("file", ["inspection.json", "report.html"])
 def test_a_kill_while_the_report_is_written_leaves_a_complete_run(local: Trial, file: str) -> None:
-    out = local.folder / "cut"
+    out = Path("cut")
     child = Child(
         lambda heard: _search("local", local.model, local.data, out, heard, report="full"),
         at_rename(file),
@@ -336,8 +338,8 @@ def test_a_kill_while_the_report_is_written_leaves_a_complete_run(local: Trial, 
 def test_a_kill_while_tables_are_made_hinders_no_search(
     local: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(local.folder / "cache"))
-    out = local.folder / "cut"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
+    out = Path("cut")
     assert local.kill(out, patch=at_rename("tables-*/*/*.safetensors"))
     assert not out.exists()
     assert local.kill(out, patch=MOMENTS["a line half-written"])
@@ -348,7 +350,7 @@ def test_a_kill_while_tables_are_made_hinders_no_search(
 def test_a_kill_while_the_folder_is_made_leaves_a_run_or_room_for_one(
     local: Trial, behind: bool
 ) -> None:
-    out = local.folder / "cut"
+    out = Path("cut")
     assert local.kill(out, patch=at_rename("config.json", behind))
     if not behind:
         with pytest.raises(RunError, match="config.json"):
@@ -358,12 +360,10 @@ def test_a_kill_while_the_folder_is_made_leaves_a_run_or_room_for_one(
 
 @pytest.mark.parametrize("call", [1, 3, 20])
 def test_a_kill_while_the_study_is_locked_hinders_no_resume(
-    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, call: int,
-) -> None:  # fmt: skip
+    tiny_net: nn.Module, tiny_data: DataSplits, call: int
+) -> None:
     # Optuna's lock is a link; in a relative folder it points nowhere, and is waited for for ever
-    monkeypatch.chdir(tmp_path)
-    trial = _trial("tpe", tiny_net, tiny_data, Path())
+    trial = _trial("tpe", tiny_net, tiny_data)
     out = Path("cut")
     assert trial.kill(out, patch=at_call(JournalFileSymlinkLock, "release", call, nothing))
     assert (out / "agent.study.log.lock").is_symlink()
@@ -373,10 +373,10 @@ def test_a_kill_while_the_study_is_locked_hinders_no_resume(
 
 @pytest.mark.parametrize("agent", ["tpe", "ddpg"])
 def test_half_an_agents_file_hinders_no_resume(
-    agent: str, tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path
+    agent: str, tiny_net: nn.Module, tiny_data: DataSplits
 ) -> None:
-    trial = _trial(agent, tiny_net, tiny_data, tmp_path)
-    out = tmp_path / "cut"
+    trial = _trial(agent, tiny_net, tiny_data)
+    out = Path("cut")
     assert trial.kill(out, patch=at_call(Run, "write_summary", 1, nothing))
     (file,) = out.glob("agent.*")
     file.write_bytes(file.read_bytes()[:-40])

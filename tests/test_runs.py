@@ -63,6 +63,39 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 
+def test_what_a_killed_process_leaves_of_a_new_folder_is_room_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "outcomes.jsonl").touch()
+    (tmp_path / ".config.json.ab12.tmp").write_text("{")
+    Run.create(tmp_path, "x", {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "outcomes.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["outcomes.jsonl", ".other.tmp", "config.json"])
+def test_anything_else_in_a_folder_is_not_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    (tmp_path / ".config.json.ab12.tmp").write_text("{")
+    with pytest.raises(RunError, match="new or empty"):
+        Run.create(tmp_path, "x", {})
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_repair_takes_away_what_a_killed_process_leaves(run: Run) -> None:
+    run.append(outcome())
+    before = sorted(p.name for p in run.path.iterdir())
+    (run.path / ".plan.json.ab12.tmp").write_text("{")
+    (run.path / "agent.study.log.lock").symlink_to("nowhere")
+    (run.path / "agent.study.log.lock-1-2.rename").symlink_to("nowhere")
+    assert not run.repair()
+    assert sorted(p.name for p in run.path.iterdir()) == before
+
+
+def test_outcomes_that_are_gone_are_named(run: Run) -> None:
+    (run.path / "outcomes.jsonl").unlink()
+    assert not run.repair() and not run.is_cut_off()
+    with pytest.raises(RunError, match=r"outcomes\.jsonl"):
+        run.outcomes()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -59,6 +59,8 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
     elif len(moved) == MOST:
         left_out["departures"] = f"the {MOST} layers of largest estimated difference are measured"
     budget = problem.budgets[0]
+    # predictions are of the whole split, also where a run that was stopped has no finalist
+    whole = "F2" if best.fidelity == "F1" else best.fidelity
     return Findings(
         plan=plan.key,
         fidelity=best.fidelity,
@@ -70,7 +72,7 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
         departures=moved,
         predictions=part(
             "predictions",
-            lambda: compare_predictions(problem.data.search, *problem.outputs(plan, best.fidelity)),
+            lambda: compare_predictions(problem.data.search, *problem.outputs(plan, whole)),
             None,
         ),
         policy=part("policy", lambda: _policy(menu, agent, folder), None),

@@ -15,6 +15,7 @@ from autocomp.data.split import Split
 BINS = 10
 MOST = 12
 """Samples that are shown."""
+_FAR = 1e9
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,19 @@ class Predictions:
 def compare_predictions(split: Split, dense: Tensor, compressed: Tensor) -> Predictions:
     """Compares the predictions of two networks.
 
+    Logits that are no numbers count as 0, infinite ones as the largest number.
+
     Args:
         split: the samples, in order.
         dense: logits `(n, classes)` of the dense network.
         compressed: logits `(n, classes)` of the compressed one.
     """
     labels = split.labels
-    logs = [F.log_softmax(logits.cpu().double(), 1) for logits in (dense, compressed)]
+    finite = [torch.nan_to_num(logits.cpu().double()) for logits in (dense, compressed)]
+    logs = [F.log_softmax(logits, 1) for logits in finite]
     (dense_p, dense_top), (compressed_p, compressed_top) = (x.exp().max(1) for x in logs)
     apart = F.kl_div(logs[1], logs[0], log_target=True, reduction="none").sum(1)
-    apart = torch.nan_to_num(apart, nan=1e9, posinf=1e9).clamp(min=0)
+    apart = torch.nan_to_num(apart, nan=_FAR, posinf=_FAR).clamp(0, _FAR)
     return Predictions(
         split=split.name,
         n=len(labels),

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from autocomp.agents.proposal import Proposal, propose
-from autocomp.agents.reinforcement import ReinforcementAgent
+from autocomp.agents.reinforcement import ReinforcementAgent, private_random_state
 from autocomp.agents.trail import LOOKS
+from autocomp.agents.travelled import algorithm_of
 from autocomp.budget import Budget
 from autocomp.envs import ENVS, PlanMenu
 from autocomp.envs.observations import Observer, feature_names
@@ -38,7 +39,10 @@ class PolicyReplay:
 
     def __init__(self, agent: ReinforcementAgent, menu: PlanMenu) -> None:
         self._menu, self._env = menu, agent.env
-        with gymnasium.make(ENVS[agent.env], problem=menu, disable_env_checker=True) as env:
+        with (
+            private_random_state(),
+            gymnasium.make(ENVS[agent.env], problem=menu, disable_env_checker=True) as env,
+        ):
             self._model = agent.learned(env, menu)
 
     def picture(self, folder: Path) -> PolicyPicture:
@@ -62,20 +66,19 @@ class PolicyReplay:
         problem = self._menu.problem
         found: list[tuple[str, PlanMenu]] = []
         for factor in FACTORS:
-            budgets = []
-            for budget in problem.budgets:
-                limit = problem.limits[budget.cost] * factor
-                share = limit / max(1, problem.costs[budget.cost].reference)
-                budgets.append(Budget(budget.cost, share, True) if share <= 1 else None)
-            held = [b for b in budgets if b is not None]
-            if len(held) < len(budgets):
-                continue  # above the dense network nothing is asked
-            label = ", ".join(f"{b.cost}={b.limit:.2%}" for b in held)
+            shares = {
+                name: limit * factor / max(1, problem.costs[name].reference)
+                for name, limit in problem.limits.items()
+            }
+            label = ", ".join(f"{name}={share:.2%}" for name, share in shares.items())
             if factor == 1:
                 found.append((label, self._menu))
                 continue
+            if max(shares.values()) > 1:
+                continue  # above the dense network nothing is asked
             try:
-                found.append((label, self._menu.under(held)))
+                budgets = [Budget(name, share, True) for name, share in shares.items()]
+                found.append((label, self._menu.under(budgets)))
             except BudgetError:
                 continue
         return found
@@ -151,19 +154,20 @@ class PolicyReplay:
         self, step: int, grid: NDArray[np.float64], prefix: list[int]
     ) -> NDArray[np.float64]:
         """Returns the value of the state behind each action, as the environment executes it."""
-        menu = self._menu
-        mask = menu.feasibility.mask(prefix)
-        coordinates = menu.coordinates(step)
-        apart = ((grid[:, None] - coordinates[None]) ** 2).sum(2)
-        executed = np.where(mask[None], apart, np.inf).argmin(1)
-        observer = Observer(menu)
-        values = {}
-        for index in np.unique(executed).tolist():
-            after = [*prefix, index]
-            seen = observer.observe(after, menu.feasibility.mask(after), coordinates[index])
-            value = self._model.policy.predict_values(torch.as_tensor(seen[None]))
-            values[index] = float(value)
-        return np.array([values[index] for index in executed.tolist()])
+        menu, observer = self._menu, Observer(self._menu)
+        values: dict[tuple[int, bytes], float] = {}
+        found = []
+        for row in grid:
+            index, action = menu.execute(prefix, menu.action(row))
+            last = menu.normalise(action)
+            key = (index, last.tobytes())
+            if key not in values:
+                after = [*prefix, index]
+                seen = observer.observe(after, menu.feasibility.mask(after), last)
+                value = self._model.policy.predict_values(torch.as_tensor(seen[None]))
+                values[key] = float(value)
+            found.append(values[key])
+        return np.array(found)
 
     def _influences(self, observations: NDArray[np.float32]) -> tuple[Influence, ...]:
         width = self._menu.vector.width
@@ -185,12 +189,6 @@ class PolicyReplay:
         width = self._menu.vector.width
         rows = acted.reshape(-1, width)
         return np.array([self._menu.normalise(row) for row in rows])
-
-
-def algorithm_of(model: Any) -> str:
-    """Returns the name of the Stable-Baselines3 class that an algorithm is made of."""
-    library = (c for c in type(model).__mro__ if c.__module__.startswith("stable_baselines3"))
-    return next(library).__name__
 
 
 def entry_names(menu: PlanMenu) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class StudyPicture:
     """A study.
 
     Attributes:
-        sampler: what proposed the trials ("TPESampler").
+        sampler: what proposed the trials ("TPE").
         trials: how many were completed.
         parameters: the most important first.
     """

@@ -128,11 +128,13 @@ class Panel:
         title: what its axis is, with the unit.
         traces: traces whose `y` counts rows from 0; bars are horizontal by themselves.
         axis: the x axis of plotly.js; give `tickvals` with `ticktext` for categories (raw texts).
+        least: pixels that it needs beside another panel.
     """
 
     title: str
     traces: Sequence[Trace]
     axis: Mapping[str, Any] = field(default_factory=dict)
+    least: int = 84
 
 
 @dataclass(frozen=True)

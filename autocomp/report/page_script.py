@@ -13,7 +13,7 @@ const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "N
   '"Liberation Sans", sans-serif';
 const SIZE = 12, LINE = 15;
 const CONFIG = { displaylogo: false, responsive: false, displayModeBar: "hover",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"] };
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"] };
 const pen = document.createElement("canvas").getContext("2d");
 const wide = (text) => { pen.font = `${SIZE}px ${FONT}`; return pen.measureText(text).width; };
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -31,6 +31,17 @@ function broken(name, room) {
     }
   }
   return [...lines, line];
+}
+
+// Breaks a title, which is escaped already, at its spaces.
+function spaced(text, room) {
+  const lines = [];
+  for (const word of text.split(" ")) {
+    const longer = `${lines.at(-1)} ${word}`;
+    if (lines.length && wide(longer) <= room) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines.join("<br>");
 }
 
 // Puts the pool's lists back where they are meant.
@@ -76,19 +87,24 @@ const layoutOf = (width, height) => ({
 
 function figure(spec, width) {
   const layout = merged(
-    { ...layoutOf(width, spec.height), margin: { l: 8, r: 14, t: 26, b: 8 } }, spec.layout);
-  for (const axis of ["xaxis", "yaxis"]) layout[axis] = merged(AXIS, layout[axis]);
+    { ...layoutOf(width, spec.height), margin: { l: 8, r: 28, t: 26, b: 8 } }, spec.layout);
+  for (const axis of ["xaxis", "yaxis"]) {
+    layout[axis] = merged(AXIS, layout[axis]);
+    const room = 0.75 * (axis === "xaxis" ? width : spec.height);
+    layout[axis].title.text = spaced(layout[axis].title.text || "", room);
+  }
   return { traces: spec.traces, layout };
 }
 
-// Lays the panels out: side by side where each gets 92 pixels, else the selected one alone.
+// Lays the panels out: side by side where each gets what it needs, else the selected one alone.
 function rows(spec, width, chosen) {
   const n = spec.labels.length, panels = spec.panels.length;
   const room = Math.min(0.4 * width, 250);
   const labels = spec.labels.map((name) => broken(name, room));
   const left = Math.ceil(Math.max(...labels.flat().map(wide))) + 16;
-  const right = 16, gap = 18;
-  const all = (width - left - right - gap * (panels - 1)) / panels >= 92;
+  const right = 22, gap = panels > 4 ? 18 : 34;
+  const all = (width - left - right - gap * (panels - 1)) / panels
+    >= Math.max(...spec.panels.map((panel) => panel.least));
   const shown = all ? spec.panels : [spec.panels[chosen]];
   const column = (width - left - right - gap * (shown.length - 1)) / shown.length;
   const tall = Math.max(20, Math.max(...labels.map((lines) => lines.length)) * LINE + 6);
@@ -97,7 +113,7 @@ function rows(spec, width, chosen) {
   const turned = shown.map((panel) => {
     const texts = (panel.axis.ticktext || []).map(wide), most = Math.max(0, ...texts);
     const turn = texts.length > 0 && most + 8 > column / texts.length;
-    head = Math.max(head, turn ? most + 12 : 20);
+    head = Math.max(head, turn ? most + 12 : 22);
     return turn;
   });
   const top = Math.ceil(head + Math.max(...titles.map((lines) => lines.length)) * LINE + 32);
@@ -109,9 +125,12 @@ function rows(spec, width, chosen) {
     const start = place * (column + gap) / total;
     const end = Math.min(1, start + column / total);
     const axis = merged(AXIS, { domain: [start, end], anchor: "y" + name, side: "top",
-      automargin: false, fixedrange: false, nticks: Math.max(3, Math.floor(column / 55)) });
+      automargin: false, fixedrange: false, nticks: Math.max(3, Math.floor(column / 64)) });
     const own = { ...panel.axis };
-    if (own.ticktext) own.ticktext = own.ticktext.map(escaped);
+    if (own.ticktext) {  // turned labels need a line each: else every second or third stands
+      const step = turned[place] ? Math.ceil(LINE * own.ticktext.length / column) : 1;
+      own.ticktext = own.ticktext.map((text, i) => i % step ? "" : escaped(text));
+    }
     layout["xaxis" + name] = merged(axis, { ...own, tickangle: turned[place] ? -90 : 0 });
     layout["yaxis" + name] = merged(AXIS, { anchor: "x" + name, range: [n - 0.5, -0.5],
       automargin: false, tickmode: "array", tickvals: labels.map((_, i) => i),
@@ -166,7 +185,7 @@ for (const select of document.querySelectorAll("select.gallery")) {
     const spec = chosen(node);
     const name = select.selectedOptions[0].textContent, told = block.querySelector(".chosen");
     told.textContent = name;
-    told.hidden = 1.4 * wide(name) < select.clientWidth - 40;
+    told.hidden = 1.4 * wide(name) + 40 < Math.max(select.clientWidth, 240);
     block.querySelector("figcaption strong").textContent = spec.title;
     block.querySelector(".note").textContent = spec.note;
     node.setAttribute("aria-label", `${spec.title}: ${name}`);

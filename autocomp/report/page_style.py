@@ -116,6 +116,7 @@ select { font: inherit; font-size: 0.9rem; color: var(--ink); background: var(--
   gap: 4px 10px; font-size: 0.9rem; color: var(--soft); margin-bottom: 8px; }
 .chosen { font-weight: 600; margin-bottom: 4px; max-width: none; }
 .plot { width: 100%; }
+.plot .main-svg { overflow: visible !important; }
 .pictures ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 14px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); }
 .pictures li { background: var(--raised); border: 1px solid var(--line); border-radius: 8px;

@@ -21,8 +21,8 @@ class TensorBoardTrail:
     """Writes scalars and histograms of each outcome, whatever the agent.
 
     Per evaluation: accuracy, loss, divergence, merit, best merit so far, and every budget's share
-    that is spent; over the layers, histograms of sparsity, weight bits, channels and rank, where
-    they vary. Finalists come under their level's name (`F2/accuracy`).
+    that is spent; over the layers, histograms of sparsity, weight bits, channels and rank.
+    Finalists come under their level's name (`F2/accuracy`).
 
     Args:
         folder: where records go.

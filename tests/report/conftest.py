@@ -247,8 +247,10 @@ def sample() -> Sample:
         return RunRecord(
             name="20261125-ddpg-5%",
             config={
-                "settings": {"model": "resnet20", "data": "cifar10",
-                             "budget": ["size=5%", "latency=450us"], "space": "joint", "agent": "ddpg", "seed": 0, "keep": []},
+                "settings": {
+                    "model": "resnet20", "data": "cifar10", "space": "joint", "agent": "ddpg",
+                    "budget": ["size=5%", "latency=450us"], "seed": 0, "keep": [],
+                },
                 "fingerprints": {"network": "95f4", "data": "1507"},
                 "splits": {"calibration": 1000, "search": 5000, "test": 2500},
                 "command": ["autocomp", "search", "--model", "resnet20", "--data", "my data"],

@@ -12,7 +12,7 @@ from autocomp.report.blocks import Prose
 from autocomp.report.figures import Figure, Gallery, Key, Panel, Rows, colour, plain, wrapped
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import short
+from autocomp.report.sections.wording import sentence, short
 
 _PER = 1000
 """Prices are shown per this many units."""
@@ -26,7 +26,7 @@ def curves(record: RunRecord) -> Section | None:
     blocks: list[Block] = []
     for name in ("curves", "prices"):
         if name in found.left_out:
-            blocks.append(Prose((f"No {name}: {found.left_out[name]}",)))
+            blocks.append(Prose((sentence(f"No {name}: {found.left_out[name]}"),)))
     if found.curves:
         figures = [(curve.layer, _figure(curve, found)) for curve in found.curves]
         blocks.append(Gallery("Layer", figures, half=bool(found.prices) and len(figures) <= 24))
@@ -105,11 +105,13 @@ def _prices(found: Findings, half: bool) -> Rows:
             f"Giving back costs (nats per {_PER:,} {unit})",
             ({**bar, "x": saved, "marker": {"color": colour("dense")}},),
             axis,
+            130,
         ),
         Panel(
             f"The next step saves (nats per {_PER:,} {unit})",
             ({**bar, "x": gained, "marker": {"color": colour("compressed")}},),
             axis,
+            130,
         ),
     )
     note = "What a layer would lose by its last step down its curve, and gain by its next step up."

@@ -9,7 +9,7 @@ from autocomp.report.blocks import Prose, Table
 from autocomp.report.figures import Key, Panel, Rows, Trace, colour, plain, wrapped
 from autocomp.report.page import Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import plural, signed, signed_points
+from autocomp.report.sections.wording import plural, sentence, signed, signed_points
 
 _TITLE = "Departures from the exact solver's plan"
 
@@ -19,8 +19,10 @@ def departures(record: RunRecord) -> Section | None:
     found = record.findings
     if found is None:
         return None
-    if "departures" in found.left_out:
-        return Section("departures", _TITLE, "", (Prose((found.left_out["departures"],)),))
+    reason = found.left_out.get("departures", "")
+    remark = (Prose((sentence(reason),)),) if reason else ()
+    if not found.departures and reason:
+        return Section("departures", _TITLE, "", remark)
     if not found.departures:
         if not found.curves:
             return None
@@ -46,7 +48,7 @@ def departures(record: RunRecord) -> Section | None:
         f"divergence, departing paid in {paid} of them: there the sum of single layers' errors, "
         "which the solver minimises, misjudges how they act together."
     )
-    return Section("departures", _TITLE, lead, (plot, _table(rows, unit)))
+    return Section("departures", _TITLE, lead, (plot, *remark, _table(rows, unit)))
 
 
 def _panel(
@@ -67,7 +69,7 @@ def _panel(
         "hoverinfo": "text",
         "marker": {"color": [colour(shade) for shade in shades]},
     }
-    return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"})
+    return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"}, 130)
 
 
 def _hover(row: Departure, unit: str) -> str:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from autocomp.evaluate import Score
 from autocomp.outcome import Outcome
 from autocomp.report.figures import Figure, Gallery, Key, Trace, colour, plain
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
+from autocomp.report.sections.view import close_span, span
 from autocomp.report.sections.wording import (
     cost_label,
     costs_of,
     limits_of,
     percent,
+    plural,
     short,
     unit_of,
 )
 from autocomp.report.trail import pareto_front
 
-_LEVELS = {"F2": ("other-1", "square", "whole search split (F2)"),
+_LEVELS = {"F2": ("other-1", "square-open", "whole search split (F2)"),
            "F2S": ("solver", "diamond", "reconstructed (F2S)")}  # fmt: skip
 
 
@@ -54,10 +56,11 @@ def _figure(record: RunRecord, cost: str) -> Figure:
         traces.append(_chosen(best, cost, unit))
         keys.append(Key("handed back" if record.summary else "best so far", "ink", "ring"))
     shapes: list[dict[str, Any]] = []
-    heights = [o.accuracy for o in known]
+    finals = [o for o in known if o.fidelity != "F1"]
+    kept = [o.accuracy + side * _error(o) for o in finals for side in (-1, 1)]
     if record.summary is not None:
         dense = record.summary.search_dense.accuracy
-        heights.append(dense)
+        kept.append(dense)
         shapes.append(_rule("y", dense, "dense", "dash"))
         keys.append(Key(f"dense accuracy, {percent(dense)}", "dense", "dashed"))
     widths: list[float] = [o.costs[cost] for o in known]
@@ -65,28 +68,32 @@ def _figure(record: RunRecord, cost: str) -> Figure:
         widths.append(limit)
         shapes.append(_rule("x", limit, "soft", "solid"))
         keys.append(Key(f"budget, {limit:,} {unit}", "soft"))
+    heights_shown, hidden = close_span([o.accuracy for o in known], kept)
     layout = {
-        "xaxis": {"title": {"text": plain(cost_label(record, cost))}, "range": _span(widths)},
-        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%", "range": _span(heights)},
+        "xaxis": {
+            "title": {"text": plain(cost_label(record, cost))},
+            "range": span(widths),
+            "tickformat": ",d" if max(widths) < 1e6 else "",
+        },
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%", "range": heights_shown},
         "shapes": shapes,
     }
     title = f"Accuracy against {cost_label(record, cost)}"
     note = "The bars of finalists are one standard error."
+    if hidden:
+        note += f" {plural(hidden, 'plan')} far from the others: double-click to see all."
     return Figure(title, traces, layout, 440, note=note, keys=tuple(keys))
 
 
-def _span(values: Sequence[float]) -> list[float]:
-    """Returns a range with a margin around some values."""
-    low, high = min(values), max(values)
-    margin = 0.06 * (high - low) or 0.01 * abs(high) or 0.01
-    return [low - margin, high + margin]
+def _error(outcome: Outcome) -> float:
+    return Score(outcome.accuracy, outcome.loss, outcome.n).standard_error
 
 
 def _rule(axis: str, at: float, shade: str, dash: str) -> dict[str, Any]:
     other = "x" if axis == "y" else "y"
     ends = {f"{axis}0": at, f"{axis}1": at, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
     return {
-        "type": "line", "layer": "below", **ends,
+        "type": "line", **ends,
         "line": {"color": colour(shade), "dash": dash, "width": 1.6},
     }  # fmt: skip
 
@@ -122,11 +129,16 @@ def _line(outcomes: Sequence[Outcome], cost: str, unit: str) -> Trace:
 
 
 def _finalists(outcomes: Sequence[Outcome], cost: str, unit: str, shade: str, symbol: str) -> Trace:
-    bars = [math.sqrt(o.accuracy * (1 - o.accuracy) / o.n) for o in outcomes]
+    bars = [_error(o) for o in outcomes]
     return {
         **_points(outcomes, cost, unit),
         "mode": "markers",
-        "marker": {"size": 10, "symbol": symbol, "color": colour(shade)},
+        "marker": {
+            "size": 10,
+            "symbol": symbol,
+            "color": colour(shade),
+            "line": {"width": 2, "color": colour(shade)},
+        },
         "error_y": {"array": bars, "color": colour(shade), "thickness": 1.2, "width": 4},
     }
 

@@ -66,7 +66,7 @@ def _cards(summary: Summary) -> tuple[Card, ...]:
         detail = f"{after:,} of {before:,} {unit}, {before / max(1, after):.1f} times less"
         if limit:
             detail += f"; budget {limit:,}"
-        label = f"{name.capitalize()}, of the dense network's"
+        label = f"{name.capitalize()} against dense"
         cards.append(Card(label, percent(after / before), detail, "compressed"))
     test, dense = summary.test, summary.test_dense
     cards += [

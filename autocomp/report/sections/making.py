@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autocomp.report.blocks import Code, Facts, Prose
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
+from autocomp.report.sections.wording import sentence
 from autocomp.report.tables import notes
 
 _SHOWN = ("settings", "command", "versions", "format")
@@ -20,8 +21,7 @@ def making(record: RunRecord) -> Section:
     blocks: list[Block] = []
     command = record.config.get("command")
     if command:
-        text = command if isinstance(command, str) else shlex.join(map(str, command))
-        blocks.append(Code(text, "Command"))
+        blocks.append(Code(_command(command), "Command"))
     blocks.append(Facts(_facts(record.settings), "Settings", half=True))
     if isinstance(record.config.get("versions"), Mapping):
         blocks.append(Facts(_facts(record.config["versions"]), "Versions", half=True))
@@ -33,13 +33,22 @@ def making(record: RunRecord) -> Section:
         remarks += [note.replace("+-", "\u00b1") for note in notes(record.summary)]
     if record.findings is not None:
         missing = record.findings.left_out.items()
-        remarks += [f"Not looked at, {section}: {why}" for section, why in missing]
+        remarks += [sentence(f"About {section}: {why}") for section, why in missing]
     if remarks:
         blocks.append(Prose(tuple(remarks)))
     seed = record.settings.get("seed")
     lead = "Everything that is needed to make this run again"
     lead += "." if seed is None else f"; the seed is {seed}."
     return Section("making", "How it was made", lead, tuple(blocks))
+
+
+def _command(given: str | Sequence[str]) -> str:
+    """Returns a command as a shell reads it."""
+    if isinstance(given, str):
+        return given
+    first, *rest = map(str, given)
+    start = ["python", "-m", "autocomp"] if first.endswith("__main__.py") else [first]
+    return shlex.join([*start, *rest])
 
 
 def _facts(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

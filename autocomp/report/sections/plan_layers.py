@@ -137,7 +137,7 @@ def _share(
 
 def _bits(title: str, values: Sequence[int], hover: Sequence[str]) -> Panel:
     top = next(bits for bits in _BITS if max(values) <= bits)
-    ticks = [0, top // 4, top // 2, 3 * top // 4, top]
+    ticks = [0, top // 2, top]
     axis = {"range": [0, 1.25 * top], "tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
     return Panel(title, (_bar(values, hover, [str(value) for value in values]),), axis)
 

@@ -21,7 +21,7 @@ from autocomp.report.figures import (
 )
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import short
+from autocomp.report.sections.wording import sentence, short
 
 _LOOKS = 24
 """Looks at a policy that are shown at most; of more, evenly spaced ones."""
@@ -35,7 +35,7 @@ def policy(record: RunRecord) -> Section | None:
     if found.policy is None:
         if "policy" not in found.left_out:
             return None
-        prose = Prose((found.left_out["policy"],))
+        prose = Prose((sentence(found.left_out["policy"]),))
         return Section("policy", "What the agent learned", "", (prose,))
     picture = found.policy
     blocks: list[Block] = []
@@ -98,7 +98,7 @@ def _actions(picture: PolicyPicture) -> Rows:
             ]
             for t, layer in enumerate(picture.layers)
         ]
-        panels.append(Panel(name, (_heat(values, hover, places),), axis))
+        panels.append(Panel(name, (_heat(values, hover, places),), axis, 15 * len(places)))
     return Rows(
         "Action by layer and budget",
         picture.layers,
@@ -210,8 +210,8 @@ def _surface(surface: Surface, picture: PolicyPicture) -> Figure:
         (shown, here),
         layout,
         400,
-        note=f"Between {short(lowest)} and {short(highest)}, in units of {picture.unit}; the cross "
-        "should stand where the value is greatest.",
+        note=f"Between {short(lowest)} and {short(highest)} ({picture.unit}). The cross should "
+        "stand where the value is greatest.",
         keys=(Key("the policy's action", "dense", "cross"),),
         scale=None if flat else Scale("low value", "high value"),
     )
@@ -238,7 +238,8 @@ def _movement(picture: PolicyPicture) -> Rows:
             for t, layer in enumerate(picture.layers)
         ]
         axis = {"tickvals": places, "ticktext": labels}
-        panels.append(Panel(f"{name}, by evaluations", (_heat(values, hover, places),), axis))
+        heat = _heat(values, hover, places)
+        panels.append(Panel(f"{name}, by evaluations", (heat,), axis, 15 * len(places)))
     return Rows(
         "How the policy moved during training",
         picture.layers,

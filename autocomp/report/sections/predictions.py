@@ -9,7 +9,7 @@ from autocomp.report.blocks import Picture, Pictures, Prose, Table
 from autocomp.report.figures import Figure, Key, Panel, Rows, Trace, colour, wrapped
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import percent, short, signed_points
+from autocomp.report.sections.wording import percent, sentence, short, signed_points
 
 _CLASSES = 60
 """Classes that are plotted; of more, those whose accuracy changed most."""
@@ -23,7 +23,7 @@ def predictions(record: RunRecord) -> Section | None:
         return None
     if found.predictions is None:
         reason = found.left_out.get("predictions")
-        return Section("predictions", _TITLE, "", (Prose((reason,)),)) if reason else None
+        return Section("predictions", _TITLE, "", (Prose((sentence(reason),)),)) if reason else None
     seen = found.predictions
     blocks: list[Block] = []
     if seen.classes:
@@ -61,7 +61,8 @@ def _classes(seen: Predictions, half: bool) -> Rows:
     dense = _dots(shown, [one.dense for one in shown], "dense", "circle-open")
     compressed = _dots(shown, [one.compressed for one in shown], "compressed", "diamond")
     least = min(min(one.dense, one.compressed) for one in shown)
-    axis = {"range": [max(-3, 100 * least - 6), 103]}
+    low = max(0.0, 100 * least - 6)
+    axis = {"range": [low - 0.03 * (100 - low), 100 + 0.04 * (100 - low)]}
     return Rows(
         "Accuracy of each class",
         [f"{one.label} ({one.n:,})" for one in shown],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from autocomp.inspection.study import Parameter
 from autocomp.report.blocks import Prose
-from autocomp.report.figures import Figure, Gallery, Panel, Rows, colour, plain, wrapped
+from autocomp.report.figures import Figure, Gallery, Panel, Rows, colour, wrapped
 from autocomp.report.page import Block, Section
 from autocomp.report.record import RunRecord
-from autocomp.report.sections.wording import percent, plural
+from autocomp.report.sections.view import close_span
+from autocomp.report.sections.wording import percent, plural, sentence
 
 _SLICES = 40
 """Parameters that are shown, the most important ones."""
@@ -21,7 +22,9 @@ def study(record: RunRecord) -> Section | None:
     if found.study is None:
         if "study" not in found.left_out:
             return None
-        return Section("study", "What the study learned", "", (Prose((found.left_out["study"],)),))
+        return Section(
+            "study", "What the study learned", "", (Prose((sentence(found.left_out["study"]),)),)
+        )
     parameters = found.study.parameters
     blocks: list[Block] = []
     if parameters:
@@ -79,9 +82,12 @@ def _slice(parameter: Parameter) -> Figure:
             "line": {"width": 0.5, "color": colour("soft")},
         },
     }
+    shown, hidden = close_span(parameter.scores) if trials else ([0.0, 1.0], 0)
     layout = {
-        "xaxis": {"title": {"text": plain(parameter.name)}},
-        "yaxis": {"title": {"text": "objective of the trial"}},
+        "xaxis": {"title": {"text": "value of the parameter"}},
+        "yaxis": {"title": {"text": "objective of the trial"}, "range": shown},
     }
     note = f"{percent(parameter.importance, 1)} of the importance; strong colours are late trials."
+    if hidden:
+        note += f" {plural(hidden, 'trial')} far from the others: double-click to see all."
     return Figure("Slice", (trace,), layout, 380, note=note)

@@ -10,6 +10,7 @@ from autocomp.outcome import Outcome
 from autocomp.report.figures import Figure, Gallery, Key, Mark, Trace, colour, wrapped
 from autocomp.report.page import Section
 from autocomp.report.record import RunRecord
+from autocomp.report.sections.view import close_span
 from autocomp.report.sections.wording import percent, plural, short
 from autocomp.report.trail import best_so_far, improvements
 
@@ -93,16 +94,26 @@ def _figure(record: RunRecord, measure: Measure, title: str, against: str, xs: X
         text = f"dense, whole search split<br>accuracy {percent(dense.accuracy)}"
         traces.append(_level(dense.accuracy, end, text, {"color": colour("dense"), "dash": "dash"}))
         keys.append(Key("dense", "dense", "dashed"))
+    kept = [start, *(measure(point.best) for point in best_so_far(screened))]
+    if record.summary is not None:
+        kept.append(record.summary.search_dense.accuracy)
+    shown, hidden = close_span([measure(outcome) for outcome in screened], kept)
     axis = "accuracy" if measure is _MEASURES[1][2] else "merit"
     layout = {
         "xaxis": {"title": {"text": against}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": axis}, "tickformat": ".1%" if axis == "accuracy" else ""},
+        "yaxis": {
+            "title": {"text": axis},
+            "tickformat": ".1%" if axis == "accuracy" else "",
+            "range": shown,
+        },
     }
     note = (
         "Accuracy can fall where a plan of greater merit takes over."
         if axis == "accuracy"
         else "The dense network's merit is its accuracy, because it does not diverge from itself."
     )
+    if hidden:
+        note += f" {plural(hidden, 'plan')} far from the others: double-click to see all."
     return Figure(f"{title}, against {against}", traces, layout, 340, note=note, keys=tuple(keys))
 
 

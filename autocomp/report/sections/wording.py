@@ -11,6 +11,10 @@ _UNITS = {
     "size": "bytes", "params": "params", "macs": "MACs", "bitops": "BitOps", "latency": "ns",
 }  # fmt: skip
 
+_RAISED = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
+
 
 def percent(share: float, digits: int = 2) -> str:
     """Returns a share as "87.08%"."""
@@ -27,7 +31,15 @@ def signed(value: float, form: str = ".3g") -> str:
     text = format(abs(value), form)
     if float(text.replace(",", "")) == 0:
         return text
-    return ("\u2212" if value < 0 else "+") + text
+    return _typeset(("-" if value < 0 else "+") + text)
+
+
+def _typeset(text: str) -> str:
+    """Returns a number's text with a true minus sign, and "e-06" as a power of ten."""
+    mantissa, power, exponent = text.partition("e")
+    if power:
+        mantissa += f"\u00d710{str(int(exponent)).translate(_RAISED)}"
+    return mantissa.replace("-", "\u2212")
 
 
 def short(value: float) -> str:
@@ -37,12 +49,18 @@ def short(value: float) -> str:
     if abs(value) < 1e-12:
         return "0"
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return text.replace("-", "\u2212", 1) if text.startswith("-") else text
+    return _typeset(text)
 
 
 def plural(count: int, noun: str) -> str:
     """Returns "1 plan" or "1,200 plans"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def sentence(reason: str) -> str:
+    """Returns a reason with a capital and a full stop."""
+    text = reason[:1].upper() + reason[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def shape_of(shape: Sequence[int]) -> str:

@@ -1,0 +1,215 @@
+"""Beginning with a policy that was learned elsewhere: taken over, tried first, or refused."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from autocomp.agents import make_agent
+from autocomp.agents.episodes import EpisodeLog
+from autocomp.agents.proposal import propose
+from autocomp.agents.reinforcement import private_random_state
+from autocomp.agents.starts import starting_plans
+from autocomp.agents.trail import NETWORKS, save
+from autocomp.agents.travelled import algorithm_of, policy_file, take_over
+from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
+from autocomp.search_spaces import make_space
+
+from autocomp.errors import AgentError
+from autocomp.plan import Choice, Plan
+
+JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
+BITS = "bits:weight_bits=2/3/4/6/8"
+COEFFICIENTS = "coefficients:menu=bits,weight_bits=2/3/4/6/8"
+LEARNED = ("ddpg", "td3", "sac", "ppo")
+
+
+def build(text: str, toy: Any, space: str = JOINT, seed: int = 0) -> Any:
+    """An algorithm that has learned nothing."""
+    agent: Any = make_agent(text)
+    menu = make_menu(toy, space)
+    env: Any = LayerwiseEnv if agent.env == "layerwise" else WholePlanEnv
+    with private_random_state():
+        return agent.build(EpisodeLog(env(menu)), menu, seed)
+
+
+def opinionated(model: Any) -> Any:
+    """An untrained network asks for little; this one asks for much."""
+    head = model.policy.action_net if hasattr(model.policy, "action_net") else model.actor.mu[-2]
+    with torch.no_grad():
+        head.weight *= 100
+    return model
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_networks_are_taken_over(name: str, make_toy: Any, tmp_path: Path) -> None:
+    old = build(name, make_toy("size=12%"))
+    save(old, tmp_path)
+    new = build(name, make_toy("size=10%"), seed=7)  # other budget, other seed
+    before = weights(new)
+    take_over(new, tmp_path)
+    assert policy_file(tmp_path) == policy_file(tmp_path / NETWORKS) == tmp_path / NETWORKS
+    changed = 0
+    for key, value in weights(new).items():
+        if key != "log_std":
+            assert torch.equal(value, weights(old)[key])
+        changed += not torch.equal(value, before[key])
+    assert changed > 4
+
+
+def test_a_policy_keeps_the_new_searchs_spread(toy: Any, tmp_path: Path) -> None:
+    old = build("ppo:sigma=0.05", toy)
+    save(old, tmp_path)
+    new = build("ppo:sigma=0.5", toy, seed=1)
+    take_over(new, tmp_path)
+    assert new.policy.log_std.tolist() == pytest.approx([np.log(0.5)] * 2)
+    assert old.policy.log_std.tolist() == pytest.approx([np.log(0.05)] * 2)
+
+
+def test_a_missing_policy_is_refused_when_the_agent_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(AgentError, match="must name a run of a learning agent") as caught:
+            make_agent("ddpg", policy=str(path))
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def damaged(folder: Path, kind: str, model: Any) -> Path:
+    file = save(model, folder)
+    if kind == "text":
+        file.write_text("no archive")
+    elif kind == "cut off":
+        file.write_bytes(file.read_bytes()[:-2000])
+    elif kind == "empty archive":
+        zipfile.ZipFile(file, "w").close()
+    elif kind == "no weights":
+        with zipfile.ZipFile(file) as old, zipfile.ZipFile(folder / "new.zip", "w") as new:
+            for part in old.namelist():
+                if part != "policy.pth":
+                    new.writestr(part, old.read(part))
+        (folder / "new.zip").replace(file)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["text", "cut off", "empty archive", "no weights"])
+def test_a_damaged_policy_is_refused_in_one_line(kind: str, toy: Any, tmp_path: Path) -> None:
+    model = build("ppo", toy)
+    before = weights(model)
+    file = damaged(tmp_path, kind, model)
+    with pytest.raises(AgentError, match="cannot be read") as caught:
+        take_over(model, file)
+    assert "\n" not in str(caught.value) and str(file) in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in weights(model).items())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [("ppo", "ddpg", "DDPG"), ("ddpg", "ppo", "PPO"), ("td3", "ddpg", "DDPG"),
+     ("sac", "td3", "TD3"), ("ddpg", "sac", "SAC")],
+)  # fmt: skip
+def test_another_algorithms_policy_is_refused(
+    old: str, new: str, name: str, toy: Any, tmp_path: Path
+) -> None:
+    save(build(old, toy), tmp_path)
+    with pytest.raises(AgentError, match=rf"of another than {name};") as caught:
+        take_over(build(new, toy), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert algorithm_of(build(new, toy)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "space", "words"),
+    [
+        ("ppo", BITS, "observation space"),
+        ("ppo", f"{JOINT},discrete=true", "action space"),
+        ("ppo:env=whole-plan", JOINT, "observation space"),
+    ],
+)
+def test_another_spaces_policy_is_refused(
+    text: str, space: str, words: str, toy: Any, tmp_path: Path
+) -> None:
+    save(build("ppo", toy), tmp_path)
+    with pytest.raises(AgentError, match=f"its {words}") as caught:
+        take_over(build(text, toy, space), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+# ---- the search that begins with it
+
+
+def plan_of(*bits: int) -> Plan:
+    return Plan({f"l{t}": Choice(weight_bits=b) for t, b in enumerate(bits)})
+
+
+@pytest.mark.parametrize("space", [BITS, COEFFICIENTS])
+@pytest.mark.parametrize("text", ["ddpg", "ppo", "ppo:env=whole-plan"])
+def test_its_own_plan_is_tried_first(text: str, space: str, toy: Any, tmp_path: Path) -> None:
+    model = opinionated(build(text, toy, space, seed=3))
+    save(model, tmp_path)
+    menu = make_menu(toy, space)
+    agent: Any = make_agent(text, policy=str(tmp_path))
+    own = menu.plan(propose(model, menu, agent.env).indices)
+    assert own != menu.plan(starting_plans(menu, 1)[0])  # else nothing would be shown
+    found = agent.search(toy, make_space(space), n_evaluations=6, seed=0)
+    assert found.outcomes[0].plan == own == toy.evaluated[0]
+
+    toy.evaluated.clear()
+    starts = [plan_of(6, 3, 4, 3), plan_of(2, 2, 2, 3)]
+    found = agent.search(toy, make_space(space), n_evaluations=6, seed=0, starts=starts)
+    first = [outcome.plan for outcome in found.outcomes[:3]]
+    assert sorted(map(str, first)) == sorted(map(str, [*starts, own]))
+    assert toy.evaluated[0] in starts and toy.evaluated[2] == own or space == COEFFICIENTS
+    assert len(found.outcomes) <= 6
+
+
+@pytest.mark.parametrize("text", ["ddpg", "ppo"])
+def test_the_same_seed_and_policy_give_the_same_outcomes(
+    text: str, make_toy: Any, tmp_path: Path
+) -> None:
+    save(build(text, make_toy("size=12%")), tmp_path)
+
+    def plans(seed: int, policy: str) -> list[Plan]:
+        torch.rand(3)  # what else ran in the process must not matter
+        found = make_agent(text, policy=policy).search(
+            make_toy("size=12%"), make_space(JOINT), n_evaluations=7, seed=seed
+        )
+        return [outcome.plan for outcome in found.outcomes]
+
+    assert plans(2, str(tmp_path)) == plans(2, str(tmp_path / NETWORKS))
+    assert plans(2, str(tmp_path)) != plans(2, "")
+
+
+def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> None:
+    """Two policies that differ far from what the warm-up shows stay different."""
+    finals = []
+    for shift in (0.0, 3.0):
+        model = build("ppo", toy)
+        with torch.no_grad():
+            model.policy.value_net.bias += shift
+        save(model, tmp_path)
+        agent: Any = make_agent("ppo", policy=str(tmp_path))
+        found = agent.search(toy, make_space(JOINT), n_evaluations=4, seed=0)
+        assert found.save is not None
+        (tmp_path / f"{shift}").mkdir()
+        found.save(tmp_path / f"{shift}")
+        again = build("ppo", toy)
+        take_over(again, tmp_path / f"{shift}")
+        finals.append(float(again.policy.value_net.bias.detach()))
+    assert finals[1] - finals[0] > 2
+
+
+def test_a_policy_of_another_algorithm_stops_the_search(toy: Any, tmp_path: Path) -> None:
+    save(build("ppo", toy), tmp_path)
+    with pytest.raises(AgentError, match="of another than DDPG"):
+        make_agent("ddpg", policy=str(tmp_path)).search(
+            toy, make_space(JOINT), n_evaluations=4, seed=0
+        )
+    assert not toy.evaluated

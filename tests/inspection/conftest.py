@@ -1,0 +1,63 @@
+"""One small problem, its menus, and the toy problem whose losses are separable."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autocomp.envs import PlanMenu, make_menu
+from torch import nn
+
+from autocomp.data.splits import DataSplits
+from autocomp.outcome import Outcome
+from autocomp.plan import Plan
+from autocomp.problem import CompressionProblem, ProblemSettings
+
+MakeMenu = Callable[..., PlanMenu]
+
+
+@pytest.fixture(scope="session")
+def small_problem(_trained_tiny: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
+    return CompressionProblem(
+        copy.deepcopy(_trained_tiny), tiny_data, "size=10%", ProblemSettings(search_images=40)
+    )
+
+
+@pytest.fixture(scope="session")
+def menu_of(small_problem: CompressionProblem) -> MakeMenu:
+    """Returns the small network's menu in a space, under other budgets if they are given."""
+    made: dict[tuple[str, str], PlanMenu] = {}
+
+    def make(space: str = "joint:levels=6,weight_bits=2/4/8", budgets: str = "") -> PlanMenu:
+        if (space, budgets) not in made:
+            problem = small_problem.under(budgets) if budgets else small_problem
+            made[space, budgets] = make_menu(problem, space)
+        return made[space, budgets]
+
+    return make
+
+
+def _toy_class() -> Any:
+    file = Path(__file__).parents[1] / "agents" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("toy_of_the_agents", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ToyProblem
+
+
+@pytest.fixture(scope="session")
+def make_separable() -> Callable[..., Any]:
+    """Builds toy problems whose divergence is the toy's loss."""
+
+    class Separable(_toy_class()):  # type: ignore[misc]
+        def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
+            outcome: Outcome = super().evaluate(plan, fidelity)
+            return replace(outcome, divergence=outcome.loss)
+
+    return Separable
