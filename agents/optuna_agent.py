@@ -19,6 +19,7 @@ from gymnasium import spaces
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial
 
 from autocomp.errors import AgentError
 from autocomp.plan import Plan
@@ -91,14 +92,14 @@ class OptunaAgent:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # notices on experimental options of samplers
                 sampler = self.make_sampler(Beginning(seed, points[0], trials, menu.spread))
-                study = optuna.create_study(
-                    direction="maximize", sampler=sampler, storage=self._open_storage(),
-                    study_name="autocomp",
-                )  # fmt: skip
+                study = optuna.create_study(direction="maximize", sampler=sampler)
+                journal = self._journal()
                 for point in points:
                     study.enqueue_trial(point)
                 while not ledger.spent:
-                    self._trial(study, menu, ledger, distributions)
+                    trial = self._trial(study, menu, ledger, distributions)
+                    if journal is not None:
+                        journal.add_trial(trial)
         finally:
             optuna.logging.set_verbosity(verbosity)
         return SearchResult(ledger.outcomes)
@@ -127,7 +128,7 @@ class OptunaAgent:
         menu: PlanMenu,
         ledger: Ledger,
         distributions: dict[str, BaseDistribution],
-    ) -> None:
+    ) -> FrozenTrial:
         trial = study.ask(distributions)
         entries = np.array([trial.params[name] for name in distributions])
         actions = np.array([menu.normalise(row) for row in menu.vector.split(entries)])
@@ -137,9 +138,14 @@ class OptunaAgent:
         trial.set_user_attr("plan", outcome.plan.to_json())
         trial.set_user_attr("loss", outcome.loss)
         # ties are broken by the loss, as in the search's own ranking
-        study.tell(trial, outcome.merit - 1e-4 * min(outcome.loss, 100.0))
+        return study.tell(trial, outcome.merit - 1e-4 * min(outcome.loss, 100.0))
 
-    def _open_storage(self) -> JournalStorage | None:
+    def _journal(self) -> optuna.Study | None:
+        """Returns the study that is kept on disk: a finished trial at a time.
+
+        The one that samples stays in memory, because a journal waits for the disk at every entry,
+        some 70 for a trial.
+        """
         if not self.storage:
             return None
         path = Path(self.storage)
@@ -148,7 +154,8 @@ class OptunaAgent:
                 f"`storage` must name a file that does not exist yet, but {self.storage!r} does; "
                 "move it, or name another."
             )
-        return JournalStorage(JournalFileBackend(str(path)))
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        return optuna.create_study(direction="maximize", storage=storage, study_name="autocomp")
 
 
 def _names(menu: PlanMenu) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,9 @@ class Run:
         try:
             yield
         finally:
+            with suppress(OSError):  # before the release: afterwards it may be another's
+                (self.path / ".lock").unlink(missing_ok=True)
             lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
 
     def append(self, outcome: Outcome) -> None:
         """Adds one line to `outcomes.jsonl` and flushes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def resume(
     """
     opened, job = _job_of(run, model, data, agent, space)
     job.check(opened)
-    return Session(job, opened).search(on_outcome)
+    return Session(job, opened).resume(on_outcome)
 
 
 def report(
@@ -132,6 +133,8 @@ def report(
     """
     opened, job = _job_of(run, model, data, agent, space)
     job.check(opened)
+    with suppress(RunError), opened.locked():  # a search that is running looks after itself
+        opened.repair()
     return Session(job, opened).report(baselines)
 
 

@@ -91,19 +91,25 @@ class Session:
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             },
         )
-        try:
-            return cls(job, run).search(on_outcome)
-        except Exception:
-            if not run.outcomes():
-                shutil.rmtree(run.path)
-            raise
+        with run.locked():  # a folder that another process holds is not taken away
+            try:
+                return cls(job, run)._search(on_outcome)
+            except Exception:
+                if not run.outcomes():
+                    shutil.rmtree(run.path)
+                raise
 
-    def search(self, on_outcome: OnOutcome | None = None) -> Result:
-        """Searches, or goes on; an interrupt still writes the report of what there is."""
-        with self.run.locked(), self._reported_if_stopped():
+    def resume(self, on_outcome: OnOutcome | None = None) -> Result:
+        """Goes on in the folder."""
+        with self.run.locked():
             return self._search(on_outcome)
 
     def _search(self, on_outcome: OnOutcome | None) -> Result:
+        """Searches; an interrupt still writes the report of what there is."""
+        with self._reported_if_stopped():
+            return self._from_plans_to_report(on_outcome)
+
+    def _from_plans_to_report(self, on_outcome: OnOutcome | None) -> Result:
         job, run, start = self.job, self.run, time.perf_counter()
         run.repair()
         board = self._board()
@@ -111,6 +117,8 @@ class Session:
         job.problem.remember(recorded)
         known = {(o.plan.key, o.fidelity) for o in recorded}
         best: Outcome | None = best_of(o for o in recorded if o.fidelity == "F1")
+        if best is not None:
+            run.write_plan(best.plan)  # a kill may have come between the two
 
         def record(outcome: Outcome) -> None:
             nonlocal best
@@ -146,9 +154,11 @@ class Session:
     def _agent_for(self) -> Agent:
         """Returns the agent, with what it learns as it goes in the run folder."""
         agent = copy.copy(self.job.agent)
-        if isinstance(agent, OptunaAgent) and not agent.storage:
-            file = self.run.path / STUDY
-            file.unlink(missing_ok=True)  # a resumed search replays its trials from the start
+        if isinstance(agent, OptunaAgent):
+            file = Path(agent.storage) if agent.storage else self.run.path / STUDY
+            if self.run.outcomes() or not agent.storage:
+                # a resumed search makes its trials again, from the start
+                file.unlink(missing_ok=True)
             agent.storage = str(file)
         if isinstance(agent, ReinforcementAgent):
             agent.trail = self.run.path

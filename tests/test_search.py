@@ -53,7 +53,7 @@ def test_the_trail_is_complete(finished: Result) -> None:
     names = {path.name for path in finished.run.path.iterdir()}
     assert names == {
         "config.json", "outcomes.jsonl", "plan.json", "model.safetensors", "summary.json",
-        "agent.study.log",
+        "agent.study.log", "inspection.json", "report.html",
     }  # fmt: skip
     config = finished.run.config()
     assert config["settings"]["agent"] == "tpe"

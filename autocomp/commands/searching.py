@@ -132,6 +132,7 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
+    from autocomp.report.files import REPORT, write_report
     from autocomp.report.summary import Summary
     from autocomp.runs import Run
     from autocomp.searcher import resume
@@ -140,6 +141,9 @@ def _resume(given: argparse.Namespace) -> int:
     done = run.summary()
     if done is not None:
         say(f"The run {given.folder} is complete.")
+        wanted = SearchConfig.from_json(run.config()["settings"]).report != "none"
+        if wanted and not (run.path / REPORT).exists():
+            write_report(run)
         _closing(Summary.from_json(done), run.path)
         return 0
     evaluations = SearchConfig.from_json(run.config()["settings"]).evaluations

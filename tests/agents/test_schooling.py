@@ -1,0 +1,128 @@
+"""Training one policy over several problems: what is shown, and what is learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from autocomp.agents import make_agent
+from autocomp.agents.episodes import EpisodeLog
+from autocomp.agents.proposal import propose
+from autocomp.agents.reinforcement import private_random_state
+from autocomp.agents.schooling import school
+from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3.common.env_checker import check_env as sb3_check
+
+from autocomp.errors import AgentError
+
+BITS = "bits:weight_bits=2/3/4/6/8"
+JOINT = "joint:levels=6,weight_bits=2/3/4/6/8"
+BUDGETS = ("size=16%", "size=13%", "size=10%")
+
+
+def menus(make_toy: Any, space: str = BITS, budgets: tuple[str, ...] = BUDGETS) -> list[PlanMenu]:
+    return [make_menu(make_toy(budget, informed=True), space) for budget in budgets]
+
+
+def schooled(
+    text: str, found: list[PlanMenu], n: int, seed: int = 0, level: str = "F0"
+) -> tuple[Any, list[tuple[int, int, float]]]:
+    told: list[tuple[int, int, float]] = []
+    agent: Any = make_agent(text)
+    model = school(
+        agent, CurriculumEnv(found, level), n_episodes=n, seed=seed,
+        on_episode=lambda *episode: told.append(episode),
+    )  # fmt: skip
+    return model, told
+
+
+def test_a_fixed_list_of_menus_passes_the_checkers(make_toy: Any) -> None:
+    env = CurriculumEnv(menus(make_toy), "F1")
+    gymnasium_check(env, skip_render_check=True)
+    sb3_check(env, warn=True, skip_render_check=True)
+
+
+@pytest.mark.parametrize("text", ["ddpg", "ppo"])
+def test_every_episode_is_told_in_order(text: str, make_toy: Any) -> None:
+    found = menus(make_toy)
+    _, told = schooled(text, found, 20)
+    assert [number for number, _, _ in told] == list(range(20))
+    # the solver's own plan of each lesson is shown first, then those around it
+    assert [lesson for _, lesson, _ in told[:9]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [value for _, _, value in told[:9:3]] == [0, 0, 0]
+    assert all(-3 <= value <= 0 for _, _, value in told)
+    assert {lesson for _, lesson, _ in told[9:]} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("text", ["ddpg", "ppo"])
+def test_the_same_seed_gives_the_same_training(text: str, make_toy: Any) -> None:
+    def made(seed: int) -> tuple[Any, Any]:
+        torch.rand(3)  # what else ran in the process must not matter
+        np.random.rand(3)  # noqa: NPY002
+        model, told = schooled(text, menus(make_toy), 14, seed)
+        return told, {k: v.tolist() for k, v in model.policy.state_dict().items()}
+
+    first = made(1)
+    assert made(1) == first
+    assert made(2) != first
+
+
+def test_training_leaves_the_global_generators_alone(make_toy: Any) -> None:
+    found = menus(make_toy)
+    torch.manual_seed(4)
+    np.random.seed(4)  # noqa: NPY002
+    expected = (float(torch.rand(1)), np.random.rand())  # noqa: NPY002
+    torch.manual_seed(4)
+    np.random.seed(4)  # noqa: NPY002
+    schooled("ppo", found, 6)
+    assert (float(torch.rand(1)), np.random.rand()) == expected  # noqa: NPY002
+
+
+def loss_at(model: Any, menu: PlanMenu) -> float:
+    """How far a policy's plan at a menu's budget lies above the solver's, as a share of it."""
+    plans = np.array([propose(model, menu).indices, menu.solver.plan])
+    own, best = menu.estimate(plans)
+    return float(own / best - 1)
+
+
+@pytest.mark.parametrize("text", ["ddpg", "ppo"])
+def test_it_does_well_at_a_budget_that_it_never_saw(text: str, make_toy: Any) -> None:
+    """Without multipliers, so that an ignorant policy is far from the solver."""
+    model, _ = schooled(text, menus(make_toy, JOINT), 30)
+    agent: Any = make_agent(text)
+    for budget in ("size=15%", "size=11.5%"):
+        menu = make_menu(make_toy(budget, informed=True), JOINT)
+        losses = []
+        for seed in range(5):
+            with private_random_state():
+                ignorant = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, seed)
+            losses.append(loss_at(ignorant, menu))
+        assert loss_at(model, menu) < 0.5 * min(losses)
+
+
+def test_few_episodes_still_show_every_lesson(make_toy: Any) -> None:
+    for n in (3, 4, 5):
+        _, told = schooled("ppo", menus(make_toy), n)
+        assert len(told) == n
+        assert {lesson for _, lesson, _ in told} == {0, 1, 2}
+        shown = [value for _, _, value in told]
+        assert shown.count(0) >= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "space", "n", "words"),
+    [
+        ("ppo:env=whole-plan", BITS, 10, "acts layer by layer, but got env=whole-plan"),
+        ("ddpg", BITS, 2, "each of the 3 lessons, but got 2"),
+        ("ddpg", f"{BITS},discrete=true", 10, "needs a continuous space"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    text: str, space: str, n: int, words: str, make_toy: Any
+) -> None:
+    with pytest.raises(AgentError, match=words) as caught:
+        schooled(text, menus(make_toy, space), n)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,254 @@
+"""Several networks and budgets behind one environment."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from autocomp.agents.episodes import EpisodeLog, returns
+from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
+from autocomp.envs.curriculum import Lesson
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3.common.env_checker import check_env as sb3_check
+from torch import nn
+
+from autocomp.errors import AgentError
+from autocomp.problem import CompressionProblem, ProblemSettings
+
+SPACES = [
+    "joint:levels=5,weight_bits=2/4/8",
+    "joint:levels=5,weight_bits=2/4/8,discrete=true",
+    "coefficients:menu=bits",
+    "coefficients:menu=bits,discrete=true",
+]
+SETTINGS = ProblemSettings(search_images=40)
+
+
+@pytest.fixture(scope="module")
+def problems(_trained_tiny: Any, tiny_data: Any) -> list[CompressionProblem]:
+    """A network of four layers, and one of two that was not trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        shallow = nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.ReLU(), nn.Linear(12, 4))
+    return [
+        CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=30%", SETTINGS),
+        CompressionProblem(shallow.eval(), tiny_data, "size=20%", SETTINGS),
+    ]
+
+
+@pytest.fixture(scope="module")
+def menus_of(problems: Any) -> Any:
+    made: dict[str, list[PlanMenu]] = {}
+
+    def make(space: str = SPACES[0]) -> list[PlanMenu]:
+        if space not in made:
+            deep, shallow = (make_menu(problem, space) for problem in problems)
+            made[space] = [deep, deep.under(["size=12%"]), shallow]
+        return made[space]
+
+    return make
+
+
+@pytest.mark.parametrize("level", ["F0", "F1"])
+@pytest.mark.parametrize("space", SPACES)
+def test_checkers_pass_without_a_warning(space: str, level: str, menus_of: Any) -> None:
+    env = CurriculumEnv(menus_of(space), level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gymnasium_check(env, skip_render_check=True)
+        sb3_check(env, warn=True, skip_render_check=True)
+
+
+def episode(env: Any, **options: Any) -> tuple[int, float, list[bytes], dict[str, Any]]:
+    observation, info = env.reset(options=options)
+    lesson, seen, done, total = info["lesson"], [observation.tobytes()], False, 0.0
+    while not done:
+        observation, reward, done, truncated, info = env.step(env.action_space.sample())
+        assert env.observation_space.contains(observation) and not truncated
+        assert info["lesson"] == lesson
+        assert done or reward == 0
+        total += reward
+        seen.append(observation.tobytes())
+    return lesson, total, seen, info
+
+
+def test_episodes_are_as_long_as_their_network(menus_of: Any) -> None:
+    menus = menus_of()
+    env = CurriculumEnv(menus, "F0")
+    env.action_space.seed(0)
+    assert env.longest is menus[0]
+    assert len(env.longest) == 4
+    for lesson, menu in enumerate(menus):
+        at, _, seen, info = episode(env, lesson=lesson)
+        assert at == lesson
+        assert len(seen) == len(menu) + 1 == [5, 5, 3][lesson]
+        assert list(info["plan"]) == [layer.name for layer in menu.layers]
+        assert menu.problem.is_within(info["plan"])
+
+
+def test_lessons_are_drawn_evenly_and_by_the_seed(menus_of: Any) -> None:
+    env = CurriculumEnv(menus_of(), "F0")
+    env.reset(seed=3)
+    first = [env.reset()[1]["lesson"] for _ in range(300)]
+    assert min(first.count(lesson) for lesson in range(3)) > 70  # 100 +- 8
+    env.reset(seed=3)
+    assert [env.reset()[1]["lesson"] for _ in range(300)] == first
+    env.reset(seed=4)
+    assert [env.reset()[1]["lesson"] for _ in range(300)] != first
+
+
+@pytest.mark.parametrize("level", ["F0", "F1"])
+def test_the_same_seed_gives_the_same_episodes(level: str, menus_of: Any) -> None:
+    traces = []
+    for _ in range(2):
+        env = CurriculumEnv(menus_of(), level)
+        env.action_space.seed(1)
+        env.reset(seed=1)
+        traces.append([episode(env)[:3] for _ in range(6)])
+    assert traces[0] == traces[1]
+    assert len({lesson for lesson, *_ in traces[0]}) > 1
+
+
+# ---- merit
+
+
+def walked(env: Any, menu: PlanMenu, indices: list[int], **options: Any) -> float:
+    actions = menu.step_actions(indices)
+    assert actions is not None
+    env.reset(options={"lower_wall": False, **options})
+    for action in actions:
+        _, reward, done, _, info = env.step(action)
+    assert done and info["plan"] == menu.plan(indices)
+    return float(reward)
+
+
+@pytest.mark.parametrize("level", ["F0", "F1"])
+@pytest.mark.parametrize("space", [SPACES[0], SPACES[2]])
+def test_the_solvers_own_plan_is_worth_nothing(space: str, level: str, menus_of: Any) -> None:
+    menus = menus_of(space)
+    env = CurriculumEnv(menus, level)
+    for lesson, menu in enumerate(menus):
+        assert walked(env, menu, menu.solver.plan, lesson=lesson) == 0
+
+
+def test_the_merit_is_the_share_of_the_solvers_loss(menus_of: Any) -> None:
+    menu = menus_of()[1]
+    plan = menu.solver.plan
+    others = [
+        [*plan[:t], i, *plan[t + 1 :]]
+        for t in range(len(menu))
+        for i in range(len(menu.choices[t]))
+    ]
+    others = [indices for indices in others if menu.meets(indices)]
+    best = float(menu.estimate(np.array([menu.solver.plan]))[0])
+    measured = menu.problem.evaluate(menu.plan(menu.solver.plan)).divergence
+    found = []
+    for indices in others:
+        estimated = float(menu.estimate(np.array([indices]))[0])
+        merit = walked(Lesson(menu, "F0"), menu, indices)
+        assert merit == pytest.approx(max(-3.0, 1 - estimated / best))
+        assert merit <= 0  # nothing is estimated to be better than the solver's plan
+        divergence = menu.problem.evaluate(menu.plan(indices)).divergence
+        assert walked(Lesson(menu, "F1"), menu, indices) == pytest.approx(
+            max(-3.0, 1 - divergence / measured)
+        )
+        found.append(merit)
+    assert len(set(found)) > 4 and min(found) == -3
+
+
+def test_merits_end_at_minus_three(menus_of: Any) -> None:
+    menu = menus_of()[0]
+    cheapest = [int(costs[:, 0].argmin()) for costs in menu.feasibility.costs]
+    assert walked(Lesson(menu, "F0"), menu, cheapest) == -3
+
+
+def test_a_lesson_without_loss_is_no_division_by_zero(menus_of: Any) -> None:
+    menu = copy.copy(menus_of()[0])
+    menu.losses = [np.zeros_like(loss) for loss in menu.losses]
+    lesson = Lesson(menu, "F0")
+    vars(menu).pop("model", None)
+    vars(menu).pop("solver", None)
+    assert lesson.standard == 1e-9
+    assert walked(lesson, menu, menu.even()) == 1  # 0 of the 1e-9 that stand for nothing
+
+
+def test_estimates_alone_evaluate_nothing(menus_of: Any) -> None:
+    menus = [menu.under([str(b) for b in menu.problem.budgets]) for menu in menus_of()]
+    env = CurriculumEnv(menus, "F0")
+    for lesson in range(3):
+        _, value, _, _ = episode(env, lesson=lesson)
+        assert math.isfinite(value) and value <= 0
+    assert all(not menu.problem._memo for menu in menus)
+
+
+def test_observations_are_those_of_the_layerwise_environment(menus_of: Any) -> None:
+    menus = menus_of()
+    env = CurriculumEnv(menus, "F0")
+    for lesson, menu in enumerate(menus):
+        alone = LayerwiseEnv(menu)
+        assert env.observation_space == alone.observation_space
+        assert env.action_space == alone.action_space
+        assert (env.reset(options={"lesson": lesson})[0] == alone.reset()[0]).all()
+        action = env.action_space.sample()
+        assert (env.step(action)[0] == alone.step(action)[0]).all()
+
+
+# ---- the log of episodes
+
+
+def test_the_best_episodes_are_those_of_each_lesson(menus_of: Any) -> None:
+    env = CurriculumEnv(menus_of(), "F0")
+    env.action_space.seed(2)
+    env.reset(seed=2)
+    log = EpisodeLog(env)
+    for _ in range(24):
+        episode(log)
+    assert len(log.lessons) == len(log.episodes) == 24
+    for n in (1, 3):
+        best = log.best(n)
+        found: dict[int, list[float]] = {}
+        for kept in best:
+            place = next(i for i, one in enumerate(log.episodes) if one is kept)
+            found.setdefault(log.lessons[place], []).append(returns(kept))
+        assert set(found) == set(log.lessons) == {0, 1, 2}
+        for lesson, values in found.items():
+            of_lesson = {
+                plan: returns(one)
+                for at, plan, one in zip(log.lessons, log._plans, log.episodes, strict=True)
+                if at == lesson
+            }
+            assert sorted(values) == sorted(of_lesson.values())[-n:]
+
+
+def test_a_plan_repeats_within_its_lesson_only(menus_of: Any) -> None:
+    menus = menus_of()
+    loose, tight = menus[0], menus[1]
+    log = EpisodeLog(CurriculumEnv([loose, tight], "F0"))
+    plan = tight.solver.plan
+    walked(log, tight, plan, lesson=1)
+    assert not log.repeated
+    walked(log, loose, plan, lesson=0)
+    assert not log.repeated  # the same plan, at another budget
+    walked(log, tight, plan, lesson=1)
+    assert log.repeated
+    assert log.lessons == [1, 0, 1]
+    assert len(log.best(5)) == 2
+
+
+# ---- what is refused
+
+
+def test_no_menus_and_unequal_spaces_are_refused(problems: Any, menus_of: Any) -> None:
+    with pytest.raises(AgentError, match="at least one problem"):
+        CurriculumEnv([])
+    other = make_menu(problems[1], "bits")
+    with pytest.raises(AgentError, match="one action space") as caught:
+        CurriculumEnv([menus_of()[0], other])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(AgentError, match="level"):
+        CurriculumEnv(menus_of(), "F2")
