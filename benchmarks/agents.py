@@ -108,7 +108,7 @@ def main() -> None:
             "--budget", budget, "--agent", job.agent, "--space", job.full_space,
             "--warm-start", "none" if job.name in COLD else "dp",
             "--evaluations", str(given.evaluations), "--seed", job.seed,
-            "--threads", str(given.threads), "--out", str(folder),
+            "--threads", str(given.threads), "--report", "none", "--out", str(folder),
         ]  # fmt: skip
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -67,8 +67,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
                             text=True, check=False).stdout.strip()  # fmt: skip
     print(f"Commit {commit}; {given.episodes} episodes on the other networks at "
-          f"{given.train_budget}; seeds {given.seeds}. Share by which the divergence lies below the "
-          "solver's, median over seeds (range).\n")  # fmt: skip
+          f"{given.train_budget}; seeds {given.seeds}. Share by which the divergence lies below "
+          "the solver's, median over seeds (range).\n")  # fmt: skip
     print("| left out | budget | agent | " + " | ".join(f"after {n}" for n in COUNTS) + " |")
     print("|---" * (len(COUNTS) + 3) + "|", flush=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
@@ -136,10 +136,8 @@ def compare(own: Pupil, budget: str, policies: dict[int, Path]) -> dict[str, lis
 
     found: dict[str, list[list[Any]]] = {}
     for seed, policy in policies.items():
-        for name, text, options in (
-            ("policy", "ddpg", {"policy": str(policy)}), ("untrained", "ddpg", {}), ("tpe", "tpe", {}),
-        ):  # fmt: skip
-            agent = make_agent(text, **options)
+        for name, text in (("policy", "ddpg"), ("untrained", "ddpg"), ("tpe", "tpe")):
+            agent = make_agent(text, **({"policy": str(policy)} if name == "policy" else {}))
             first = None if text == "tpe" else share(problem.evaluate(
                 menu.plan(menu.settle(proposed(agent, menu, seed)))).divergence)  # fmt: skip
             outcomes = agent.search(

@@ -50,7 +50,7 @@ class TensorBoardTrail:
         self._writer: Any = SummaryWriter(str(folder))
 
     def record(self, outcome: Outcome) -> None:
-        """Writes one outcome."""
+        """Writes one outcome and flushes it."""
         level = outcome.fidelity
         step = self._counts[level] = self._counts.get(level, 0) + 1
         scalars = {
@@ -77,6 +77,7 @@ class TensorBoardTrail:
                 self._writer.add_histogram(f"plan/{name}", values, step)
         for name, value in scalars.items():
             self._writer.add_scalar(f"{level}/{name}", value, step)
+        self._writer.flush()
 
     def close(self) -> None:
         """Flushes and ends the records."""
