@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["__version__", "load", "resume", "search"]
 
 # In a checkout the folders envs/, agents/ and search_spaces/ stand beside this package.

@@ -100,7 +100,7 @@ def resume(
     Raises:
         RunError: if the folder is no run, in use, damaged, or of another network or data.
     """
-    opened, job = _job_of(run, model, data, agent, space)
+    opened, job = _job_of("resume", run, model, data, agent, space)
     job.check(opened)
     return Session(job, opened).resume(on_outcome)
 
@@ -131,7 +131,7 @@ def report(
     Raises:
         RunError: if the folder is no run, damaged, or of another network or data.
     """
-    opened, job = _job_of(run, model, data, agent, space)
+    opened, job = _job_of("report", run, model, data, agent, space)
     job.check(opened)
     with suppress(RunError), opened.locked():  # a search that is running looks after itself
         opened.repair()
@@ -139,8 +139,9 @@ def report(
 
 
 def _job_of(
-    run: str | Path, model: Any, data: Any, agent: Agent | None, space: SearchSpace | None
-) -> tuple[Run, Job]:
+    call: str, run: str | Path, model: Any, data: Any, agent: Agent | None,
+    space: SearchSpace | None,
+) -> tuple[Run, Job]:  # fmt: skip
     """Returns a run and its job, built again from its settings."""
     opened = Run.open(run)
     config = SearchConfig.from_json(opened.config()["settings"])
@@ -151,7 +152,7 @@ def _job_of(
         if thing is None and text == OBJECT:
             raise RunError(
                 f"The run was started with its {name} given as a Python object; give it again, as "
-                f"in autocomp.searcher.resume({str(run)!r}, {name}=...)."
+                f"in autocomp.searcher.{call}({str(run)!r}, {name}=...)."
             )
         parts[name] = text if thing is None else thing
     return opened, Job(config, **parts, budgets=parse_budgets(config.budget))
