@@ -6,16 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from autocomp.agents.episodes import EpisodeLog, returns
+from autocomp.agents.proposal import propose
 from autocomp.agents.reinforcement import ReinforcementAgent, private_random_state
+from autocomp.agents.travelled import take_over
 from autocomp.envs import CurriculumEnv
+from autocomp.envs.curriculum import Lesson
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from torch import nn
 
 from autocomp.errors import AgentError
 
 OnEpisode = Callable[[int, int, float], None]
 """Called with the number of the episode, its lesson and its return."""
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.0)
+"""Shares of a policy's action that are tried on lessons that it never saw."""
 _FOREVER = 10**9
 _AROUND = 2
 """Plans around the solver's that are shown, too, in each lesson."""
@@ -74,10 +82,63 @@ def school(
         env.reset(seed=seed)
         model: Any = agent.build(log, env.longest, seed)
         model.set_logger(Logger(folder=None, output_formats=[]))
+        if agent.policy:
+            take_over(model, agent.policy)
         agent.prepare(model, log)
         if len(log.episodes) < n_episodes:
             model.learn(_FOREVER, callback=_Lessons(agent, log, n_episodes, tell))
     return model
+
+
+def temper(model: Any, env: CurriculumEnv) -> float:
+    """Scales a continuous policy's action towards 0 as far as lessons that it never saw want it.
+
+    What was learned on few lessons may be their quirks. The last layer of the action network is
+    multiplied by the share of `SHARES` that has the best mean merit over these lessons, the largest
+    of equal ones; at 0 the action is neutral where the space has a neutral one.
+
+    Args:
+        model: the algorithm; changed.
+        env: lessons that it was not trained on.
+
+    Returns:
+        The share.
+    """
+    heads = [_last_linear(head) for head in _action_heads(model)]
+    before = [(head.weight.detach().clone(), head.bias.detach().clone()) for head in heads]
+
+    def scale(share: float) -> None:
+        with torch.no_grad():
+            for head, (weight, bias) in zip(heads, before, strict=True):
+                head.weight.copy_(share * weight)
+                head.bias.copy_(share * bias)
+
+    merits = {}
+    for share in SHARES:
+        scale(share)
+        merits[share] = float(np.mean([_merit(model, lesson) for lesson in env.lessons]))
+    best = max(SHARES, key=lambda share: merits[share])
+    scale(best)
+    return best
+
+
+def _merit(model: Any, lesson: Lesson) -> float:
+    menu = lesson.menu
+    return lesson.judged(menu.settle(propose(model, menu).indices), {}).merit
+
+
+def _action_heads(model: Any) -> list[nn.Module]:
+    """Returns what ends in the action, target networks included; none for a discrete policy."""
+    if not isinstance(model.action_space, spaces.Box):
+        return []
+    if hasattr(model.policy, "action_net"):  # PPO
+        return [model.policy.action_net]
+    targets = [model.actor_target.mu] if getattr(model, "actor_target", None) is not None else []
+    return [model.actor.mu, *targets]
+
+
+def _last_linear(head: nn.Module) -> nn.Linear:
+    return [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _demonstrate(

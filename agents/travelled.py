@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from autocomp.agents.trail import NETWORKS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
@@ -37,35 +38,36 @@ def take_over(model: BaseAlgorithm, path: str | Path) -> None:
     """Loads the networks of a saved algorithm into a new one; optimisers start anew.
 
     Observations are size-free and hold the budget, so the problems may differ; the algorithm and
-    the spaces may not. A continuous PPO policy keeps the new spread, since the old one has shrunk.
+    the shapes of the spaces may not. A continuous PPO policy keeps the new spread, since the old
+    one has shrunk.
 
     Raises:
-        AgentError: if the file is damaged, of another algorithm, or of another action space.
+        AgentError: if the file is damaged, of another algorithm, or of spaces of other shapes.
     """
     file = policy_file(path)
     try:
-        data, parameters, _ = load_from_zip_file(file, device="cpu")
-        assert data is not None and parameters is not None
-        saved = {name: data[name] for name in ("observation_space", "action_space")}
-        weights: dict[str, Any] = dict(parameters["policy"])
+        # weights alone: the file's other parts are pickles, which could run anything
+        _, parameters, _ = load_from_zip_file(file, device="cpu", load_data=False)
+        weights: dict[str, torch.Tensor] = dict(parameters["policy"])
     except Exception as error:
         raise AgentError(
             f"`policy` must be an agent that a run has saved, but {str(file)!r} cannot be read "
             f"({type(error).__name__}); name another run."
         ) from None
-    for name, space in saved.items():
-        own = getattr(model, name)
-        if space != own:
-            raise AgentError(
-                f"The policy in {str(file)!r} must fit the search, but its {name.replace('_', ' ')}"
-                f" is {space} and the search's is {own}; use the agent's own space and environment."
-            )
-    own_weights = model.policy.state_dict()
-    if set(weights) != set(own_weights):
+    own = model.policy.state_dict()
+    if set(weights) != set(own):
         raise AgentError(
-            f"The policy in {str(file)!r} must be of the search's algorithm, but it is of another "
-            f"than {algorithm_of(model)}; give the agent that the run was made with."
+            f"The policy in {str(file)!r} must be of the search's algorithm and kind of action, "
+            f"but its networks have other parts than those of {algorithm_of(model)} here; give the "
+            "agent and space that the run was made with."
         )
+    for name, value in weights.items():
+        if value.shape != own[name].shape:
+            raise AgentError(
+                f"The policy in {str(file)!r} must fit the search, but its {name} has shape "
+                f"{tuple(value.shape)} and the search's {tuple(own[name].shape)}; use the space "
+                "and environment that it was learned in."
+            )
     if "log_std" in weights:
-        weights["log_std"] = own_weights["log_std"]
+        weights["log_std"] = own["log_std"]
     model.policy.load_state_dict(weights)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement import ReinforcementAgent
-from autocomp.agents.schooling import OnEpisode, school
+from autocomp.agents.schooling import OnEpisode, school, temper
 from autocomp.agents.trail import save
 from autocomp.budget import Budget
 from autocomp.config import SearchConfig
@@ -50,12 +52,14 @@ class Trained:
         returns: return of each episode: by what share its plan's loss lay below the solver's.
         lessons: which lesson each was about, as places in `budgets`.
         budgets: (network's number, budget) of each lesson.
+        share: by how much the policy was scaled, see `temper`; 1 where it was not.
     """
 
     path: Path
     returns: tuple[float, ...]
     lessons: tuple[int, ...]
     budgets: tuple[tuple[int, str], ...]
+    share: float = 1.0
 
 
 def train_policy(
@@ -73,6 +77,8 @@ def train_policy(
     **settings: Any,
 ) -> Trained:
     """Trains one policy over several networks and budgets, and saves it.
+
+    At the end it is scaled by what budgets between those that it was trained on want (`temper`).
 
     Args:
         pupils: the networks, with their data.
@@ -103,10 +109,12 @@ def train_policy(
         raise AgentError("A policy is trained on at least one network; give --problem.")
     lessons: list[tuple[int, str]] = []
     menus: list[PlanMenu] = []
+    unseen: list[PlanMenu] = []
     for number, pupil in enumerate(pupils):
-        for lesson in _lessons(pupil, budgets, agent, space, seed, settings):
-            menus.append(lesson)
-            lessons.append((number, ",".join(map(str, lesson.problem.budgets))))
+        taught, between = _lessons(pupil, budgets, agent, space, seed, settings)
+        menus += taught
+        unseen += between
+        lessons += [(number, ",".join(map(str, menu.problem.budgets))) for menu in taught]
     env = CurriculumEnv(menus, level)
     path = _folder(out, agent)
     found: list[tuple[int, float]] = []
@@ -125,18 +133,23 @@ def train_policy(
         if not found:
             path.rmdir()
         raise
+    share = temper(model, CurriculumEnv(unseen, level)) if unseen else 1.0
     save(model, path)
     write_json(
         path / TRAINING,
         {
             "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
-            "episodes": len(found),
+            "episodes": len(found), "share": share,
             "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in pupils],
             "lessons": [list(lesson) for lesson in lessons],
         },
     )  # fmt: skip
     return Trained(
-        path, tuple(value for _, value in found), tuple(at for at, _ in found), tuple(lessons)
+        path,
+        tuple(value for _, value in found),
+        tuple(at for at, _ in found),
+        tuple(lessons),
+        share,
     )
 
 
@@ -168,7 +181,8 @@ def budget_range(text: str, n: int) -> list[Budget]:
 def _lessons(
     pupil: Pupil, budgets: Sequence[Budget], agent: str, space: str, seed: int,
     settings: dict[str, Any],
-) -> Iterable[PlanMenu]:  # fmt: skip
+) -> tuple[list[PlanMenu], list[PlanMenu]]:  # fmt: skip
+    """Returns menus to train on, and menus at the budgets between them, which are not."""
     try:
         config = SearchConfig(
             model=_named(pupil.model), weights=str(pupil.weights), data=_named(pupil.data),
@@ -178,12 +192,15 @@ def _lessons(
     except TypeError as error:
         raise AutocompError(f"Training does not take these settings: {error}.") from None
     job = Job(config, pupil.model, pupil.data, agent, space, (budgets[0],))
-    yield job.menu
-    for budget in budgets[1:]:
+    taught, between = [job.menu], []
+    for before, budget in itertools.pairwise(budgets):
+        middle = Budget(budget.cost, round(math.sqrt(before.limit * budget.limit), 6), True)
         try:
-            yield job.menu.under([budget])
+            between.append(job.menu.under([middle]))
+            taught.append(job.menu.under([budget]))
         except BudgetError:
-            return  # out of reach of this network, as is every tighter one
+            break  # out of reach of this network, as is every tighter one
+    return taught, between
 
 
 def _named(thing: Any) -> str:

@@ -112,6 +112,7 @@ class CompressionProblem:
 
         On the search images of `fidelity`, in their order. Nothing is counted or remembered.
         """
+        _check_fidelity(fidelity)
         dense = self._judge.dense_outputs(fidelity[:2])
         return dense, self._judge.outputs(self._realise(plan, fidelity).model, fidelity[:2])
 
@@ -163,8 +164,7 @@ class CompressionProblem:
             PlanError, ChoiceError: if the plan does not fit the network.
         """
         self.network.check(plan)
-        if fidelity not in FIDELITIES:
-            raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")
+        _check_fidelity(fidelity)
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
@@ -323,3 +323,8 @@ class CompressionProblem:
         if self._logits is None:
             self._logits = logits_of(self.store.model, self._calibration)
         return self._logits
+
+
+def _check_fidelity(fidelity: str) -> None:
+    if fidelity not in FIDELITIES:
+        raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")

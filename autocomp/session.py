@@ -7,7 +7,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from autocomp.artifacts.model_file import load
 from autocomp.errors import ArtifactError, AutocompError
 from autocomp.evaluate import dtype_of
 from autocomp.export.timing import measured_latency
+from autocomp.imports import describe
 from autocomp.inspection.inspect_run import STUDY, inspect_run
 from autocomp.job import Job
 from autocomp.models import noted_source
@@ -183,8 +185,20 @@ class Session:
             yield
         except KeyboardInterrupt:
             if self.job.config.report != "none":
-                write_report(self.run)
+                self._tell(lambda: write_report(self.run))
             raise
+
+    def _tell(self, report: Callable[[], object]) -> None:
+        """Makes a report; one that fails is a warning, for the result lies in the folder."""
+        try:
+            report()
+        except Exception as error:
+            warnings.warn(
+                f"The report of {str(self.run.path)!r} could not be written: {describe(error)}; "
+                "`autocomp report` tries again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def report(self, baselines: Sequence[str] = ()) -> Path:
         """Finds out about the run, and writes `inspection.json` and `report.html`.
@@ -255,9 +269,9 @@ class Session:
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
         if self.job.config.report == "full":
-            self.report()
+            self._tell(self.report)
         elif self.job.config.report == "plain":
-            write_report(self.run)
+            self._tell(lambda: write_report(self.run))
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, self.run)
 
     def _measured(self, model: nn.Module, data: bytes) -> dict[str, tuple[int, int]]:

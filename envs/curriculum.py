@@ -113,6 +113,10 @@ class CurriculumEnv(gymnasium.Env[NDArray[np.float32], Any]):
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(len(self.lessons)))
         self._at = int((options or {}).get("lesson", drawn))
+        if not 0 <= self._at < len(self.lessons):
+            raise AgentError(
+                f"`0 <= lesson < {len(self.lessons)}` must hold, but got lesson={self._at}."
+            )
         observation, info = self.lessons[self._at].reset(options=options)
         return observation, {**info, "lesson": self._at}
 

@@ -99,7 +99,7 @@ def test_training_leaves_a_policy_and_its_record(trained: Any) -> None:
     budgets = [[0, "size=30%"], [0, "size=12%"], [1, "size=30%"], [1, "size=12%"]]
     assert values == {
         "agent": "ppo", "space": SPACE, "budget": "size=12%..30%", "level": "F0", "seed": 0,
-        "episodes": len(found.returns), "lessons": budgets,
+        "episodes": len(found.returns), "lessons": budgets, "share": found.share,
         "problems": [["<object>", "", "<object>"], ["<object>", "", "<object>"]],
     }  # fmt: skip
     assert [list(lesson) for lesson in found.budgets] == budgets

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from autocomp.agents import make_agent
+from autocomp.agents.trail import LOOKS
 from autocomp.search_spaces import make_space
 
 import autocomp
@@ -112,6 +113,17 @@ def test_a_stopped_search_goes_on_where_it_was(
     assert seen[0].plan == again.outcomes[0].plan  # the recorded ones too
     assert "stopped early" not in " ".join(RunRecord.read(run.path).notes)
     assert (run.path / FILE).exists()
+
+
+def test_a_stopped_policy_goes_on_where_it_was(
+    search: Search, tiny_net: Any, tiny_data: Any, tmp_path: Path
+) -> None:
+    agent = "ppo:episodes=1"
+    whole = search(out=tmp_path / "whole", agent=agent, evaluations=8, tensorboard=True).run
+    run = stopped(search, tmp_path, 6, agent=agent, evaluations=8)
+    assert (run.path / LOOKS).read_text() != (whole.path / LOOKS).read_text()
+    autocomp.resume(run.path, model=tiny_net, data=tiny_data)
+    assert (run.path / LOOKS).read_bytes() == (whole.path / LOOKS).read_bytes()
 
 
 def test_an_error_writes_no_report(search: Search, tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ def _train(given: argparse.Namespace) -> int:
             f"lesson {number + 1}, {pupils[pupil].model} at {budget}: {len(values)} episodes, "
             f"loss below the solver's by {values[-1]:+.1%} at the end, {max(values):+.1%} at best"
         )
+    say(
+        f"On budgets that it never saw, {found.share:.0%} of its action did best; it was scaled so."
+    )
     say(f"Policy: {found.path}")
     return 0
 

@@ -25,6 +25,7 @@ from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surfa
 FACTORS = tuple(2 ** (step / 4) for step in range(-4, 5))
 """Budgets of the sweep, as multiples of the run's own."""
 GRID = 17
+_COARSE = 9
 _SHUFFLES = 4
 _PLAN_FEATURES = ("budget ratio", "cheapest plan", "room above dearest")
 
@@ -108,7 +109,8 @@ class PolicyReplay:
 
     def _surfaces(self, proposal: Proposal) -> tuple[Surface, ...]:
         width = self._menu.vector.width
-        xs = np.linspace(-1, 1, GRID)
+        # a critic judges all actions at once; a state's value takes a step of the environment
+        xs = np.linspace(-1, 1, GRID if hasattr(self._model, "critic") else _COARSE)
         ys = xs if width > 1 else np.zeros(1)
         found = []
         for step, layer in enumerate(self._menu.layers):

@@ -55,7 +55,7 @@ def study_picture(file: Path, sampler: str) -> StudyPicture:
         sampler: what proposed the trials.
 
     Raises:
-        RuntimeError: of Optuna, if the journal holds no study.
+        KeyError: of Optuna, if the journal does not hold the study.
     """
     study = optuna.load_study(
         study_name="autocomp", storage=JournalStorage(JournalFileBackend(str(file)))

@@ -11,7 +11,7 @@ from autocomp.agents import make_agent
 from autocomp.agents.episodes import EpisodeLog
 from autocomp.agents.proposal import propose
 from autocomp.agents.reinforcement import private_random_state
-from autocomp.agents.schooling import school
+from autocomp.agents.schooling import school, temper
 from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
@@ -126,3 +126,64 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(AgentError, match=words) as caught:
         schooled(text, menus(make_toy, space), n)
     assert "\n" not in str(caught.value)
+
+
+COEFFICIENTS = f"coefficients:menu={BITS.replace(':', ',')}"
+
+
+def biased(text: str, menu: PlanMenu, entry: float) -> Any:
+    """An untrained policy whose action is `entry` everywhere, but for the last layer's noise."""
+    agent: Any = make_agent(text)
+    with private_random_state():
+        model: Any = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, 0)
+    head = model.policy.action_net if hasattr(model.policy, "action_net") else model.actor.mu
+    last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.mul_(1e-3)
+        last.bias.fill_(entry if text == "ppo" else float(np.arctanh(entry)))
+    return model
+
+
+@pytest.mark.parametrize("text", ["ddpg", "sac", "ppo"])
+def test_a_policy_that_only_harms_is_made_neutral(text: str, make_toy: Any) -> None:
+    """Estimates are right here, so every multiplier that differs between layers harms."""
+    found = menus(make_toy, COEFFICIENTS)
+    model = biased(text, found[0], 0.0)
+    rng = np.random.default_rng(0)
+    head = model.policy.action_net if text == "ppo" else model.actor.mu
+    last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.copy_(torch.as_tensor(rng.normal(0, 3, last.weight.shape)).float())
+    lessons = CurriculumEnv(found, "F0")
+    harmed = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
+              for lesson in lessons.lessons]  # fmt: skip
+    assert min(harmed) < 0
+    share = temper(model, lessons)
+    assert share < 1
+    after = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
+             for lesson in lessons.lessons]  # fmt: skip
+    assert np.mean(after) >= np.mean(harmed) and np.mean(after) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_policy_that_does_no_harm_is_left(make_toy: Any) -> None:
+    """Neutral multipliers stay neutral at any share; of equal ones the largest is taken."""
+    found = menus(make_toy, COEFFICIENTS)
+    model = biased("ddpg", found[0], 0.0)
+    before = {k: v.clone() for k, v in model.policy.state_dict().items()}
+    with torch.no_grad():  # exactly the same everywhere
+        model.actor.mu[-2].weight.zero_()
+        before["actor.mu.4.weight"] = torch.zeros_like(before["actor.mu.4.weight"])
+    assert temper(model, CurriculumEnv(found, "F0")) == 1
+    for name, value in model.policy.state_dict().items():
+        if name.startswith("actor."):
+            assert torch.equal(value, before[name])
+
+
+def test_a_discrete_policy_is_not_scaled(make_toy: Any) -> None:
+    found = menus(make_toy, f"{BITS},discrete=true")
+    agent: Any = make_agent("ppo")
+    with private_random_state():
+        model: Any = agent.build(EpisodeLog(LayerwiseEnv(found[0])), found[0], 0)
+    before = {k: v.clone() for k, v in model.policy.state_dict().items()}
+    assert temper(model, CurriculumEnv(found, "F0")) == 1
+    assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -119,7 +122,7 @@ def test_another_algorithms_policy_is_refused(
     old: str, new: str, name: str, toy: Any, tmp_path: Path
 ) -> None:
     save(build(old, toy), tmp_path)
-    with pytest.raises(AgentError, match=rf"of another than {name};") as caught:
+    with pytest.raises(AgentError, match=rf"other parts than those of {name} here;") as caught:
         take_over(build(new, toy), tmp_path)
     assert "\n" not in str(caught.value)
     assert algorithm_of(build(new, toy)) == name
@@ -128,16 +131,16 @@ def test_another_algorithms_policy_is_refused(
 @pytest.mark.parametrize(
     ("text", "space", "words"),
     [
-        ("ppo", BITS, "observation space"),
-        ("ppo", f"{JOINT},discrete=true", "action space"),
-        ("ppo:env=whole-plan", JOINT, "observation space"),
+        ("ppo", BITS, "has shape"),
+        ("ppo", f"{JOINT},discrete=true", "kind of action"),
+        ("ppo:env=whole-plan", JOINT, "has shape"),
     ],
 )
 def test_another_spaces_policy_is_refused(
     text: str, space: str, words: str, toy: Any, tmp_path: Path
 ) -> None:
     save(build("ppo", toy), tmp_path)
-    with pytest.raises(AgentError, match=f"its {words}") as caught:
+    with pytest.raises(AgentError, match=words) as caught:
         take_over(build(text, toy, space), tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -208,8 +211,30 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
 
 def test_a_policy_of_another_algorithm_stops_the_search(toy: Any, tmp_path: Path) -> None:
     save(build("ppo", toy), tmp_path)
-    with pytest.raises(AgentError, match="of another than DDPG"):
+    with pytest.raises(AgentError, match="other parts than those of DDPG"):
         make_agent("ddpg", policy=str(tmp_path)).search(
             toy, make_space(JOINT), n_evaluations=4, seed=0
         )
     assert not toy.evaluated
+
+
+def test_nothing_in_a_policy_file_is_run(toy: Any, tmp_path: Path) -> None:
+    """A file of Stable-Baselines3 also holds pickles; somebody else's could run anything."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return (Path.touch, (tmp_path / "sprung",))  # type: ignore[return-value]
+
+    model = build("ppo", toy)
+    file = save(model, tmp_path)
+    trap = base64.b64encode(pickle.dumps(Trap())).decode()
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / "new.zip", "w") as new:
+        for part in old.namelist():
+            text = old.read(part)
+            if part == "data":
+                text = json.dumps({"action_space": {":type:": "x", ":serialized:": trap}}).encode()
+            new.writestr(part, text)
+    take_over(model, tmp_path / "new.zip")
+    assert not (tmp_path / "sprung").exists()
+    assert isinstance(pickle.loads(base64.b64decode(trap)), type(None))
+    assert (tmp_path / "sprung").exists()  # the trap works

@@ -93,6 +93,7 @@ def test_losses_are_measured_before_a_menu_is_copied(base: CompressionProblem) -
     menu = PlanMenu(base, make_menu(base, JOINT).space)
     assert "losses" not in vars(menu)
     first, second = menu.under(["size=9%"]), menu.under(["size=12%"])
+    assert "losses" in vars(menu)
     assert first.losses is second.losses is menu.losses
 
 

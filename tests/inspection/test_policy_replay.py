@@ -95,7 +95,8 @@ def test_every_learning_agent_is_shown(
     shown = 0 if whole_plan_without_critic else n - (name == "PPO")
     assert [surface.layer for surface in found.surfaces] == list(found.layers[:shown])
     for surface in found.surfaces:
-        assert len(surface.xs) == GRID and len(surface.ys) == (GRID if width > 1 else 1)
+        grid = 9 if name == "PPO" else GRID
+        assert len(surface.xs) == grid and len(surface.ys) == (grid if width > 1 else 1)
         assert np.shape(surface.values) == (len(surface.ys), len(surface.xs))
         assert len(surface.at) == min(2, width)
     assert len(found.influences) == (3 if "whole-plan" in text else len(feature_names(width)))

@@ -73,6 +73,15 @@ def test_scalars_are_the_outcomes(tmp_path: Path) -> None:
     assert "F2/best merit" not in events.Tags()["scalars"]
 
 
+def test_a_record_is_there_before_the_end(tmp_path: Path) -> None:
+    costs: Any = {"size": Reference(1000), "macs": Reference(100)}
+    board = TensorBoardTrail(tmp_path, costs, {"size": 100})
+    for n in (1, 2):
+        board.record(outcome(3, 0.5, 90))
+        assert len(values(read(tmp_path), "F1/accuracy")) == n
+    board.close()
+
+
 def test_histograms_are_the_plans(tmp_path: Path) -> None:
     board = TensorBoardTrail(tmp_path, {}, {})
     one = Outcome(outcome(3, 0.5, 90).plan, 0.5, 0.4, 3000, {}, True, "F1", 0.1)
