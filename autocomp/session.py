@@ -151,7 +151,7 @@ class Session:
         """Returns the plans that the search starts from."""
         if self.job.config.warm_start == "none":
             return []
-        return [self.job.menu.plan(self.job.menu.solver.plan)]
+        return [self.job.menu.plan(indices) for indices in self.job.menu.starts()]
 
     def _agent_for(self) -> Agent:
         """Returns the agent, with what it learns as it goes in the run folder."""

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autocomp.additive import AdditiveModel
+from autocomp.constraint import SeparableConstraint
 from autocomp.coupled import CoupledConstraint, Coupling, Levels
 from autocomp.decomposition import composed_weight
 from autocomp.errors import BudgetError
@@ -18,6 +20,7 @@ from autocomp.layers import LayerSpec
 from autocomp.plan import NEUTRAL, Choice, Plan
 from autocomp.problem import CompressionProblem
 from autocomp.sensitivity import divergences, loss_curve
+from autocomp.solver import make_solver
 from autocomp.structure.repair import repair
 from autocomp.structure.shapes import readers, sliced_spec
 
@@ -95,6 +98,29 @@ class StructuredModel:
         if not result.possible:
             raise problem.impossible(result.cheapest + fixed)
         return result
+
+    def unstructured_plan(self, limits: NDArray[np.int64]) -> list[int] | None:
+        """Returns the exact solver's plan with all channels and ranks kept, as choice indices.
+
+        Args:
+            limits: what all layers together may cost, per budget.
+
+        Returns:
+            None if the menus compress nothing else, or no such plan meets the budgets.
+        """
+        if all(inside == NEUTRAL for menu in self._insides for inside in menu):
+            return None
+        places = [{choice: i for i, choice in enumerate(menu)} for menu in self.menus]
+        pairs = zip(places, self._insides, strict=True)
+        if not all(inside in place for place, menu in pairs for inside in menu):
+            return None
+        try:
+            costs = SeparableConstraint(self.problem.feasibility(self._insides)).costs
+            model = AdditiveModel(costs, self.problem.losses(self._insides), limits)
+        except BudgetError:
+            return None
+        plan = make_solver(model).plan
+        return [place[menu[i]] for place, menu, i in zip(places, self._insides, plan, strict=True)]
 
     def losses(self) -> list[Floats]:
         """Returns each choice's estimated loss in nats: of its structure, and of what is inside."""

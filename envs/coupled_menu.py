@@ -51,6 +51,16 @@ class CoupledMenu(PlanMenu):
         """What searches the estimated losses and costs; `solver.plan` is the best plan found."""
         return CoupledSolver(self._constraint, self.losses, self.settle)
 
+    def starts(self) -> list[list[int]]:
+        """Returns the solver's plan, and the exact solver's that keeps every channel and rank.
+
+        Losses of structure and of what is inside do not quite add, so which is better is measured.
+        """
+        whole = self._structured.unstructured_plan(self._constraint.limits)
+        if whole is None or not self.meets(whole) or whole == self.solver.plan:
+            return [self.solver.plan]
+        return [self.solver.plan, whole]
+
     def estimate(self, indices: Indices) -> Floats:
         """Returns F0, the summed estimated loss, of many plans: `(n, n_layers)` -> `(n,)`."""
         columns = [x[np.asarray(indices)[:, t]] for t, x in enumerate(self.losses)]

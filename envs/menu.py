@@ -111,6 +111,10 @@ class PlanMenu:
         """What solves the additive model; `solver.plan` is the plan of least estimated loss."""
         return make_solver(self.model)
 
+    def starts(self) -> list[list[int]]:
+        """Returns the plans that a warm start begins with, as choice indices: the solver's own."""
+        return [self.solver.plan]
+
     def estimate(self, indices: Indices) -> Floats:
         """Returns F0, the summed estimated loss, of many plans: `(n, n_layers)` -> `(n,)`."""
         return self.model.estimate(indices)

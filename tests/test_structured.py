@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from autocomp.envs import make_menu
 from autocomp.search_spaces import make_space
 from torch import Tensor, nn
 
+from autocomp.additive import AdditiveModel
 from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.model_file import load
 from autocomp.artifacts.records import weight_bits
 from autocomp.compressors.base import Quantized
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
+from autocomp.dynamic_program import DynamicProgram
 from autocomp.errors import ArtifactError, BudgetError, ChoiceError, UnknownNameError
 from autocomp.layers import LayerSpec
 from autocomp.models import build_architecture, build_model
@@ -516,3 +519,26 @@ def test_the_reconstructed_file_is_the_evaluated_network(problems: Any, tmp_path
     images = problem.data.search.images[:40]
     assert torch.equal(logits(load(tmp_path / "m"), images), logits(model, images))
     assert len(data) <= outcome.costs["size"]
+
+
+def test_the_start_that_keeps_every_channel_is_the_exact_solvers(problems: Any) -> None:
+    """It is what the space without structure starts from, and it stands beside the solver's own."""
+    problem = problems("digits").under("size=6%")
+    inner = "levels=3,weight_bits=3/5/8"
+    menu = make_menu(problem, f"full:channel_levels=4,{inner}")
+    own, whole = (menu.plan(indices) for indices in menu.starts())
+    assert own == menu.plan(menu.solver.plan)
+    assert not whole.is_structured and own.is_structured
+    assert problem.is_within(own) and problem.is_within(whole)
+    insides = [tuple(dict.fromkeys(c.inside for c in m)) for m in menu.choices]
+    model = AdditiveModel(
+        [np.array([[problem.costs["size"].of_layer(x, c)] for c in m])
+         for x, m in zip(problem.network.layers, insides, strict=True)],
+        problem.losses(insides),
+        menu.feasibility.limits,
+    )  # fmt: skip
+    best = model.loss(DynamicProgram(model).plan)
+    chosen = [m.index(whole[x.name]) for x, m in zip(problem.network.layers, insides, strict=True)]
+    assert model.loss(chosen) == pytest.approx(best)
+    # channels alone compress nothing else: there is one start
+    assert len(make_menu(problems("digits").under("macs=60%"), "structured").starts()) == 1
