@@ -314,7 +314,8 @@ def test_train_policy_tells_of_lessons_and_its_folder(
     assert sum(line.startswith("episode ") for line in lines) == 10
     assert "lesson 1, digits at size=30%: " in lines[10]
     assert "lesson 2, digits at size=12%: " in lines[11]
-    assert lines[12] == f"Policy: {tmp_path / 'p'}"
+    assert lines[12].startswith("Scaled to ") and "of its action" in lines[12]
+    assert lines[13] == f"Policy: {tmp_path / 'p'}"
     assert json.loads((tmp_path / "p" / "training.json").read_text())["problems"] == [
         ["digits", str(weights), "digits"]
     ]

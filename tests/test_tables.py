@@ -41,7 +41,7 @@ def test_a_second_search_computes_nothing(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(OptionStore, "_make", forbidden)
-    monkeypatch.setattr("autocomp.problem.divergences", forbidden)
+    monkeypatch.setattr("autocomp.estimates.divergences", forbidden)
     monkeypatch.setattr("autocomp.problem.input_moments", forbidden)
     second = problem(tiny_net, tiny_data, tmp_path)
     for a, b in zip(losses, second.losses(menus), strict=True):

@@ -127,9 +127,7 @@ def _train(given: argparse.Namespace) -> int:
             f"lesson {number + 1}, {pupils[pupil].model} at {budget}: {len(values)} episodes, "
             f"loss below the solver's by {values[-1]:+.1%} at the end, {max(values):+.1%} at best"
         )
-    say(
-        f"On budgets that it never saw, {found.share:.0%} of its action did best; it was scaled so."
-    )
+    say(f"Scaled to {found.share:.0%} of its action, which did best on budgets it never saw.")
     say(f"Policy: {found.path}")
     return 0
 
