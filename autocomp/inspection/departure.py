@@ -56,7 +56,7 @@ def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
     """
     indices = menu.indices(plan)
     solver = menu.solver.plan
-    steps = [t for t, index in enumerate(indices) if index != solver[t]]
+    steps = departing(menu, plan)
     steps.sort(key=lambda t: -abs(_estimated(menu, indices, solver, t)))
     own = menu.problem.evaluate(plan)
     found = []
@@ -78,6 +78,12 @@ def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
             )
         )
     return tuple(found)
+
+
+def departing(menu: PlanMenu, plan: Plan) -> list[int]:
+    """Returns the places of the layers whose choice differs from the exact solver's."""
+    solver = menu.solver.plan
+    return [t for t, index in enumerate(menu.indices(plan)) if index != solver[t]]
 
 
 def _estimated(menu: PlanMenu, plan: Sequence[int], solver: Sequence[int], step: int) -> float:

@@ -14,7 +14,7 @@ from autocomp.agents.trail import NETWORKS
 from autocomp.envs import PlanMenu
 from autocomp.imports import describe
 from autocomp.inspection.curve import error_curves
-from autocomp.inspection.departure import MOST, departures
+from autocomp.inspection.departure import MOST, departing, departures
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import planned_layers
 from autocomp.inspection.policy import PolicyPicture
@@ -23,7 +23,6 @@ from autocomp.inspection.price import prices
 from autocomp.inspection.replay import PolicyReplay
 from autocomp.inspection.study import StudyPicture, study_picture
 from autocomp.outcome import Outcome
-from autocomp.plan import Plan
 
 T = TypeVar("T")
 STUDY = "agent.study.log"
@@ -57,7 +56,7 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
     moved = part("departures", lambda: departures(menu, plan), nothing)
     if not moved and "departures" not in left_out:
         left_out["departures"] = "the plan is the exact solver's own"
-    elif len(moved) == MOST and _departing(menu, plan) > MOST:
+    elif len(moved) == MOST and len(departing(menu, plan)) > MOST:
         left_out["departures"] = f"the {MOST} layers of largest estimated difference are measured"
     budget = problem.budgets[0]
     # predictions are of the whole split, also where a run that was stopped has no finalist
@@ -80,11 +79,6 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
         study=part("study", lambda: _study(agent, folder), None),
         left_out=left_out,
     )
-
-
-def _departing(menu: PlanMenu, plan: Plan) -> int:
-    pairs = zip(menu.indices(plan), menu.solver.plan, strict=True)
-    return sum(own != solver for own, solver in pairs)
 
 
 def _policy(menu: PlanMenu, agent: Agent, folder: Path) -> PolicyPicture | None:
