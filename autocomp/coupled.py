@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +47,15 @@ class CoupledConstraint:
     cheapest in every budget at once, as the most compressed one is.
 
     See `Constraint` for the methods and `Feasibility` for the lower wall.
+
+    Attributes:
+        coupling: which groups each layer's cost depends on.
     """
 
     def __init__(self, coupling: Coupling, limits: Costs, floor: float = 0.0) -> None:
         self.limits = np.asarray(limits, np.int64)
         self.floor = floor
-        self._coupling = coupling
+        self.coupling = coupling
         self._tables: dict[tuple[int, Levels], Costs] = {}
         self._ends: dict[tuple[int, Levels, bool], Costs] = {}
         n = len(coupling.leads)
@@ -82,14 +85,14 @@ class CoupledConstraint:
             BudgetError: if no choice is feasible; that cannot happen along feasible choices.
         """
         step = len(prefix)
-        levels = self._levels(prefix)
-        group, own = self._coupling.leads[step], self._coupling.own[step]
+        levels = self.levels(prefix)
+        group, own = self.coupling.leads[step], self.coupling.own[step]
         spent = self.spent(prefix)
         n = len(own)
         allowed, near = np.zeros(n, bool), np.zeros(n, bool)
         for level in np.unique(own).tolist():
             here = {**levels, group: level} if group >= 0 else levels
-            after = spent + self._costs(step, here)
+            after = spent + self.costs_of(step, here)
             low, high = self._rest(step + 1, here)
             of_level = own == level
             fits = (after + low <= self.limits).all(1) & of_level
@@ -101,40 +104,42 @@ class CoupledConstraint:
 
     def spent(self, prefix: Sequence[int]) -> Costs:
         """See `Constraint`."""
-        levels = self._levels(prefix)
+        levels = self.levels(prefix)
         used: Costs = np.zeros_like(self.limits)
         for step, index in enumerate(prefix):
-            used = used + self._costs(step, levels)[index]
+            used = used + self.costs_of(step, levels)[index]
         return used
 
     def bounds(self, prefix: Sequence[int]) -> tuple[Costs, Costs]:
         """See `Constraint`."""
-        return self._rest(len(prefix), self._levels(prefix))
+        return self._rest(len(prefix), self.levels(prefix))
 
     def alternatives(self, indices: Sequence[int], step: int) -> Costs:
         """See `Constraint`."""
-        coupling = self._coupling
+        coupling = self.coupling
         group, own = coupling.leads[step], coupling.own[step]
-        levels = self._levels(indices)
+        levels = self.levels(indices)
         total = self.total(indices)
-        before = self._costs(step, levels)[indices[step]]
+        before = self.costs_of(step, levels)[indices[step]]
         if group < 0:
-            changed: Costs = total - before + self._costs(step, levels)
+            changed: Costs = total - before + self.costs_of(step, levels)
             return changed
         result = np.zeros((len(own), len(self.limits)), np.int64)
         others = [t for t, reads in enumerate(coupling.reads) if group in reads and t != step]
         fixed = (
             total
             - before
-            - sum((self._costs(t, levels)[indices[t]] for t in others), np.zeros_like(self.limits))
+            - sum(
+                (self.costs_of(t, levels)[indices[t]] for t in others), np.zeros_like(self.limits)
+            )
         )
         for level in np.unique(own).tolist():
             here = {**levels, group: level}
             moved = fixed + sum(
-                (self._costs(t, here)[indices[t]] for t in others), np.zeros_like(self.limits)
+                (self.costs_of(t, here)[indices[t]] for t in others), np.zeros_like(self.limits)
             )
             rows = own == level
-            result[rows] = moved + self._costs(step, here)[rows]
+            result[rows] = moved + self.costs_of(step, here)[rows]
         return result
 
     def total(self, indices: Sequence[int]) -> Costs:
@@ -145,8 +150,9 @@ class CoupledConstraint:
         """See `Constraint`."""
         return bool((self.total(indices) <= self.limits).all())
 
-    def _levels(self, prefix: Sequence[int]) -> dict[int, int]:
-        coupling = self._coupling
+    def levels(self, prefix: Sequence[int]) -> dict[int, int]:
+        """Returns the level of every group that the first layers decide."""
+        coupling = self.coupling
         return {
             coupling.leads[t]: int(coupling.own[t][index])
             for t, index in enumerate(prefix)
@@ -157,14 +163,14 @@ class CoupledConstraint:
         """Returns the cheapest and dearest costs of the layers from `step` on."""
         low: Costs = np.zeros_like(self.limits)
         high: Costs = np.zeros_like(self.limits)
-        for t in range(step, len(self._coupling.leads)):
+        for t in range(step, len(self.coupling.leads)):
             low = low + self._end(t, levels, high=False)
             high = high + self._end(t, levels, high=True)
         return low, high
 
     def _end(self, step: int, levels: dict[int, int], *, high: bool) -> Costs:
         """Returns a layer's least or largest costs, groups that are open at their least or most."""
-        coupling = self._coupling
+        coupling = self.coupling
         here = tuple(
             levels.get(g, coupling.n_levels[g] - 1 if high else 0) for g in coupling.reads[step]
         )
@@ -184,11 +190,15 @@ class CoupledConstraint:
                 self._ends[key] = costs[best]
         return self._ends[key]
 
-    def _costs(self, step: int, levels: dict[int, int]) -> Costs:
-        return self._table(step, tuple(levels[g] for g in self._coupling.reads[step]))
+    def costs_of(self, step: int, levels: Mapping[int, int]) -> Costs:
+        """Returns `(n_choices, n_budgets)`: a layer's costs at the levels of the groups it reads.
+
+        Where the layer leads a group, only the choices with that group's level count.
+        """
+        return self._table(step, tuple(levels[g] for g in self.coupling.reads[step]))
 
     def _table(self, step: int, levels: Levels) -> Costs:
         key = (step, levels)
         if key not in self._tables:
-            self._tables[key] = self._coupling.table(step, levels)
+            self._tables[key] = self.coupling.table(step, levels)
         return self._tables[key]

@@ -1,4 +1,4 @@
-"""A good plan where costs are coupled: steepest descent to the budget, then exchanges."""
+"""A good plan where costs are coupled: a price for the budget or descent to it, then exchanges."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from autocomp.additive import Floats
 from autocomp.coupled import CoupledConstraint
 from autocomp.errors import BudgetError
 from autocomp.feasibility import Costs
+from autocomp.relaxation import Relaxation
 
 _ROUNDS = 200
 
@@ -18,11 +19,13 @@ _ROUNDS = 200
 class CoupledSolver:
     """Minimises the summed losses within the budgets, when costs depend on neighbours' widths.
 
-    From every layer's choice of least loss it takes, again and again, the change of one layer that
-    loses least per share of the budget that it saves, until the budgets hold; then it spends what
-    is left, and pays for one layer's gain by another's loss, as long as that lowers the sum. The
-    losses add, the costs do not, so this is a heuristic: on random problems of four layers it lies
-    at the optimum most of the time (see the tests), and never outside a budget.
+    One budget gets a price, see `Relaxation`. For several it takes, from every layer's choice of
+    least loss, again and again the change of one layer that loses least per share of the budgets
+    that it saves, until they hold; then the exact solver's plan at the levels that this ends with.
+    Afterwards it spends what is left, and pays for one layer's gain by another's loss, as long as
+    that lowers the sum. The losses add, the costs do not, so this is a heuristic: on random
+    problems of four layers it lies at the optimum most of the time (see the tests), and never
+    outside a budget.
 
     Args:
         constraint: the costs and limits.
@@ -43,136 +46,151 @@ class CoupledSolver:
     @cached_property
     def plan(self) -> list[int]:
         """The plan found."""
-        return self._solve(self.losses)
+        return self._settle(self._solve(self.losses))
 
     def reweighted(self, multipliers: Floats) -> list[int]:
         """Returns the plan found with each layer's losses multiplied."""
-        return self._solve([m * x for m, x in zip(multipliers, self.losses, strict=True)])
+        losses = [m * x for m, x in zip(multipliers, self.losses, strict=True)]
+        return self._settle(self._solve(losses))
 
     def loss(self, indices: Sequence[int]) -> float:
         """Returns a plan's summed loss."""
-        return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))
-
-    def _solve(self, losses: Sequence[Floats]) -> list[int]:
-        start = [int(x.argmin()) for x in losses]
-        lowered = self._descended(losses, start, self.constraint.limits)
-        if lowered is None:
-            lowered = self._walked(losses)
-        indices = self._exchanged(losses, self._refilled(losses, lowered))
-        if not self.constraint.meets(indices):
-            raise BudgetError("No plan was found that meets the budgets; raise one.")
-        return self._settle(indices)
+        return _sum(self.losses, indices)
 
     def lowered(self, indices: Sequence[int], limits: Costs) -> list[int]:
         """Returns a plan lowered until its costs are within `limits`, as far as possible."""
-        found = self._descended(self.losses, list(indices), limits)
-        return self._walked(self.losses) if found is None else found
+        found = _descended(self.constraint, self.losses, list(indices), limits)
+        return _walked(self.constraint, self.losses) if found is None else found
 
-    def _descended(
-        self, losses: Sequence[Floats], indices: list[int], limits: Costs
-    ) -> list[int] | None:
-        """Takes the changes of least loss per saving until the limits hold; None if none do."""
+    def _solve(self, losses: Sequence[Floats]) -> list[int]:
         constraint = self.constraint
-        indices = list(indices)
-        scale = np.maximum(limits, 1)
-        while True:
-            spent = constraint.total(indices)
-            over = spent > limits
-            if not over.any():
-                return indices
-            excess = (np.maximum(spent - limits, 0) / scale).sum()
-            best: tuple[float, int, int] | None = None
-            for t, here in enumerate(indices):
-                costs = constraint.alternatives(indices, t)
-                saved = ((spent - costs) / scale)[:, over].sum(1)
-                # what goes back and forth between two budgets would never end
-                saves = (np.maximum(costs - limits, 0) / scale).sum(1) < excess - 1e-12
-                if saves.any():
-                    lost = losses[t] - losses[t][here]
-                    # what costs nothing first, and of that the largest saving
-                    price = np.where(saves, np.maximum(lost, 0) / np.maximum(saved, 1e-15), np.inf)
-                    price = np.where(saves & (lost <= 0), -saved, price)
-                    i = int(price.argmin())
-                    if best is None or price[i] < best[0]:
-                        best = (float(price[i]), t, i)
-            if best is None:
-                return None
-            indices[best[1]] = best[2]
-
-    def _walked(self, losses: Sequence[Floats]) -> list[int]:
-        """Returns a feasible plan, front to back: the least loss that a completion allows."""
-        indices: list[int] = []
-        for x in losses:
-            mask = self.constraint.mask(indices, lower_wall=False)
-            indices.append(int(np.where(mask, x, np.inf).argmin()))
+        relaxation = Relaxation(constraint, losses)
+        indices = relaxation.plan() if len(constraint.limits) == 1 else None
+        if indices is None:
+            start = [int(x.argmin()) for x in losses]
+            indices = _descended(constraint, losses, start, constraint.limits)
+        if indices is None:
+            indices = _walked(constraint, losses)
+        indices = _exchanged(constraint, losses, _refilled(constraint, losses, indices))
+        if not constraint.meets(indices):
+            raise BudgetError("No plan was found that meets the budgets; raise one.")
+        if len(constraint.limits) > 1:
+            inside = relaxation.at(relaxation.levels(indices))
+            if inside is not None and _sum(losses, inside) < _sum(losses, indices):
+                return inside
         return indices
 
-    def _refilled(self, losses: Sequence[Floats], indices: list[int]) -> list[int]:
-        limits = np.maximum(self.constraint.limits, 1)
-        indices = list(indices)
-        while True:
-            spent = self.constraint.total(indices)
-            best: tuple[float, int, int] | None = None
-            for t, here in enumerate(indices):
-                costs = self.constraint.alternatives(indices, t)
-                gain = losses[t][here] - losses[t]
-                possible = (gain > 1e-15) & (costs <= self.constraint.limits).all(1)
-                if possible.any():
-                    extra = np.maximum(((costs - spent) / limits).sum(1), 1e-12)
-                    value = np.where(possible, gain / extra, -1.0)
-                    i = int(value.argmax())
-                    if best is None or value[i] > best[0]:
-                        best = (float(value[i]), t, i)
-            if best is None:
-                return indices
-            indices[best[1]] = best[2]
 
-    def _exchanged(self, losses: Sequence[Floats], indices: list[int]) -> list[int]:
-        best, best_loss = indices, _sum(losses, indices)
-        for _ in range(_ROUNDS):
-            improved = self._exchange(losses, best, best_loss)
-            if improved is None:
-                return best
-            best = self._refilled(losses, improved)
-            best_loss = _sum(losses, best)
-        return best
-
-    def _exchange(
-        self, losses: Sequence[Floats], indices: list[int], loss: float
-    ) -> list[int] | None:
-        """Returns a better plan in which one layer gains and another pays; None if none does."""
-        n = len(indices)
-        costs: list[Costs] = [self.constraint.alternatives(indices, t) for t in range(n)]
-        spent = self.constraint.total(indices)
-        left = self.constraint.limits - spent
-        moves = []
+def _descended(
+    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int], limits: Costs
+) -> list[int] | None:
+    """Takes the changes of least loss per saving until the limits hold; None if none do."""
+    indices = list(indices)
+    scale = np.maximum(limits, 1)
+    while True:
+        spent = constraint.total(indices)
+        over = spent > limits
+        if not over.any():
+            return indices
+        excess = (np.maximum(spent - limits, 0) / scale).sum()
+        best: tuple[float, int, int] | None = None
         for t, here in enumerate(indices):
-            for i in _useful(costs[t], losses[t]):
-                gain = losses[t][here] - losses[t][i]
-                if gain > 1e-15 and not (costs[t][i] - spent <= left).all():
-                    moves.append((float(gain), t, i))
-        moves.sort(reverse=True)
-        for gain, t, i in moves[: 4 * n]:
-            raised = [*indices]
-            raised[t] = i
-            paid: tuple[float, int, int] | None = None
-            for other in range(n):
-                if other == t:
-                    continue
-                lost = losses[other] - losses[other][indices[other]]
-                fits = (self.constraint.alternatives(raised, other) <= self.constraint.limits).all(
-                    1
-                )
-                fits &= lost < gain - 1e-12
-                if fits.any():
-                    k = int(np.where(fits, lost, np.inf).argmin())
-                    if paid is None or lost[k] < paid[0]:
-                        paid = (float(lost[k]), other, k)
-            if paid is not None:
-                raised[paid[1]] = paid[2]
-                if _sum(losses, raised) < loss - 1e-15:
-                    return raised
-        return None
+            costs = constraint.alternatives(indices, t)
+            saved = ((spent - costs) / scale)[:, over].sum(1)
+            # what goes back and forth between two budgets would never end
+            saves = (np.maximum(costs - limits, 0) / scale).sum(1) < excess - 1e-12
+            if saves.any():
+                lost = losses[t] - losses[t][here]
+                # what costs nothing first, and of that the largest saving
+                price = np.where(saves, np.maximum(lost, 0) / np.maximum(saved, 1e-15), np.inf)
+                price = np.where(saves & (lost <= 0), -saved, price)
+                i = int(price.argmin())
+                if best is None or price[i] < best[0]:
+                    best = (float(price[i]), t, i)
+        if best is None:
+            return None
+        indices[best[1]] = best[2]
+
+
+def _walked(constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int]:
+    """Returns a feasible plan, front to back: the least loss that a completion allows."""
+    indices: list[int] = []
+    for x in losses:
+        mask = constraint.mask(indices, lower_wall=False)
+        indices.append(int(np.where(mask, x, np.inf).argmin()))
+    return indices
+
+
+def _refilled(
+    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int]
+) -> list[int]:
+    limits = np.maximum(constraint.limits, 1)
+    indices = list(indices)
+    while True:
+        spent = constraint.total(indices)
+        best: tuple[float, int, int] | None = None
+        for t, here in enumerate(indices):
+            costs = constraint.alternatives(indices, t)
+            gain = losses[t][here] - losses[t]
+            possible = (gain > 1e-15) & (costs <= constraint.limits).all(1)
+            if possible.any():
+                extra = np.maximum(((costs - spent) / limits).sum(1), 1e-12)
+                value = np.where(possible, gain / extra, -1.0)
+                i = int(value.argmax())
+                if best is None or value[i] > best[0]:
+                    best = (float(value[i]), t, i)
+        if best is None:
+            return indices
+        indices[best[1]] = best[2]
+
+
+def _exchanged(
+    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int]
+) -> list[int]:
+    best, best_loss = indices, _sum(losses, indices)
+    for _ in range(_ROUNDS):
+        improved = _exchange(constraint, losses, best, best_loss)
+        if improved is None:
+            return best
+        best = _refilled(constraint, losses, improved)
+        best_loss = _sum(losses, best)
+    return best
+
+
+def _exchange(
+    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int], loss: float
+) -> list[int] | None:
+    """Returns a better plan in which one layer gains and another pays; None if none does."""
+    n = len(indices)
+    costs: list[Costs] = [constraint.alternatives(indices, t) for t in range(n)]
+    spent = constraint.total(indices)
+    left = constraint.limits - spent
+    moves = []
+    for t, here in enumerate(indices):
+        for i in _useful(costs[t], losses[t]):
+            gain = losses[t][here] - losses[t][i]
+            if gain > 1e-15 and not (costs[t][i] - spent <= left).all():
+                moves.append((float(gain), t, i))
+    moves.sort(reverse=True)
+    for gain, t, i in moves[: 4 * n]:
+        raised = [*indices]
+        raised[t] = i
+        paid: tuple[float, int, int] | None = None
+        for other in range(n):
+            if other == t:
+                continue
+            lost = losses[other] - losses[other][indices[other]]
+            fits = (constraint.alternatives(raised, other) <= constraint.limits).all(1)
+            fits &= lost < gain - 1e-12
+            if fits.any():
+                k = int(np.where(fits, lost, np.inf).argmin())
+                if paid is None or lost[k] < paid[0]:
+                    paid = (float(lost[k]), other, k)
+        if paid is not None:
+            raised[paid[1]] = paid[2]
+            if _sum(losses, raised) < loss - 1e-15:
+                return raised
+    return None
 
 
 def _sum(losses: Sequence[Floats], indices: Sequence[int]) -> float:

@@ -19,7 +19,7 @@ from autocomp.costs import Latency
 from autocomp.decomposition import Blueprint
 from autocomp.errors import ChoiceError
 from autocomp.layers import LayerSpec, Network
-from autocomp.norms import NormCorrection
+from autocomp.norms import NormCorrection, install
 from autocomp.options import OptionStore
 from autocomp.plan import Plan
 from autocomp.recovery.gram import Gram
@@ -205,11 +205,18 @@ class Variants:
         record = record_of(self.dense.store.model, small)
         parts = self._lower_ranks(small, plan, stay, record)
         network = analyse(small, self._calibration[0][:2], self._keep)
+        corrections = {
+            level: correction.sliced(small, where)
+            for level, correction in self._corrections.items()
+        }
         reference = copy.deepcopy(small)
+        lowered = any(x.name not in self.dense.store.stats for x in network.layers)
+        if sequential or lowered:  # its layers' outputs are fitted to, or its inputs looked at
+            install(reference, corrections["F2"].statistics())
         cuts = self._cuts(network, stay)
         dense = self.dense.store
         known = dense.stats
-        if any(x.name not in known for x in network.layers):  # factors have inputs of their own
+        if lowered:  # factors have inputs of their own
             known = {**calibrate(reference, network, self._calibration), **known}
         stats = {x.name: replace(known[x.name], layer=x, gram=None) for x in network.layers}
         pipeline = dense.pipeline
@@ -219,10 +226,6 @@ class Variants:
             reference, network, stats, pipeline, lambda: self._moments(reference, network, cuts)
         )
         store.record = record
-        corrections = {
-            level: correction.sliced(small, where)
-            for level, correction in self._corrections.items()
-        }
         return Variant(
             small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
             parts,

@@ -1,0 +1,200 @@
+"""Levels that groups take at a price per unit of the budget, and the best plan at given levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from autocomp.additive import AdditiveModel, Floats, Ints
+from autocomp.coupled import CoupledConstraint, Levels
+from autocomp.errors import BudgetError
+from autocomp.solver import make_solver
+
+_BISECTIONS = 40
+_DOUBLINGS = 80
+_ROUNDS = 12
+
+
+class Relaxation:
+    """Minimises summed losses within one budget, when costs depend on the levels of groups.
+
+    With a price p on the budget (Everett 1963, doi:10.1287/opre.11.3.399) the problem falls apart:
+
+        min_v sum_t h_t(v),    h_t(v) = min_i loss_t(i) + p cost_t(i, v)
+
+    over levels v, where h_t depends on the few groups that layer t reads. Levels are found group by
+    group, from all units and from the fewest, until none changes; where no layer reads two groups
+    this is the minimum. At fixed levels costs add up, and the plan is the exact solver's.
+    Neighbouring levels are tried as long as their bound, sum_t h_t(v) - p limit, lies below the
+    best plan's loss.
+
+    Args:
+        constraint: costs and the limit.
+        losses: per layer, each choice's loss.
+    """
+
+    def __init__(self, constraint: CoupledConstraint, losses: Sequence[Floats]) -> None:
+        self.constraint = constraint
+        self.losses = [np.asarray(x, np.float64) for x in losses]
+        coupling = constraint.coupling
+        self._tops = tuple(n - 1 for n in coupling.n_levels)
+        self._readers: list[list[int]] = [[] for _ in coupling.n_levels]
+        for t, reads in enumerate(coupling.reads):
+            for group in reads:
+                self._readers[group].append(t)
+        self._offered = [
+            {level: np.flatnonzero(own == level) for level in np.unique(own).tolist()}
+            for own in coupling.own
+        ]
+        self._price = 0.0
+        self._cheapest: dict[tuple[int, Levels], tuple[float, int]] = {}
+
+    def plan(self) -> list[int] | None:
+        """Returns the best plan found, as choice indices; None if none meets the budget.
+
+        Only for one budget.
+        """
+        best: list[int] | None = None
+        seen: set[Levels] = set()
+        for levels in self._priced():
+            best = self._better(best, levels, seen)
+        if best is None:
+            return None
+        for _ in range(_ROUNDS):
+            before = best
+            here = self.levels(best)
+            for levels in self._neighbours(here):
+                if self._bound(levels) < self._loss(best):
+                    best = self._better(best, levels, seen) or best
+            if best is before:
+                break
+        return best
+
+    def at(self, levels: Levels) -> list[int] | None:
+        """Returns the exact solver's plan with these levels; None if none meets every budget.
+
+        Args:
+            levels: the level of every group.
+        """
+        here = dict(enumerate(levels))
+        costs, losses, offered = [], [], []
+        limits = self.constraint.limits.copy()
+        for t, x in enumerate(self.losses):
+            some = self._choices(t, here)
+            cost = self.constraint.costs_of(t, here)[some]
+            least = np.minimum(cost.min(0), 0)  # units may take more along than the layer costs
+            limits -= least
+            costs.append(cost - least)
+            losses.append(x[some])
+            offered.append(some)
+        try:
+            plan = make_solver(AdditiveModel(costs, losses, limits)).plan
+        except BudgetError:
+            return None
+        return [int(some[i]) for some, i in zip(offered, plan, strict=True)]
+
+    def levels(self, indices: Sequence[int]) -> Levels:
+        """Returns the level that a plan gives every group."""
+        levels = self.constraint.levels(indices)
+        return tuple(levels[g] for g in range(len(self._tops)))
+
+    def _better(
+        self, best: list[int] | None, levels: Levels, seen: set[Levels]
+    ) -> list[int] | None:
+        """Returns the plan with these levels if they are new and it loses less, else `best`."""
+        if levels in seen:
+            return best
+        seen.add(levels)
+        plan = self.at(levels)
+        if plan is None or (best is not None and self._loss(plan) >= self._loss(best) - 1e-15):
+            return best
+        return plan
+
+    def _priced(self) -> Iterator[Levels]:
+        """Yields the levels on both sides of the price at which the budget is just met."""
+        limit = int(self.constraint.limits[0])
+        low, high = 0.0, max(float(x.max() - x.min()) for x in self.losses) / max(limit, 1)
+        free, fitting = self._at_price(low), None
+        yield free
+        if self._cost(free) <= limit:
+            return
+        high = high or 1.0
+        for _ in range(_DOUBLINGS):
+            levels = self._at_price(high)
+            if self._cost(levels) <= limit:
+                fitting = levels
+                break
+            low, high = high, 2 * high
+        if fitting is None:
+            yield tuple(0 for _ in self._tops)
+            return
+        exceeding = free
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            levels = self._at_price(middle)
+            if self._cost(levels) <= limit:
+                high, fitting = middle, levels
+            else:
+                low, exceeding = middle, levels
+        yield exceeding
+        self._at_price(high)  # the price of the bounds
+        yield fitting
+
+    def _at_price(self, price: float) -> Levels:
+        """Returns the levels of least loss and price, as far as going group by group finds them."""
+        if price != self._price:
+            self._price = price
+            self._cheapest.clear()
+        ends = (self._settled(self._tops), self._settled(tuple(0 for _ in self._tops)))
+        return min(ends, key=lambda levels: self._value(levels)[0])
+
+    def _settled(self, levels: Levels) -> Levels:
+        here = list(levels)
+        for _ in range(_ROUNDS):
+            before = list(here)
+            for group, readers in enumerate(self._readers):
+                values = []
+                for level in range(self._tops[group] + 1):
+                    here[group] = level
+                    values.append(sum(self._least(t, here)[0] for t in readers))
+                here[group] = int(np.argmin(values))
+            if here == before:
+                break
+        return tuple(here)
+
+    def _bound(self, levels: Levels) -> float:
+        """Returns a loss below which no plan with these levels lies."""
+        return self._value(levels)[0] - self._price * int(self.constraint.limits[0])
+
+    def _cost(self, levels: Levels) -> int:
+        return self._value(levels)[1]
+
+    def _value(self, levels: Sequence[int]) -> tuple[float, int]:
+        """Returns the priced loss of the layers' best choices with these levels, and their cost."""
+        pairs = [self._least(t, levels) for t in range(len(self.losses))]
+        return sum(value for value, _ in pairs), sum(cost for _, cost in pairs)
+
+    def _least(self, step: int, levels: Sequence[int]) -> tuple[float, int]:
+        key = (step, tuple(levels[g] for g in self.constraint.coupling.reads[step]))
+        if key not in self._cheapest:
+            here = dict(enumerate(levels))
+            some = self._choices(step, here)
+            costs = self.constraint.costs_of(step, here)[some, 0]
+            values = self.losses[step][some] + self._price * costs
+            i = int(values.argmin())
+            self._cheapest[key] = (float(values[i]), int(costs[i]))
+        return self._cheapest[key]
+
+    def _choices(self, step: int, levels: Mapping[int, int]) -> Ints:
+        group = self.constraint.coupling.leads[step]
+        return self._offered[step][levels[group] if group >= 0 else 0]
+
+    def _neighbours(self, levels: Levels) -> Iterator[Levels]:
+        for group, level in enumerate(levels):
+            for other in range(self._tops[group] + 1):
+                if other != level:
+                    yield (*levels[:group], other, *levels[group + 1 :])
+
+    def _loss(self, indices: Sequence[int]) -> float:
+        return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))
