@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from autocomp.solver import make_solver
 _BISECTIONS = 40
 _DOUBLINGS = 80
 _ROUNDS = 12
+_TRIED = 24
+"""Neighbouring levels that are looked at a round."""
 
 
 class Relaxation:
@@ -26,8 +29,8 @@ class Relaxation:
     over levels v, where h_t depends on the few groups that layer t reads. Levels are found group by
     group, from all units and from the fewest, until none changes; where no layer reads two groups
     this is the minimum. At fixed levels costs add up, and the plan is the exact solver's.
-    Neighbouring levels are tried as long as their bound, sum_t h_t(v) - p limit, lies below the
-    best plan's loss.
+    Levels that differ in one group or two are tried where their bound, sum_t h_t(v) - p limit, lies
+    below the best plan's loss.
 
     Args:
         constraint: costs and the limit.
@@ -64,8 +67,8 @@ class Relaxation:
         for _ in range(_ROUNDS):
             before = best
             here = self.levels(best)
-            for levels in self._neighbours(here):
-                if self._bound(levels) < self._loss(best):
+            for bound, levels in self._neighbours(here, self._loss(best)):
+                if bound < self._loss(best):
                     best = self._better(best, levels, seen) or best
             if best is before:
                 break
@@ -190,11 +193,24 @@ class Relaxation:
         group = self.constraint.coupling.leads[step]
         return self._offered[step][levels[group] if group >= 0 else 0]
 
-    def _neighbours(self, levels: Levels) -> Iterator[Levels]:
-        for group, level in enumerate(levels):
-            for other in range(self._tops[group] + 1):
-                if other != level:
-                    yield (*levels[:group], other, *levels[group + 1 :])
+    def _neighbours(self, levels: Levels, loss: float) -> list[tuple[float, Levels]]:
+        """Returns changes of one group or two whose bound lies below `loss`, the lowest first."""
+
+        def bounded(several: Iterable[Levels]) -> list[tuple[float, Levels]]:
+            pairs = sorted((self._bound(other), other) for other in several)
+            return [pair for pair in pairs[:_TRIED] if pair[0] < loss]
+
+        singles = bounded(
+            (*levels[:group], other, *levels[group + 1 :])
+            for group, level in enumerate(levels)
+            for other in range(self._tops[group] + 1)
+            if other != level
+        )
+        both = {
+            tuple(b if b != here else a for a, b, here in zip(first, second, levels, strict=True))
+            for (_, first), (_, second) in itertools.combinations(singles, 2)
+        }
+        return sorted([*singles, *bounded(both - {one for _, one in singles} - {levels})])[:_TRIED]
 
     def _loss(self, indices: Sequence[int]) -> float:
         return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -192,3 +192,21 @@ def loss_curve(points: Sequence[Point], errors: Sequence[float]) -> NDArray[np.f
     outside = np.minimum(log - x[0], 0) + np.maximum(log - x[-1], 0)
     result: NDArray[np.float64] = np.where(values > 0, np.exp(inside + outside), 0.0)
     return result
+
+
+def removal_curve(points: Mapping[float, float], shares: Sequence[float]) -> NDArray[np.float64]:
+    """Returns the estimated divergence after removing each share, from a few measured ones.
+
+    Monotone interpolation (PCHIP) from nothing removed, where it is 0. Not of logarithms, as in
+    `loss_curve`: a layer may have units that do nothing, and next to a measured 0 every curve of
+    logarithms is far too low.
+
+    Args:
+        points: share that is gone, in (0, 1] -> measured divergence; may be noisy, may be empty.
+        shares: the shares to estimate; within the measured ones.
+    """
+    x = np.array([0.0, *sorted(points)])
+    y = np.maximum.accumulate([0.0, *(points[share] for share in sorted(points))])
+    if len(x) == 1:
+        return np.asarray(shares, np.float64)
+    return np.asarray(PchipInterpolator(x, y)(np.clip(shares, 0, x[-1])), np.float64)

@@ -19,7 +19,7 @@ from autocomp.feasibility import Costs
 from autocomp.layers import LayerSpec
 from autocomp.plan import NEUTRAL, Choice, Plan
 from autocomp.problem import CompressionProblem
-from autocomp.sensitivity import divergences, loss_curve
+from autocomp.sensitivity import divergences, removal_curve
 from autocomp.solver import make_solver
 from autocomp.structure.repair import repair
 from autocomp.structure.shapes import readers, sliced_spec
@@ -27,7 +27,7 @@ from autocomp.structure.shapes import readers, sliced_spec
 Floats = NDArray[np.float64]
 Menus = Sequence[Sequence[Choice]]
 
-_MEASURED = 4
+_MEASURED = 7
 """Counts of units per group whose effect is measured; the others are interpolated."""
 MARGIN = 1.01
 """Estimated sizes of sliced layers are taken by this factor: codes are known once compressed."""
@@ -237,7 +237,7 @@ class StructuredModel:
 
         As `CompressionProblem.losses` does for compressed weights: the divergence from the dense
         outputs on calibration images, batch norms on batch statistics, a few counts a group, and a
-        monotone curve over the share that is gone.
+        monotone curve over the share that is gone (`removal_curve`).
         """
         variants = self.problem.variants
         groups = {group.name: group for group in self._groups}
@@ -279,8 +279,8 @@ class StructuredModel:
             singles = dict.fromkeys(x for c in menu for x in (_channels(c), _rank(c)))
             for kind in dict.fromkeys(map(_kind, singles)):
                 of_kind = [c for c in singles if _kind(c) == kind and not c.is_neutral]
-                points = [(_gone(c), measured[c]) for c in of_kind if c in measured]
-                curve = loss_curve(points, [_gone(c) for c in of_kind])
+                points = {_gone(c): measured[c] for c in of_kind if c in measured}
+                curve = removal_curve(points, [_gone(c) for c in of_kind])
                 curves.update(zip(of_kind, curve.tolist(), strict=True))
             found.append({c.structure: curves[_channels(c)] + curves[_rank(c)] for c in menu})
         return found

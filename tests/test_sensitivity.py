@@ -17,7 +17,13 @@ from autocomp.models import build_model
 from autocomp.plan import Choice
 from autocomp.prefix import PrefixCache
 from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.sensitivity import POINTS, gradient_slopes, loss_curve, measured_choices
+from autocomp.sensitivity import (
+    POINTS,
+    gradient_slopes,
+    loss_curve,
+    measured_choices,
+    removal_curve,
+)
 
 POSITIVE = st.floats(1e-6, 2.0)
 
@@ -169,3 +175,15 @@ def test_slopes_on_a_single_image(tiny_net: nn.Module, tiny_data: DataSplits) ->
     menus = [[Choice(weight_bits=b) for b in (2, 4)] for _ in problem.network.layers]
     for losses in problem.losses(menus):
         assert np.isfinite(losses).all() and losses[0] >= losses[1] >= 0
+
+
+def test_removal_curves_rise_from_nothing_through_what_was_measured() -> None:
+    """Next to units that do nothing the curve must not be lower than a parabola would be."""
+    points = {0.125: 0.0, 0.375: 0.009, 0.75: 0.06}
+    values = removal_curve(points, [0.0, 0.0625, 0.125, 0.25, 0.375, 0.5, 0.75])
+    np.testing.assert_allclose(values[[0, 1, 2, 4, 6]], [0, 0, 0, 0.009, 0.06], atol=1e-12)
+    assert 0.009 * 0.25 <= values[3] <= 0.009 / 2 and 0.009 < values[5] < 0.06
+    noisy = removal_curve({0.2: 0.5, 0.4: 0.3}, [0.2, 0.3, 0.4])  # noise is flattened upwards
+    assert noisy.tolist() == [0.5, 0.5, 0.5]
+    np.testing.assert_allclose(removal_curve({1.0: 0.5}, [0.0, 0.5, 1.0]), [0, 0.25, 0.5])
+    assert removal_curve({}, [0.25]).tolist() == [0.25]
