@@ -19,7 +19,7 @@ class DPAgent:
 
     Optimal for the additive model (F0); for several budgets it is an integer program, as `ilp`. The
     baseline of every search, and what searches start from. Where choices change shapes, costs do
-    not add up, and the plan is the best that descent and exchanges find (`CoupledSolver`).
+    not add up, and the plan is the best that `CoupledSolver` finds.
     """
 
     def solve(self, menu: PlanMenu) -> list[int]:

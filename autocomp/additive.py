@@ -79,18 +79,7 @@ class AdditiveModel:
         A choice is left out if another costs no more in every budget and loses no more; of equal
         ones the first is kept. Some optimal plan takes none of those that are left out.
         """
-        costs, losses = self.costs[step], self.losses[step]
-        keys = (np.arange(len(losses)), losses, *costs.T[::-1])
-        order = np.lexsort(keys)
-        if costs.shape[1] == 1:
-            least = np.minimum.accumulate(losses[order])
-            kept: Ints = order[np.r_[True, losses[order][1:] < least[:-1]]]
-            return kept
-        c, x = costs[order], losses[order]
-        below = (c[:, None] <= c[None]).all(2) & (x[:, None] <= x[None])  # [i, j]: i undercuts j
-        equal = below & below.T
-        beaten = (below & ~equal).any(0) | np.triu(equal, 1).any(0)
-        return np.asarray(order[~beaten])
+        return undercut_by_none(self.costs[step], self.losses[step])
 
     def refill(self, indices: Sequence[int]) -> list[int]:
         """Spends what is left of the budgets: the change of largest loss reduction per cost first.
@@ -138,3 +127,23 @@ class AdditiveModel:
                 f"The limits must be within reach, but the cheapest choices cost {least.tolist()} "
                 f"and the limits are {self.limits.tolist()}; raise them."
             )
+
+
+def undercut_by_none(costs: Ints, losses: Floats) -> Ints:
+    """Returns the choices that no other undercuts in cost and loss, the cheapest first.
+
+    Args:
+        costs: `(n_choices, n_budgets)`.
+        losses: `(n_choices,)`.
+    """
+    keys = (np.arange(len(losses)), losses, *costs.T[::-1])
+    order = np.lexsort(keys)
+    if costs.shape[1] == 1:
+        least = np.minimum.accumulate(losses[order])
+        kept: Ints = order[np.r_[True, losses[order][1:] < least[:-1]]]
+        return kept
+    c, x = costs[order], losses[order]
+    below = (c[:, None] <= c[None]).all(2) & (x[:, None] <= x[None])  # [i, j]: i undercuts j
+    equal = below & below.T
+    beaten = (below & ~equal).any(0) | np.triu(equal, 1).any(0)
+    return np.asarray(order[~beaten])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autocomp.additive import undercut_by_none
 from autocomp.envs import PlanMenu
 
 
@@ -66,7 +67,7 @@ def error_curves(menu: PlanMenu, indices: Sequence[int]) -> tuple[ErrorCurve, ..
             ErrorCurve(
                 layer=menu.layers[step].name,
                 points=points,
-                front=tuple(place[i] for i in undercut_by_none(costs, losses)),
+                front=tuple(place[i] for i in undercut_by_none(costs[:, None], losses).tolist()),
                 chosen=place[indices[step]],
                 solver=place[menu.solver.plan[step]],
             )
@@ -81,11 +82,3 @@ def costs_at(menu: PlanMenu, indices: Sequence[int], step: int) -> NDArray[np.in
     if hasattr(menu.feasibility, "costs"):  # layers cost for themselves
         least -= int(menu.feasibility.costs[step][:, 0].min())
     return np.asarray(totals - least, np.int64)
-
-
-def undercut_by_none(costs: NDArray[np.int64], losses: NDArray[np.float64]) -> list[int]:
-    """Returns the choices that no other undercuts in cost and loss, the cheapest first."""
-    order = np.lexsort((np.arange(len(costs)), losses, costs))
-    least = np.minimum.accumulate(losses[order])
-    kept = np.r_[True, losses[order][1:] < least[:-1]]
-    return [int(i) for i in order[kept]]

@@ -90,7 +90,15 @@ class PairedRuns:
         ]
 
     def moments(self, layer: LayerSpec, centred: bool) -> PairedMoments | None:
-        """Returns the moments of a layer's inputs; see `paired_moments`."""
+        """Runs both networks up to a layer and returns the paired moments of its inputs.
+
+        Args:
+            layer: the layer.
+            centred: whether shifts of the layer's outputs are corrected elsewhere.
+
+        Returns:
+            None if the layer's inputs cannot be seen.
+        """
         return _moments(layer, centred, self._inputs(layer))
 
     def _inputs(self, layer: LayerSpec) -> Iterator[tuple[Tensor, Tensor]]:
@@ -102,30 +110,6 @@ class PairedRuns:
                 second = _inputs(self._compressed, layer, some)
             # pieces of a wide input come in the same order in both networks
             yield from zip(first, second, strict=True)
-
-
-def paired_moments(
-    dense: nn.Module, compressed: nn.Module, layer: LayerSpec, batches: Sequence[Tensor],
-    centred: bool,
-) -> PairedMoments | None:  # fmt: skip
-    """Runs both networks up to a layer and returns the paired moments of its inputs.
-
-    Args:
-        dense: the dense network.
-        compressed: the network whose earlier layers are compressed; in evaluation mode, too.
-        layer: the layer.
-        batches: calibration inputs.
-        centred: whether shifts of the layer's outputs are corrected elsewhere.
-
-    Returns:
-        None if the layer's inputs cannot be seen.
-    """
-    pairs = (
-        pair
-        for some in _chunks(batches)
-        for pair in zip(_inputs(dense, layer, some), _inputs(compressed, layer, some), strict=True)
-    )
-    return _moments(layer, centred, pairs)
 
 
 def _chunks(batches: Sequence[Tensor]) -> list[Tensor]:

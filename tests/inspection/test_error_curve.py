@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocomp.additive import undercut_by_none
 from autocomp.inspection.curve import (
     CurvePoint,
     ErrorCurve,
     costs_at,
     error_curves,
-    undercut_by_none,
 )
 from autocomp.inspection.price import Price, prices
 
@@ -34,9 +34,9 @@ def front_by_hand(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     )
 )  # fmt: skip
 def test_the_front_is_what_no_other_choice_undercuts(points: list[tuple[int, float]]) -> None:
-    costs = np.array([cost for cost, _ in points], np.int64)
+    costs = np.array([[cost] for cost, _ in points], np.int64)
     losses = np.array([loss for _, loss in points])
-    front = undercut_by_none(costs, losses)
+    front = undercut_by_none(costs, losses).tolist()
     assert [points[i] for i in front] == front_by_hand(points)
     assert all(points.index(points[i]) == i for i in front)  # the first of equals
 

@@ -16,12 +16,12 @@ from autocomp.models import build_model
 from autocomp.plan import Choice, Plan
 from autocomp.problem import CompressionProblem
 from autocomp.recovery.layout import Layout
-from autocomp.recovery.sequential import RIDGE, PairedRuns, paired_moments
+from autocomp.recovery.sequential import RIDGE, PairedRuns
 from autocomp.recovery.unfold import unfolded
 
 
 def test_unchanged_inputs_want_the_unchanged_weight(case: Any) -> None:
-    moments = paired_moments(case.model, case.model, case.layer, [case.x], case.gram.centred)
+    moments = PairedRuns(case.model, case.model, [case.x]).moments(case.layer, case.gram.centred)
     assert moments is not None
     torch.testing.assert_close(moments.target(case.weight), case.weight)
     torch.testing.assert_close(moments.gram.second, case.gram.second)
@@ -41,7 +41,7 @@ def test_the_target_is_the_ridge_regression(bias: bool) -> None:
     from autocomp.analysis import analyse
 
     layer = analyse(dense, data).layer("2")
-    moments = paired_moments(dense, compressed, layer, [data[:90], data[90:]], bias)
+    moments = PairedRuns(dense, compressed, [data[:90], data[90:]]).moments(layer, bias)
     assert moments is not None and moments.gram.count == 300
     with torch.no_grad():
         x, z = torch.relu(first(data)), torch.relu(other(data))
@@ -60,18 +60,24 @@ def test_the_target_is_the_ridge_regression(bias: bool) -> None:
 
 
 def test_only_what_is_needed_is_run() -> None:
-    class Never(nn.Module):
+    class Counted(nn.Module):
+        calls = 0
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise AssertionError("run on")
+            self.calls += 1
+            return x
 
     layer = nn.Linear(4, 4)
     whole = nn.Sequential(layer, nn.ReLU())
     from autocomp.analysis import analyse
 
     spec = analyse(whole, torch.randn(2, 4)).layers[0]
-    model = nn.Sequential(layer, Never())
-    found = paired_moments(model, model, spec, [torch.randn(7, 4)], True)
-    assert found is not None and found.gram.count == 7
+    last = Counted()
+    model = nn.Sequential(layer, last)
+    runs = PairedRuns(model, model, [torch.randn(7, 4)])
+    traced = last.calls
+    found = runs.moments(spec, True)
+    assert found is not None and found.gram.count == 7 and last.calls == traced
 
 
 def test_running_on_gives_the_same_moments_as_running_all() -> None:
@@ -83,7 +89,7 @@ def test_running_on_gives_the_same_moments_as_running_all() -> None:
     runs = PairedRuns(dense, compressed, batches)
     for layer in analyse(dense, batches[1]).layers[::4]:
         found = runs.moments(layer, True)
-        expected = paired_moments(dense, compressed, layer, batches, True)
+        expected = PairedRuns(dense, compressed, batches).moments(layer, True)
         assert found is not None and expected is not None
         torch.testing.assert_close(found.gram.second, expected.gram.second)
         torch.testing.assert_close(found.cross, expected.cross)
