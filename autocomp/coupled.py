@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 class Coupling:
     """Which groups each layer's cost depends on.
 
+    Every group has a leader, which reads it and offers each of its levels.
+
     Attributes:
         n_levels: per group, how many counts of units can be kept; level 0 keeps the fewest.
         leads: per layer, the group that it decides, or -1.
@@ -159,6 +161,13 @@ class CoupledConstraint:
             if coupling.leads[t] >= 0
         }
 
+    def costs_of(self, step: int, levels: Mapping[int, int]) -> Costs:
+        """Returns `(n_choices, n_budgets)`: a layer's costs at the levels of the groups it reads.
+
+        Where the layer leads a group, only the choices with that group's level count.
+        """
+        return self._table(step, tuple(levels[g] for g in self.coupling.reads[step]))
+
     def _rest(self, step: int, levels: dict[int, int]) -> tuple[Costs, Costs]:
         """Returns the cheapest and dearest costs of the layers from `step` on."""
         low: Costs = np.zeros_like(self.limits)
@@ -189,13 +198,6 @@ class CoupledConstraint:
                 best = int(least.argmax()) if least.any() else int(shares.argmin())
                 self._ends[key] = costs[best]
         return self._ends[key]
-
-    def costs_of(self, step: int, levels: Mapping[int, int]) -> Costs:
-        """Returns `(n_choices, n_budgets)`: a layer's costs at the levels of the groups it reads.
-
-        Where the layer leads a group, only the choices with that group's level count.
-        """
-        return self._table(step, tuple(levels[g] for g in self.coupling.reads[step]))
 
     def _table(self, step: int, levels: Levels) -> Costs:
         key = (step, levels)

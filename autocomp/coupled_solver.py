@@ -21,11 +21,11 @@ class CoupledSolver:
 
     One budget gets a price, see `Relaxation`. For several it takes, from every layer's choice of
     least loss, again and again the change of one layer that loses least per share of the budgets
-    that it saves, until they hold; then the exact solver's plan at the levels that this ends with.
-    Afterwards it spends what is left, and pays for one layer's gain by another's loss, as long as
-    that lowers the sum. The losses add, the costs do not, so this is a heuristic: on random
-    problems of four layers it lies at the optimum most of the time (see the tests), and never
-    outside a budget.
+    that it saves, until they hold. Then it spends what is left, and pays for one layer's gain by
+    another's loss, as long as that lowers the sum; for several budgets the exact solver's plan at
+    the levels that this ends with comes last. The losses add, the costs do not, so this is a
+    heuristic: on random problems of four layers it lies at the optimum nearly always (see the
+    tests), and never outside a budget.
 
     Args:
         constraint: the costs and limits.

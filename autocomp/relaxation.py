@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from autocomp.additive import AdditiveModel, Floats, Ints
 from autocomp.coupled import CoupledConstraint, Levels
+from autocomp.dynamic_program import POINTS, QUICK_POINTS, DynamicProgram
 from autocomp.errors import BudgetError
 from autocomp.solver import make_solver
 
@@ -17,6 +19,10 @@ _DOUBLINGS = 80
 _ROUNDS = 12
 _TRIED = 24
 """Neighbouring levels that are looked at a round."""
+_PAIRED = 48
+"""Changes of one group that are tried together with another."""
+_GAP = 1e-3
+"""Distance from the dual bound, as a share of the loss, at which there is nothing left to gain."""
 
 
 class Relaxation:
@@ -27,10 +33,11 @@ class Relaxation:
         min_v sum_t h_t(v),    h_t(v) = min_i loss_t(i) + p cost_t(i, v)
 
     over levels v, where h_t depends on the few groups that layer t reads. Levels are found group by
-    group, from all units and from the fewest, until none changes; where no layer reads two groups
-    this is the minimum. At fixed levels costs add up, and the plan is the exact solver's.
-    Levels that differ in one group or two are tried where their bound, sum_t h_t(v) - p limit, lies
-    below the best plan's loss.
+    group, from all units on, until none changes (a dozen sweeps at most); where no layer reads two
+    groups this is the minimum. At fixed levels costs add up, and the plan is the exact solver's. Of
+    the levels that differ in one group or two those of the lowest bounds, sum_t h_t(v) - p limit,
+    are tried where that lies below the best plan's loss, a few dozen a round, until the loss is
+    near the bound.
 
     Args:
         constraint: costs and the limit.
@@ -42,10 +49,10 @@ class Relaxation:
         self.losses = [np.asarray(x, np.float64) for x in losses]
         coupling = constraint.coupling
         self._tops = tuple(n - 1 for n in coupling.n_levels)
-        self._readers: list[list[int]] = [[] for _ in coupling.n_levels]
+        self._readers: list[set[int]] = [set() for _ in coupling.n_levels]
         for t, reads in enumerate(coupling.reads):
             for group in reads:
-                self._readers[group].append(t)
+                self._readers[group].add(t)
         self._offered = [
             {level: np.flatnonzero(own == level) for level in np.unique(own).tolist()}
             for own in coupling.own
@@ -64,21 +71,25 @@ class Relaxation:
             best = self._better(best, levels, seen)
         if best is None:
             return None
+        least = self._bound(self._at_price(self._price))
         for _ in range(_ROUNDS):
             before = best
-            here = self.levels(best)
-            for bound, levels in self._neighbours(here, self._loss(best)):
+            for bound, levels in self._neighbours(self.levels(best), seen):
+                if self._loss(best) - least <= _GAP * self._loss(best):
+                    break
                 if bound < self._loss(best):
                     best = self._better(best, levels, seen) or best
             if best is before:
                 break
-        return best
+        exact = self.at(self.levels(best))
+        return best if exact is None or self._loss(best) < self._loss(exact) else exact
 
-    def at(self, levels: Levels) -> list[int] | None:
+    def at(self, levels: Levels, points: int = POINTS) -> list[int] | None:
         """Returns the exact solver's plan with these levels; None if none meets every budget.
 
         Args:
             levels: the level of every group.
+            points: for one budget, partial plans that the solver keeps a layer.
         """
         here = dict(enumerate(levels))
         costs, losses, offered = [], [], []
@@ -92,7 +103,8 @@ class Relaxation:
             losses.append(x[some])
             offered.append(some)
         try:
-            plan = make_solver(AdditiveModel(costs, losses, limits)).plan
+            model = AdditiveModel(costs, losses, limits)
+            plan = (DynamicProgram(model, points) if len(limits) == 1 else make_solver(model)).plan
         except BudgetError:
             return None
         return [int(some[i]) for some, i in zip(offered, plan, strict=True)]
@@ -109,13 +121,17 @@ class Relaxation:
         if levels in seen:
             return best
         seen.add(levels)
-        plan = self.at(levels)
+        plan = self.at(levels, QUICK_POINTS)
         if plan is None or (best is not None and self._loss(plan) >= self._loss(best) - 1e-15):
             return best
         return plan
 
     def _priced(self) -> Iterator[Levels]:
-        """Yields the levels on both sides of the price at which the budget is just met."""
+        """Yields the levels on both sides of the price at which the budget is just met.
+
+        Only the levels at no price if they meet it; the fewest units if no price does. Bounds are
+        of the last price.
+        """
         limit = int(self.constraint.limits[0])
         low, high = 0.0, max(float(x.max() - x.min()) for x in self.losses) / max(limit, 1)
         free, fitting = self._at_price(low), None
@@ -149,11 +165,7 @@ class Relaxation:
         if price != self._price:
             self._price = price
             self._cheapest.clear()
-        ends = (self._settled(self._tops), self._settled(tuple(0 for _ in self._tops)))
-        return min(ends, key=lambda levels: self._value(levels)[0])
-
-    def _settled(self, levels: Levels) -> Levels:
-        here = list(levels)
+        here = list(self._tops)
         for _ in range(_ROUNDS):
             before = list(here)
             for group, readers in enumerate(self._readers):
@@ -193,24 +205,32 @@ class Relaxation:
         group = self.constraint.coupling.leads[step]
         return self._offered[step][levels[group] if group >= 0 else 0]
 
-    def _neighbours(self, levels: Levels, loss: float) -> list[tuple[float, Levels]]:
-        """Returns changes of one group or two whose bound lies below `loss`, the lowest first."""
+    def _neighbours(self, levels: Levels, seen: set[Levels]) -> list[tuple[float, Levels]]:
+        """Returns changes of one group, or of two, with their bounds, the lowest first."""
+        base = self._bound(levels)
+        singles = []
+        for group, here in enumerate(levels):
+            for other in range(self._tops[group] + 1):
+                if other != here:
+                    changed = (*levels[:group], other, *levels[group + 1 :])
+                    bound = base + self._change(levels, changed, self._readers[group])
+                    singles.append((bound, group, changed))
+        singles.sort()
+        pairs = []
+        for (x, g, first), (y, h, second) in itertools.combinations(singles[:_PAIRED], 2):
+            if g != h:
+                changed = tuple(second[k] if k == h else v for k, v in enumerate(first))
+                bound = x + y - base
+                if shared := self._readers[g] & self._readers[h]:
+                    bound -= self._change(levels, first, shared)
+                    bound += self._change(second, changed, shared)
+                pairs.append((bound, changed))
+        every = [*((bound, changed) for bound, _, changed in singles), *pairs]
+        return heapq.nsmallest(_TRIED, (pair for pair in every if pair[1] not in seen))
 
-        def bounded(several: Iterable[Levels]) -> list[tuple[float, Levels]]:
-            pairs = sorted((self._bound(other), other) for other in several)
-            return [pair for pair in pairs[:_TRIED] if pair[0] < loss]
-
-        singles = bounded(
-            (*levels[:group], other, *levels[group + 1 :])
-            for group, level in enumerate(levels)
-            for other in range(self._tops[group] + 1)
-            if other != level
-        )
-        both = {
-            tuple(b if b != here else a for a, b, here in zip(first, second, levels, strict=True))
-            for (_, first), (_, second) in itertools.combinations(singles, 2)
-        }
-        return sorted([*singles, *bounded(both - {one for _, one in singles} - {levels})])[:_TRIED]
+    def _change(self, before: Levels, after: Levels, steps: Iterable[int]) -> float:
+        """Returns by how much the priced losses of some layers rise between two sets of levels."""
+        return sum(self._least(t, after)[0] - self._least(t, before)[0] for t in steps)
 
     def _loss(self, indices: Sequence[int]) -> float:
         return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))

@@ -205,14 +205,10 @@ class Variants:
         record = record_of(self.dense.store.model, small)
         parts = self._lower_ranks(small, plan, stay, record)
         network = analyse(small, self._calibration[0][:2], self._keep)
-        corrections = {
-            level: correction.sliced(small, where)
-            for level, correction in self._corrections.items()
-        }
         reference = copy.deepcopy(small)
         lowered = any(x.name not in self.dense.store.stats for x in network.layers)
         if sequential or lowered:  # its layers' outputs are fitted to, or its inputs looked at
-            install(reference, corrections["F2"].statistics())
+            self._correct(reference, where)
         cuts = self._cuts(network, stay)
         dense = self.dense.store
         known = dense.stats
@@ -223,9 +219,14 @@ class Variants:
         if isinstance(pipeline.pruner, OBSPruner):
             pipeline = replace(pipeline, pruner=InheritingPruner(self._survivals, cuts))
         store = OptionStore(
-            reference, network, stats, pipeline, lambda: self._moments(reference, network, cuts)
-        )
+            reference, network, stats, pipeline,
+            lambda: self._moments(reference, network, cuts, where),
+        )  # fmt: skip
         store.record = record
+        corrections = {
+            level: correction.sliced(small, where)
+            for level, correction in self._corrections.items()
+        }
         return Variant(
             small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
             parts,
@@ -278,8 +279,16 @@ class Variants:
             cuts[layer.name] = Slice(before[layer.name], layer, outputs, inputs)
         return cuts
 
+    def _correct(self, model: nn.Module, places: Mapping[str, Sequence[int] | None]) -> None:
+        """Gives a sliced network's batch norms the statistics that it has without a plan inside."""
+        install(model, self._corrections["F2"].sliced(model, places).statistics())
+
     def _moments(
-        self, model: nn.Module, network: Network, cuts: Mapping[str, Slice]
+        self,
+        model: nn.Module,
+        network: Network,
+        cuts: Mapping[str, Slice],
+        places: Mapping[str, Sequence[int] | None],
     ) -> dict[str, Gram]:
         """Returns the sliced layers' moments: cut out of the dense ones, or seen anew."""
         found = {}
@@ -294,5 +303,7 @@ class Variants:
                 missing.append(layer)
         if missing:
             some = replace(network, layers=tuple(missing))
-            found.update(input_moments(model, some, self._calibration))
+            corrected = copy.deepcopy(model)
+            self._correct(corrected, places)
+            found.update(input_moments(corrected, some, self._calibration))
         return found

@@ -30,6 +30,7 @@ from autocomp.models import build_architecture, build_model
 from autocomp.models.builder import ModelSource
 from autocomp.plan import NEUTRAL, Choice, Plan
 from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.recovery.moments import input_moments
 from autocomp.structured import StructuredModel
 from autocomp.variants import LATEST
 
@@ -490,6 +491,21 @@ def test_files_whose_record_does_not_fit(problems: Any, tmp_path: Any) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(ArtifactError):
         load(file, vit())
+
+
+def test_what_cannot_be_cut_is_seen_in_the_corrected_network(problems: Any) -> None:
+    """A grouped convolution's moments are looked at anew, behind batch norms as they will be."""
+    problem = problems("mixed")
+    plan = with_channels(problem, 0.5)
+    variant = problem.variants.of(plan, "F1")
+    layer = next(x for x in variant.network.layers if x.groups == 4)
+    variant.store.weight(layer, Choice(sparsity=0.3))  # asks for the moments
+    found = variant.store.stats[layer.name].gram
+    variant.realise(plan, "F1")
+    some = dataclasses.replace(variant.network, layers=(layer,))
+    expected = input_moments(variant.model, some, [problem.data.calibration.images])[layer.name]
+    assert found is not None
+    torch.testing.assert_close(found.second, expected.second, rtol=1e-4, atol=1e-5)
 
 
 # ---- front to back
