@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,6 +152,13 @@ class CoupledConstraint:
     def meets(self, indices: Sequence[int]) -> bool:
         """See `Constraint`."""
         return bool((self.total(indices) <= self.limits).all())
+
+    def under(self, limits: Costs) -> CoupledConstraint:
+        """Returns the same layers within other limits; what is counted already is shared."""
+        other = copy.copy(self)
+        other.limits = np.asarray(limits, np.int64)
+        other._ends = {}  # which completion is the cheapest is a matter of limits
+        return other
 
     def levels(self, prefix: Sequence[int]) -> dict[int, int]:
         """Returns the level of every group that the first layers decide."""

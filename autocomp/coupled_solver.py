@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +15,8 @@ from autocomp.feasibility import Costs
 from autocomp.relaxation import Relaxation
 
 _ROUNDS = 200
+_LESS = (0.999, 0.996, 0.99, 0.98, 0.96)
+"""Shares of the budgets that are tried where a plan's real costs came out above them."""
 
 
 class CoupledSolver:
@@ -46,24 +49,41 @@ class CoupledSolver:
     @cached_property
     def plan(self) -> list[int]:
         """The plan found."""
-        return self._settle(self._solve(self.losses))
+        return self._settled(self.losses)
 
     def reweighted(self, multipliers: Floats) -> list[int]:
         """Returns the plan found with each layer's losses multiplied."""
         losses = [m * x for m, x in zip(multipliers, self.losses, strict=True)]
-        return self._settle(self._solve(losses))
+        return self._settled(losses)
 
     def loss(self, indices: Sequence[int]) -> float:
         """Returns a plan's summed loss."""
         return _sum(self.losses, indices)
 
     def lowered(self, indices: Sequence[int], limits: Costs) -> list[int]:
-        """Returns a plan lowered until its costs are within `limits`, as far as possible."""
-        found = _descended(self.constraint, self.losses, list(indices), limits)
-        return _walked(self.constraint, self.losses) if found is None else found
+        """Returns a plan lowered until its costs are within `limits`, as far as possible.
 
-    def _solve(self, losses: Sequence[Floats]) -> list[int]:
-        constraint = self.constraint
+        What a large step has saved too much is spent again.
+        """
+        found = _descended(self.constraint, self.losses, list(indices), limits)
+        if found is None:
+            return _walked(self.constraint, self.losses)
+        return _refilled(self.constraint.under(limits), self.losses, found)
+
+    def _settled(self, losses: Sequence[Floats]) -> list[int]:
+        first = self._solve(self.constraint, losses)
+        best = self._settle(first)
+        if best == first:
+            return best
+        for share in _LESS:  # a plan for a little less wastes less than one that was lowered
+            less = self.constraint.under(_scaled(self.constraint, share))
+            with suppress(BudgetError):  # several budgets that only just hold together
+                other = self._solve(less, losses)
+                if self._settle(other) == other:
+                    return min(best, other, key=lambda indices: _sum(losses, indices))
+        return best
+
+    def _solve(self, constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int]:
         relaxation = Relaxation(constraint, losses)
         indices = relaxation.plan() if len(constraint.limits) == 1 else None
         if indices is None:
@@ -191,6 +211,13 @@ def _exchange(
             if _sum(losses, raised) < loss - 1e-15:
                 return raised
     return None
+
+
+def _scaled(constraint: CoupledConstraint, share: float) -> Costs:
+    """Returns limits that leave a share of what lies between the cheapest plan and the limits."""
+    low = np.minimum(constraint.cheapest, constraint.limits)
+    scaled: Costs = low + np.floor(share * (constraint.limits - low)).astype(np.int64)
+    return scaled
 
 
 def _sum(losses: Sequence[Floats], indices: Sequence[int]) -> float:
