@@ -176,7 +176,8 @@ def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
             cells.append(value(runs) if runs else "")
         print(f"| {what} | " + " | ".join(cells) + " |")
     counts = {agent: [len(found.get((agent, b), [])) for b in budgets] for agent in agents}
-    print(f"\nSeeds: {', '.join(f'{a} {min(c)}' for a, c in counts.items())}.")
+    reached = {agent: min(filter(None, c), default=0) for agent, c in counts.items()}
+    print(f"\nSeeds: {', '.join(f'{a} {n}' for a, n in reached.items())}.")
 
 
 def _cell(runs: list[dict[str, Any]], split: str) -> str:
