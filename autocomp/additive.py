@@ -129,6 +129,11 @@ class AdditiveModel:
             )
 
 
+def summed_loss(losses: Sequence[Floats], indices: Sequence[int]) -> float:
+    """Returns the summed loss of one plan, from each layer's losses."""
+    return float(sum(x[i] for x, i in zip(losses, indices, strict=True)))
+
+
 def undercut_by_none(costs: Ints, losses: Floats) -> Ints:
     """Returns the choices that no other undercuts in cost and loss, the cheapest first.
 

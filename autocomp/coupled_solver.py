@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autocomp.additive import Floats
+from autocomp.additive import Floats, summed_loss, undercut_by_none
 from autocomp.coupled import CoupledConstraint
 from autocomp.errors import BudgetError
 from autocomp.feasibility import Costs
@@ -58,7 +58,7 @@ class CoupledSolver:
 
     def loss(self, indices: Sequence[int]) -> float:
         """Returns a plan's summed loss."""
-        return _sum(self.losses, indices)
+        return summed_loss(self.losses, indices)
 
     def lowered(self, indices: Sequence[int], limits: Costs) -> list[int]:
         """Returns a plan lowered until its costs are within `limits`, as far as possible.
@@ -80,7 +80,7 @@ class CoupledSolver:
             with suppress(BudgetError):  # several budgets that only just hold together
                 other = self._solve(less, losses)
                 if self._settle(other) == other:
-                    return min(best, other, key=lambda indices: _sum(losses, indices))
+                    return min(best, other, key=lambda indices: summed_loss(losses, indices))
         return best
 
     def _solve(self, constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int]:
@@ -96,7 +96,7 @@ class CoupledSolver:
             raise BudgetError("No plan was found that meets the budgets; raise one.")
         if len(constraint.limits) > 1:
             inside = relaxation.at(relaxation.levels(indices))
-            if inside is not None and _sum(losses, inside) < _sum(losses, indices):
+            if inside is not None and summed_loss(losses, inside) < summed_loss(losses, indices):
                 return inside
         return indices
 
@@ -167,13 +167,13 @@ def _refilled(
 def _exchanged(
     constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int]
 ) -> list[int]:
-    best, best_loss = indices, _sum(losses, indices)
+    best, best_loss = indices, summed_loss(losses, indices)
     for _ in range(_ROUNDS):
         improved = _exchange(constraint, losses, best, best_loss)
         if improved is None:
             return best
         best = _refilled(constraint, losses, improved)
-        best_loss = _sum(losses, best)
+        best_loss = summed_loss(losses, best)
     return best
 
 
@@ -208,7 +208,7 @@ def _exchange(
                     paid = (float(lost[k]), other, k)
         if paid is not None:
             raised[paid[1]] = paid[2]
-            if _sum(losses, raised) < loss - 1e-15:
+            if summed_loss(losses, raised) < loss - 1e-15:
                 return raised
     return None
 
@@ -220,14 +220,8 @@ def _scaled(constraint: CoupledConstraint, share: float) -> Costs:
     return scaled
 
 
-def _sum(losses: Sequence[Floats], indices: Sequence[int]) -> float:
-    return float(sum(x[i] for x, i in zip(losses, indices, strict=True)))
-
-
 def _useful(costs: Costs, losses: Floats) -> list[int]:
     """Returns the choices that no cheaper one beats, a few dozen at most."""
-    order = np.lexsort((losses, costs.sum(1)))
-    least = np.minimum.accumulate(losses[order])
-    kept = order[np.r_[True, losses[order][1:] < least[:-1]]]
+    kept = undercut_by_none(costs.sum(1, keepdims=True), losses)
     step = max(1, len(kept) // 32)
     return [int(i) for i in kept[::step]]

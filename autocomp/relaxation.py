@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from autocomp.additive import AdditiveModel, Floats, Ints
+from autocomp.additive import AdditiveModel, Floats, Ints, summed_loss
 from autocomp.coupled import CoupledConstraint, Levels
-from autocomp.dynamic_program import POINTS, QUICK_POINTS, DynamicProgram
+from autocomp.dynamic_program import POINTS, QUICK_POINTS
 from autocomp.errors import BudgetError
 from autocomp.solver import make_solver
 
@@ -75,14 +75,14 @@ class Relaxation:
         for _ in range(_ROUNDS):
             before = best
             for bound, levels in self._neighbours(self.levels(best), seen):
-                if self._loss(best) - least <= _GAP * self._loss(best):
+                if self.loss(best) - least <= _GAP * self.loss(best):
                     break
-                if bound < self._loss(best):
+                if bound < self.loss(best):
                     best = self._better(best, levels, seen) or best
             if best is before:
                 break
         exact = self.at(self.levels(best))
-        return best if exact is None or self._loss(best) < self._loss(exact) else exact
+        return best if exact is None or self.loss(best) < self.loss(exact) else exact
 
     def at(self, levels: Levels, points: int = POINTS) -> list[int] | None:
         """Returns the exact solver's plan with these levels; None if none meets every budget.
@@ -103,8 +103,7 @@ class Relaxation:
             losses.append(x[some])
             offered.append(some)
         try:
-            model = AdditiveModel(costs, losses, limits)
-            plan = (DynamicProgram(model, points) if len(limits) == 1 else make_solver(model)).plan
+            plan = make_solver(AdditiveModel(costs, losses, limits), points).plan
         except BudgetError:
             return None
         return [int(some[i]) for some, i in zip(offered, plan, strict=True)]
@@ -114,6 +113,10 @@ class Relaxation:
         levels = self.constraint.levels(indices)
         return tuple(levels[g] for g in range(len(self._tops)))
 
+    def loss(self, indices: Sequence[int]) -> float:
+        """Returns a plan's summed loss."""
+        return summed_loss(self.losses, indices)
+
     def _better(
         self, best: list[int] | None, levels: Levels, seen: set[Levels]
     ) -> list[int] | None:
@@ -122,7 +125,7 @@ class Relaxation:
             return best
         seen.add(levels)
         plan = self.at(levels, QUICK_POINTS)
-        if plan is None or (best is not None and self._loss(plan) >= self._loss(best) - 1e-15):
+        if plan is None or (best is not None and self.loss(plan) >= self.loss(best) - 1e-15):
             return best
         return plan
 
@@ -134,18 +137,16 @@ class Relaxation:
         """
         limit = int(self.constraint.limits[0])
         low, high = 0.0, max(float(x.max() - x.min()) for x in self.losses) / max(limit, 1)
-        free, fitting = self._at_price(low), None
+        free = self._at_price(low)
         yield free
         if self._cost(free) <= limit:
             return
         high = high or 1.0
         for _ in range(_DOUBLINGS):
-            levels = self._at_price(high)
-            if self._cost(levels) <= limit:
-                fitting = levels
+            if self._cost(self._at_price(high)) <= limit:
                 break
             low, high = high, 2 * high
-        if fitting is None:
+        else:
             yield tuple(0 for _ in self._tops)
             return
         exceeding = free
@@ -153,12 +154,11 @@ class Relaxation:
             middle = (low + high) / 2
             levels = self._at_price(middle)
             if self._cost(levels) <= limit:
-                high, fitting = middle, levels
+                high = middle
             else:
                 low, exceeding = middle, levels
         yield exceeding
-        self._at_price(high)  # the price of the bounds
-        yield fitting
+        yield self._at_price(high)
 
     def _at_price(self, price: float) -> Levels:
         """Returns the levels of least loss and price, as far as going group by group finds them."""
@@ -231,6 +231,3 @@ class Relaxation:
     def _change(self, before: Levels, after: Levels, steps: Iterable[int]) -> float:
         """Returns by how much the priced losses of some layers rise between two sets of levels."""
         return sum(self._least(t, after)[0] - self._least(t, before)[0] for t in steps)
-
-    def _loss(self, indices: Sequence[int]) -> float:
-        return float(sum(x[i] for x, i in zip(self.losses, indices, strict=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from autocomp.additive import AdditiveModel, Floats, Ints
-from autocomp.dynamic_program import DynamicProgram
+from autocomp.dynamic_program import POINTS, DynamicProgram
 from autocomp.integer_program import IntegerProgram
 
 
@@ -30,6 +30,11 @@ class Solver(Protocol):
         ...
 
 
-def make_solver(model: AdditiveModel) -> Solver:
-    """Returns the dynamic program for one budget, the integer program for several."""
-    return DynamicProgram(model) if model.limits.size == 1 else IntegerProgram(model)
+def make_solver(model: AdditiveModel, points: int = POINTS) -> Solver:
+    """Returns the dynamic program for one budget, the integer program for several.
+
+    Args:
+        model: losses and costs.
+        points: partial plans that the dynamic program keeps a layer.
+    """
+    return DynamicProgram(model, points) if model.limits.size == 1 else IntegerProgram(model)

@@ -95,9 +95,8 @@ def problem(_trained_tiny: Any, tiny_data: DataSplits) -> CompressionProblem:
     found = CompressionProblem(
         copy.deepcopy(_trained_tiny), tiny_data, "size=30%", ProblemSettings(search_images=16)
     )
-    make_menu(
-        found, "full:levels=10,highest=0.9,channel_levels=3,weight_bits=4/8"
-    )  # makes the tables
+    # makes the tables
+    make_menu(found, "full:levels=10,highest=0.9,channel_levels=3,weight_bits=4/8")
     return found
 
 
