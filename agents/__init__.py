@@ -9,24 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 from autocomp.agents.base import Agent, OnOutcome, SearchResult
-from autocomp.agents.cmaes import CMAESAgent
-from autocomp.agents.ddpg import DDPGAgent
-from autocomp.agents.dp import DPAgent
+from autocomp.agents.baselines.random_search import RandomAgent
+from autocomp.agents.baselines.uniform import UniformAgent
+from autocomp.agents.evaluator import Ledger
+from autocomp.agents.exact.dp import DPAgent
+from autocomp.agents.exact.ilp import ILPAgent
 from autocomp.agents.greedy import GreedyAgent
-from autocomp.agents.ilp import ILPAgent
-from autocomp.agents.ledger import Ledger
 from autocomp.agents.local import LocalAgent
-from autocomp.agents.nsga2 import NSGA2Agent
-from autocomp.agents.ppo import PPOAgent
-from autocomp.agents.random_search import RandomAgent
-from autocomp.agents.sac import SACAgent
-from autocomp.agents.td3 import TD3Agent
-from autocomp.agents.tpe import TPEAgent
-from autocomp.agents.uniform import UniformAgent
+from autocomp.agents.reinforcement.ddpg import DDPGAgent
+from autocomp.agents.reinforcement.ppo import PPOAgent
+from autocomp.agents.reinforcement.sac import SACAgent
+from autocomp.agents.reinforcement.td3 import TD3Agent
+from autocomp.agents.samplers.cmaes import CMAESAgent
+from autocomp.agents.samplers.nsga2 import NSGA2Agent
+from autocomp.agents.samplers.tpe import TPEAgent
 
 from autocomp.errors import AgentError
-from autocomp.registry import Factory, find
-from autocomp.spec import construct, parse_spec
+from autocomp.plugins.registry import Factory, find
+from autocomp.plugins.spec import construct, parse_spec
 
 AGENTS: dict[str, Factory] = {
     "ddpg": DDPGAgent,

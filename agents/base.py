@@ -9,9 +9,9 @@ from typing import Protocol
 
 from autocomp.search_spaces import SearchSpace
 
-from autocomp.outcome import Outcome, best_of
-from autocomp.plan import Plan
-from autocomp.problem import CompressionProblem
+from autocomp.core.outcome import Outcome, best_of
+from autocomp.core.plan import Plan
+from autocomp.problem.problem import CompressionProblem
 
 OnOutcome = Callable[[Outcome], None]
 

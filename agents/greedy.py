@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.ledger import Ledger
+from autocomp.agents.evaluator import Ledger
 from autocomp.agents.starts import given_plans, starting_plans
 from autocomp.envs import make_menu
-from autocomp.envs.menu import PlanMenu
 from autocomp.search_spaces import SearchSpace
+from autocomp.search_spaces.feasible_space import PlanMenu
 
-from autocomp.outcome import Outcome
-from autocomp.plan import Plan
-from autocomp.problem import CompressionProblem
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
+from autocomp.problem.problem import CompressionProblem
 
 
 class GreedyAgent:

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.ledger import Ledger
+from autocomp.agents.evaluator import Ledger
 from autocomp.agents.starts import given_plans
 from autocomp.envs import PlanMenu, make_menu
-from autocomp.envs.coefficient_menu import CoefficientMenu
-from autocomp.envs.menu import Floats
 from autocomp.search_spaces import CoefficientSpace, SearchSpace
+from autocomp.search_spaces.coefficient_feasible import CoefficientMenu
+from autocomp.search_spaces.feasible_space import Floats
 
-from autocomp.plan import Plan
-from autocomp.problem import CompressionProblem
+from autocomp.core.plan import Plan
+from autocomp.problem.problem import CompressionProblem
 
 _PATIENCE = 40
 """So many multipliers in a row that make no new plan, and single choices are moved instead."""

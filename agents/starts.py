@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from autocomp.envs.menu import PlanMenu
+from autocomp.search_spaces.feasible_space import PlanMenu
 
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, SpaceError
-from autocomp.plan import Plan
 
 
 def given_plans(menu: PlanMenu, starts: Sequence[Plan]) -> list[list[int]]:

@@ -17,13 +17,13 @@ if (_Path(__file__).parent.parent / "pyproject.toml").is_file():
     __path__.append(str(_Path(__file__).parent.parent))
 
 if TYPE_CHECKING:
-    from autocomp.artifacts.model_file import load
-    from autocomp.searcher import resume, search
+    from autocomp.api.search import resume, search
+    from autocomp.compression.loading import load
 
 _LAZY = {
-    "search": "autocomp.searcher",
-    "resume": "autocomp.searcher",
-    "load": "autocomp.artifacts.model_file",
+    "search": "autocomp.api.search",
+    "resume": "autocomp.api.search",
+    "load": "autocomp.compression.loading",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m autocomp` is the command line."""
 
-from autocomp.cli import main
+from autocomp.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

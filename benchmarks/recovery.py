@@ -24,15 +24,15 @@ from autocomp.envs import make_menu
 from autocomp.search_spaces import make_space
 from scipy.stats import kendalltau
 
-from autocomp.apply import PlanWriter, working_copy
-from autocomp.compressors import MagnitudePruner, Pipeline, UniformQuantizer
+from autocomp.compression.store import OptionStore
+from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
+from autocomp.compression.writer import PlanWriter, working_copy
+from autocomp.core.plan import Choice, Plan
 from autocomp.data import DataSplits, load_data
 from autocomp.data.split import Split
-from autocomp.evaluate import Batches, score
 from autocomp.models import build_model
-from autocomp.options import OptionStore
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.network.scoring import Batches, score
+from autocomp.problem.problem import CompressionProblem
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = "joint:levels=11"

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from autocomp.artifacts.container import unpack
-from autocomp.artifacts.model_file import load, read
+from autocomp.compression.loading import load, read
+from autocomp.core.plan import Choice, Plan
 from autocomp.data import load_data
-from autocomp.export.onnx_file import export_float, export_onnx
-from autocomp.export.runtime import latencies
+from autocomp.exporters.onnx_file import export_float, export_onnx
+from autocomp.exporters.runtime import latencies
 from autocomp.models import build_model
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem
-from autocomp.runs import Run
+from autocomp.problem.problem import CompressionProblem
+from autocomp.runs.folder import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 

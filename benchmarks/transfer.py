@@ -29,17 +29,17 @@ import gymnasium
 import torch
 import torch.nn.functional as F
 from autocomp.agents import make_agent
-from autocomp.agents.episodes import EpisodeLog
-from autocomp.agents.proposal import propose
+from autocomp.agents.reinforcement.episodes import EpisodeLog
+from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import ENVS, PlanMenu
 from torch import nn
 
-from autocomp.budget import parse_budgets
-from autocomp.config import SearchConfig
+from autocomp.api.setup import OBJECT, Job
+from autocomp.api.train_policy import Pupil, train_policy
+from autocomp.core.budget import parse_budgets
 from autocomp.data import load_data
-from autocomp.job import OBJECT, Job
 from autocomp.models import build_model
-from autocomp.policy_training import Pupil, train_policy
+from autocomp.runs.settings import SearchConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = "coefficients:menu=joint"

@@ -6,13 +6,13 @@ Importing this package registers them: `gymnasium.make(ID, problem=..., space="j
 from __future__ import annotations
 
 import gymnasium
-from autocomp.envs.coefficient_menu import CoefficientMenu, make_menu
-from autocomp.envs.coupled_menu import CoupledMenu
-from autocomp.envs.curriculum import CurriculumEnv
 from autocomp.envs.layerwise import LayerwiseEnv
-from autocomp.envs.menu import PlanMenu
+from autocomp.envs.multi_task import CurriculumEnv
 from autocomp.envs.rewards import REWARDS, Reward
 from autocomp.envs.whole_plan import WholePlanEnv
+from autocomp.search_spaces.coefficient_feasible import CoefficientMenu, make_menu
+from autocomp.search_spaces.coupled_feasible import CoupledMenu
+from autocomp.search_spaces.feasible_space import PlanMenu
 
 ENVS = {"layerwise": "autocomp/Layerwise-v0", "whole-plan": "autocomp/WholePlan-v0"}
 
@@ -30,5 +30,5 @@ __all__ = [
 ]
 
 gymnasium.register(ENVS["layerwise"], entry_point="autocomp.envs.layerwise:LayerwiseEnv")
-gymnasium.register("autocomp/Curriculum-v0", entry_point="autocomp.envs.curriculum:CurriculumEnv")
+gymnasium.register("autocomp/Curriculum-v0", entry_point="autocomp.envs.multi_task:CurriculumEnv")
 gymnasium.register(ENVS["whole-plan"], entry_point="autocomp.envs.whole_plan:WholePlanEnv")

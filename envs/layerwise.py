@@ -7,18 +7,18 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from autocomp.envs.coefficient_menu import make_menu
-from autocomp.envs.menu import PlanMenu
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.envs.rewards import Result, Reward, Step, find_reward
 from autocomp.search_spaces import SearchSpace
+from autocomp.search_spaces.coefficient_feasible import make_menu
+from autocomp.search_spaces.feasible_space import PlanMenu
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError
-from autocomp.outcome import Outcome
-from autocomp.plan import Plan
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 Evaluate = Callable[[Plan], Outcome]
 

@@ -28,10 +28,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from autocomp.envs.menu import Floats, Mask, PlanMenu
+from autocomp.search_spaces.feasible_space import Floats, Mask, PlanMenu
 from numpy.typing import NDArray
 
-from autocomp.layers import LayerSpec
+from autocomp.core.layers import LayerSpec
 
 KINDS = ("conv", "transposed", "linear", "embedding", "attention")
 CURVE = 5

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autocomp.errors import AgentError
-from autocomp.registry import unknown
+from autocomp.plugins.registry import unknown
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 from autocomp.envs.layerwise import Evaluate, as_menu, evaluate_feasible, result_of
-from autocomp.envs.menu import PlanMenu
 from autocomp.envs.rewards import Reward, Step, find_reward
 from autocomp.search_spaces import SearchSpace
+from autocomp.search_spaces.feasible_space import PlanMenu
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 
 class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):

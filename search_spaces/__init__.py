@@ -19,8 +19,8 @@ from autocomp.search_spaces.structured import FullSpace, RankSpace, StructuredSp
 from autocomp.search_spaces.vector import VectorSpace
 
 from autocomp.errors import SpaceError
-from autocomp.registry import Factory, find
-from autocomp.spec import construct, parse_spec
+from autocomp.plugins.registry import Factory, find
+from autocomp.plugins.spec import construct, parse_spec
 
 
 def _coefficients(

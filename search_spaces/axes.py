@@ -11,9 +11,9 @@ import numpy as np
 from autocomp.search_spaces.base import Action, ActionSpace
 from gymnasium import spaces
 
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
-from autocomp.layers import LayerSpec
-from autocomp.plan import Choice
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeAlias
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from autocomp.layers import LayerSpec
-from autocomp.plan import Choice
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 
 Action: TypeAlias = NDArray[Any]
 """float32 entries in a Box, int64 indices in a MultiDiscrete."""

@@ -10,9 +10,9 @@ from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
-from autocomp.layers import LayerSpec
-from autocomp.plan import Choice
 
 LEVELS = 9
 """Multipliers of a discrete space; odd, so that the middle one is neutral."""

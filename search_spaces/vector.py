@@ -8,9 +8,9 @@ import numpy as np
 from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Plan
 from autocomp.errors import SpaceError
-from autocomp.layers import LayerSpec
-from autocomp.plan import Plan
 
 
 class VectorSpace:

@@ -17,7 +17,7 @@ from autocomp.data import load_data
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.models import build_model
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 # the same examples each time, and no time limit on a busy machine
 settings.register_profile("autocomp", deadline=None, derandomize=True, max_examples=60)

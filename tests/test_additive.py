@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocomp.additive import AdditiveModel
-from autocomp.dynamic_program import DynamicProgram
+from autocomp.allocation.additive import AdditiveModel
+from autocomp.allocation.dynamic_program import DynamicProgram
+from autocomp.allocation.integer_program import IntegerProgram, solve
+from autocomp.allocation.solver import make_solver
 from autocomp.errors import AutocompError, BudgetError
-from autocomp.integer_program import IntegerProgram, solve
-from autocomp.solver import make_solver
 
 # one layer of two choices, one of three: 1 or 3 bytes, then 0, 2 or 5
 COSTS = [np.array([[1], [3]]), np.array([[0], [2], [5]])]

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from autocomp.analysis import analyse
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.errors import LayerError, PlanError
-from autocomp.layers import LayerSpec
 from autocomp.models import MODELS, ModelSource, build_architecture
-from autocomp.plan import NEUTRAL, Choice, Plan
+from autocomp.network.analysis import analyse
 
 
 class Calls(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.budget import Budget, parse_budgets
+from autocomp.core.budget import Budget, parse_budgets
 from autocomp.errors import BudgetError
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import autocomp
-from autocomp.cli import main
+from autocomp.cli.main import main
 from autocomp.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -295,7 +295,7 @@ def test_an_interrupt_leaves_a_run_to_resume(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from autocomp.report.progress import SearchProgress
+    from autocomp.reports.terminal.progress import SearchProgress
 
     def interrupt(self: Any, outcome: Any) -> None:
         raise KeyboardInterrupt

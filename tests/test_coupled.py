@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp.coupled import CoupledConstraint, Coupling, Levels
-from autocomp.coupled_solver import CoupledSolver
+from autocomp.allocation.coupled import CoupledConstraint, Coupling, Levels
+from autocomp.allocation.coupled_solver import CoupledSolver
 from autocomp.errors import BudgetError
 
 Ints = NDArray[np.int64]

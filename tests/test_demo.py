@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autocomp.cli import main
+from autocomp.cli.main import main
 
 
 @pytest.mark.slow

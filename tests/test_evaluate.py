@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autocomp.data.split import Split
 from autocomp.errors import DataError
-from autocomp.evaluate import (
+from autocomp.network.scoring import (
     WORST_LOSS,
     Batches,
     Score,
@@ -71,7 +71,7 @@ def test_an_abandoned_pass_keeps_nothing_half() -> None:
 
 
 def test_large_batches_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autocomp.evaluate._KEEP_BYTES", 10)
+    monkeypatch.setattr("autocomp.network.scoring._KEEP_BYTES", 10)
     found = batches(torch.rand(5, 3), [0, 1, 2, 0, 1])
     first, second = list(found), list(found)
     assert first[0][0] is not second[0][0] and torch.equal(first[0][0], second[0][0])

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp import feasibility
+from autocomp.allocation import feasibility
+from autocomp.allocation.feasibility import Feasibility
 from autocomp.errors import BudgetError
-from autocomp.feasibility import Feasibility
 
 Costs = list[NDArray[np.int64]]
 

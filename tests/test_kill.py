@@ -22,13 +22,13 @@ import pytest
 from optuna.storages.journal import JournalFileSymlinkLock
 from torch import nn
 
-from autocomp.cli import main
+from autocomp.api.search import Result, report, resume, search
+from autocomp.cli.main import main
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
 from autocomp.errors import RunError
-from autocomp.outcome import Outcome
-from autocomp.plan import Plan
-from autocomp.runs import Run
-from autocomp.searcher import Result, report, resume, search
+from autocomp.runs.folder import Run
 
 AGENTS = ("tpe", "ddpg", "ppo", "local")
 KILLS = 5

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import autocomp
-from autocomp.cli import main
+from autocomp.cli.main import main
 from autocomp.inspection.findings import FILE, Findings
-from autocomp.report.files import REPORT
-from autocomp.runs import Run
+from autocomp.reports.files import REPORT
+from autocomp.runs.folder import Run
 
 Command = Callable[..., tuple[int, str, str]]
 SETTINGS: dict[str, Any] = {

@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.evaluate import divergence
+from autocomp.compression.calibration.norms import (
+    NormCorrection,
+    batch_norms,
+    corrected,
+    install,
+    measure,
+    running,
+)
 from autocomp.models import build_model
-from autocomp.norms import NormCorrection, batch_norms, corrected, install, measure, running
+from autocomp.network.scoring import divergence
 
 
 def net() -> nn.Sequential:

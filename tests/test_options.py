@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp import calibration, options
-from autocomp.analysis import analyse
-from autocomp.apply import PlanWriter
-from autocomp.artifacts.packing import norms_of
 from autocomp.artifacts.side import round_side
-from autocomp.calibration import calibrate, host_module
+from autocomp.compression import store as options
+from autocomp.compression.calibration import statistics as calibration
+from autocomp.compression.calibration.statistics import calibrate, host_module
+from autocomp.compression.packing import norms_of
+from autocomp.compression.store import OptionStore
+from autocomp.compression.writer import PlanWriter
+from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ChoiceError, PlanError
-from autocomp.options import OptionStore
-from autocomp.plan import NEUTRAL, Choice, Plan
+from autocomp.network.analysis import analyse
 
 
 class Twice(nn.Module):

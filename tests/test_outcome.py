@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocomp.core.outcome import FIDELITIES, Outcome, best_of
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import RunError
-from autocomp.outcome import FIDELITIES, Outcome, best_of
-from autocomp.plan import Choice, Plan
 
 PLAN = Plan({"a": Choice(weight_bits=4), "b": Choice(sparsity=0.5)})
 

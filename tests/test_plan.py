@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.errors import AutocompError, ChoiceError, PlanError
-from autocomp.plan import BITS, NEUTRAL, Choice, Plan
 
 sparsities = st.floats(0, 1, exclude_max=True)
 patterns = st.integers(2, 255).flatmap(

@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from autocomp.agents.proposal import propose
-from autocomp.agents.trail import NETWORKS
+from autocomp.agents.reinforcement.checkpoints import NETWORKS
+from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import LayerwiseEnv, make_menu
 from torch import nn
 
 import autocomp
+from autocomp.api.train_policy import EPISODES, TRAINING, Pupil, Trained, budget_range, train_policy
 from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
-from autocomp.policy_training import (
-    EPISODES,
-    TRAINING,
-    Pupil,
-    Trained,
-    budget_range,
-    train_policy,
-)
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 SPACE = "joint:levels=5,weight_bits=2/4/8"
 

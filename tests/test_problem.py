@@ -8,17 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.apply import PlanWriter
 from autocomp.artifacts.container import unpack
+from autocomp.compression.writer import PlanWriter
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
-from autocomp.errors import (
-    ChoiceError,
-)
-from autocomp.evaluate import divergence
-from autocomp.outcome import Outcome
-from autocomp.plan import BITS, NEUTRAL, Choice, Plan
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.errors import ChoiceError
+from autocomp.network.scoring import divergence
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 MENU = (
     NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.budget import Budget
+from autocomp.core.budget import Budget
+from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.costs import total
 from autocomp.data.splits import DataSplits
 from autocomp.errors import BudgetError, UnknownNameError
-from autocomp.plan import NEUTRAL, Choice, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 MENU = (
     NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),

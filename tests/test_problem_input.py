@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+from autocomp.core.plan import NEUTRAL, Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import DataError, LayerError, PlanError
-from autocomp.plan import NEUTRAL, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 
 def with_labels(data: DataSplits, labels: Tensor, n_classes: int) -> DataSplits:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
 from autocomp.data import DataSplits
-from autocomp.evaluate import is_behind
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.promotion import promote
+from autocomp.network.scoring import is_behind
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.promotion import promote
 
 
 def outcome(plan: Plan, accuracy: float, *, fidelity: str = "F1", within: bool = True) -> Outcome:

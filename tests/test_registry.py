@@ -4,9 +4,9 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from autocomp import registry
 from autocomp.errors import AutocompError, UnknownNameError
-from autocomp.registry import find, names, plugins, unknown
+from autocomp.plugins import registry
+from autocomp.plugins.registry import find, names, plugins, unknown
 
 GROUP = "autocomp.toys"
 BUILTIN = {"random": int, "evolution": float}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp.coupled import CoupledConstraint, Coupling, Levels
-from autocomp.relaxation import Relaxation
+from autocomp.allocation.coupled import CoupledConstraint, Coupling, Levels
+from autocomp.allocation.relaxation import Relaxation
 
 GAP = 1e-3
 """Of the loss: how near the dual bound the search stops."""

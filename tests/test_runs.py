@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import RunError
-from autocomp.files import write_bytes
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
-from autocomp.runs import Run
+from autocomp.runs.folder import Run
+from autocomp.storage.files import write_bytes
 
 
 def outcome(accuracy: float = 0.5) -> Outcome:

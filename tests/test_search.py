@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import autocomp
+from autocomp.api.search import Result
 from autocomp.artifacts.container import pack
-from autocomp.artifacts.model_file import read
+from autocomp.compression.loading import read
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, AutocompError, DataError, ModelError, RunError
-from autocomp.outcome import Outcome
-from autocomp.plan import Plan
-from autocomp.searcher import Result
 
 AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random", "local"]
 

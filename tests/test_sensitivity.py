@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
+from autocomp.core.plan import Choice
 from autocomp.data import DataSplits
 from autocomp.models import build_model
-from autocomp.plan import Choice
-from autocomp.prefix import PrefixCache
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.sensitivity import (
+from autocomp.network.analysis import analyse
+from autocomp.network.prefix_cache import PrefixCache
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.sensitivity import (
     POINTS,
     gradient_slopes,
     loss_curve,

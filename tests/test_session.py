@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.trail import LOOKS
+from autocomp.agents.reinforcement.checkpoints import LOOKS
 from autocomp.search_spaces import make_space
 
 import autocomp
-import autocomp.session as module
+import autocomp.api.session as module
+from autocomp.api.search import report
+from autocomp.core.outcome import Outcome
 from autocomp.errors import RunError, UnknownNameError
 from autocomp.inspection.findings import FILE, Findings
-from autocomp.outcome import Outcome
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.report.files import REPORT
-from autocomp.report.record import RunRecord
-from autocomp.runs import Run
-from autocomp.searcher import report
+from autocomp.inspection.record import RunRecord
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.reports.files import REPORT
+from autocomp.runs.folder import Run
 
 SPACE = "joint:levels=5,weight_bits=2/4/8"
 Search = Callable[..., Any]

@@ -12,11 +12,11 @@ from autocomp.agents import AGENTS
 from safetensors.torch import save_file
 
 import autocomp
-from autocomp.artifacts.model_file import read
-from autocomp.cli import main
+from autocomp.api.search import Result
+from autocomp.cli.main import main
+from autocomp.compression.loading import read
+from autocomp.core.outcome import Outcome
 from autocomp.errors import AgentError, UnknownNameError
-from autocomp.outcome import Outcome
-from autocomp.searcher import Result
 
 WEIGHTS: list[Path] = []
 

@@ -15,24 +15,24 @@ from autocomp.envs import make_menu
 from autocomp.search_spaces import make_space
 from torch import Tensor, nn
 
-from autocomp.additive import AdditiveModel
+from autocomp.allocation.additive import AdditiveModel
+from autocomp.allocation.dynamic_program import DynamicProgram
 from autocomp.artifacts.container import pack, unpack
-from autocomp.artifacts.model_file import load
 from autocomp.artifacts.records import weight_bits
-from autocomp.compressors.base import Quantized
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.loading import load
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
-from autocomp.dynamic_program import DynamicProgram
 from autocomp.errors import ArtifactError, BudgetError, ChoiceError, UnknownNameError
-from autocomp.evaluate import divergence, logits_of
-from autocomp.layers import LayerSpec
 from autocomp.models import build_architecture, build_model
 from autocomp.models.builder import ModelSource
-from autocomp.plan import NEUTRAL, Choice, Plan
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.recovery.moments import input_moments
-from autocomp.structured import StructuredModel
-from autocomp.variants import LATEST
+from autocomp.network.scoring import divergence, logits_of
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.structured import StructuredModel
+from autocomp.problem.subnets import LATEST
 
 SMALL = ProblemSettings(search_images=60)
 

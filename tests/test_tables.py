@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.compressors import GPTQQuantizer, Pipeline
-from autocomp.compressors.base import Quantized
+from autocomp.compression.store import OptionStore
+from autocomp.compression.tables import Option, TableFolder, default_root
+from autocomp.compression.weights import GPTQQuantizer, Pipeline
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.data import DataSplits
-from autocomp.options import OptionStore
-from autocomp.plan import NEUTRAL, Choice
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.tables import Option, TableFolder, default_root
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 MENU = [Choice(0.5, "", 2), Choice(0.5, "", 3), Choice(0.5), NEUTRAL]
 
@@ -41,8 +41,8 @@ def test_a_second_search_computes_nothing(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(OptionStore, "_make", forbidden)
-    monkeypatch.setattr("autocomp.estimates.divergences", forbidden)
-    monkeypatch.setattr("autocomp.problem.input_moments", forbidden)
+    monkeypatch.setattr("autocomp.problem.loss_estimates.divergences", forbidden)
+    monkeypatch.setattr("autocomp.problem.problem.input_moments", forbidden)
     second = problem(tiny_net, tiny_data, tmp_path)
     for a, b in zip(losses, second.losses(menus), strict=True):
         assert a.tolist() == b.tolist()
@@ -127,7 +127,7 @@ def test_what_has_gone_from_memory_is_read_again(
     one = problem(tiny_net, tiny_data, tmp_path)
     menus = [MENU for _ in one.network.layers]
     one.store.prepare(menus)
-    monkeypatch.setattr("autocomp.options.CACHE_BYTES", 3000)
+    monkeypatch.setattr("autocomp.compression.store.CACHE_BYTES", 3000)
     other = problem(tiny_net, tiny_data, tmp_path)
 
     def forbidden(*_: object) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autocomp.compressors.scales import grid_numbers, round_scale, scale_from_codes
+from autocomp.artifacts.scales import grid_numbers, round_scale, scale_from_codes
 
 _TOP = 255
 _STEPS = (-192, 63)

@@ -29,9 +29,9 @@ from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.records import Record, write_record
 from autocomp.artifacts.side import read_side, write_side
 from autocomp.artifacts.tensors import read_raw, write_raw
+from autocomp.core.plan import Plan
 from autocomp.errors import ArtifactError
-from autocomp.imports import describe
-from autocomp.plan import Plan
+from autocomp.plugins.imports import describe
 
 VERSION = "2"
 

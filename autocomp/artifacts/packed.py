@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from autocomp.compressors.activation import ActivationQuantizer
-from autocomp.compressors.base import Quantized
-from autocomp.plan import Plan
+from autocomp.compression.weights.activation import ActivationQuantizer
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import Plan
 
 
 @dataclass(frozen=True)

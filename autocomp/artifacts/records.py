@@ -22,14 +22,14 @@ from torch import Tensor
 from autocomp.artifacts.codes import CodedTensor
 from autocomp.artifacts.index import Described
 from autocomp.artifacts.packed import LayerEntry, PackedModel
+from autocomp.artifacts.scales import scale_codes, scale_from_codes
 from autocomp.artifacts.symbols import SymbolModel
 from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
-from autocomp.compressors.activation import ActivationQuantizer
-from autocomp.compressors.base import Quantized
-from autocomp.compressors.scales import scale_codes, scale_from_codes
+from autocomp.compression.weights.activation import ActivationQuantizer
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import BITS, Choice
 from autocomp.errors import ArtifactError
-from autocomp.plan import BITS, Choice
 
 DENSE, SPARSE, QUANTIZED = range(3)
 NO_ZEROS, SPARSITY, PATTERN = range(3)

@@ -6,14 +6,14 @@ To add one, implement `Cost` and register its class in `COSTS`, or under the ent
 
 from __future__ import annotations
 
+from autocomp.compression.store import OptionStore
 from autocomp.costs.base import Cost, total
 from autocomp.costs.bitops import BitOps
-from autocomp.costs.latency import Latency
+from autocomp.costs.latency.cost import Latency
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
 from autocomp.costs.size import Size
-from autocomp.options import OptionStore
-from autocomp.registry import Factory, find
+from autocomp.plugins.registry import Factory, find
 
 COSTS: dict[str, Factory] = {
     "size": Size,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from autocomp.layers import LayerSpec, Network
-from autocomp.plan import Choice, Plan
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.plan import Choice, Plan
 
 
 class Cost(Protocol):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from autocomp.compression.store import OptionStore
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 from autocomp.costs.macs import Macs
-from autocomp.layers import LayerSpec
-from autocomp.options import OptionStore
-from autocomp.plan import Choice
 
 
 class BitOps:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autocomp.layers import LayerSpec
-from autocomp.options import OptionStore
-from autocomp.plan import Choice
+from autocomp.compression.store import OptionStore
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 
 
 class Macs:

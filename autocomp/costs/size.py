@@ -8,13 +8,13 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
 from autocomp.artifacts.container import VERSION, pack
-from autocomp.artifacts.packing import packed
 from autocomp.artifacts.records import activation_bits, weight_bits
 from autocomp.artifacts.side import side_bytes
-from autocomp.compressors.base import Quantized
-from autocomp.layers import LayerSpec
-from autocomp.options import OptionStore
-from autocomp.plan import NEUTRAL, Choice
+from autocomp.compression.packing import packed
+from autocomp.compression.store import OptionStore
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import NEUTRAL, Choice
 
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from autocomp.data.splits import DataSplits, as_splits
 from autocomp.errors import DataError
-from autocomp.imports import call_user, import_attribute
+from autocomp.plugins.imports import call_user, import_attribute
 
 
 def from_callable(spec: str, known: Iterable[str] = ()) -> DataSplits:

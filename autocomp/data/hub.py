@@ -13,7 +13,7 @@ from autocomp.data.image_table import checked_labels, splits_of_tables, stacked
 from autocomp.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 from autocomp.data.splits import CALIBRATION_SIZE, DataSplits
 from autocomp.errors import DataError
-from autocomp.imports import describe, optional_import
+from autocomp.plugins.imports import describe, optional_import
 
 _VALIDATION = ("validation", "valid", "val")
 

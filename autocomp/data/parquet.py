@@ -14,7 +14,7 @@ from torch import Tensor
 from autocomp.data.image_table import checked_labels, splits_of_tables, stacked, undecodable
 from autocomp.data.splits import CALIBRATION_SIZE, DataSplits
 from autocomp.errors import DataError
-from autocomp.imports import describe, optional_import
+from autocomp.plugins.imports import describe, optional_import
 
 IMAGE_COLUMNS, LABEL_COLUMNS = ("img", "image"), ("label", "fine_label")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autocomp.data.stratify import stratified
 from autocomp.errors import AutocompError, DataError
-from autocomp.imports import describe
+from autocomp.plugins.imports import describe
 
 Loader = Callable[[], tuple[Tensor, Tensor]]
 

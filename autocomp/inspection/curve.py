@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autocomp.additive import undercut_by_none
+from autocomp.allocation.additive import undercut_by_none
 from autocomp.envs import PlanMenu
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import cattrs
 
 from autocomp.errors import RunError
-from autocomp.files import write_json
+from autocomp.inspection.ablation import Departure
 from autocomp.inspection.curve import ErrorCurve
-from autocomp.inspection.departure import Departure
 from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
 from autocomp.inspection.price import Price
 from autocomp.inspection.study import StudyPicture
+from autocomp.storage.files import write_json
 
 FILE = "inspection.json"
 FORMAT = 1

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autocomp.agents import Agent
-from autocomp.agents.optuna_agent import OptunaAgent
-from autocomp.agents.reinforcement import ReinforcementAgent
-from autocomp.agents.trail import NETWORKS
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
+from autocomp.agents.reinforcement.checkpoints import NETWORKS
+from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.core.outcome import Outcome
 from autocomp.envs import PlanMenu
-from autocomp.imports import describe
+from autocomp.inspection.ablation import MOST, departing, departures
 from autocomp.inspection.curve import error_curves
-from autocomp.inspection.departure import MOST, departing, departures
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import planned_layers
 from autocomp.inspection.policy import PolicyPicture
@@ -22,7 +22,7 @@ from autocomp.inspection.predictions import compare_predictions
 from autocomp.inspection.price import prices
 from autocomp.inspection.replay import PolicyReplay
 from autocomp.inspection.study import StudyPicture, study_picture
-from autocomp.outcome import Outcome
+from autocomp.plugins.imports import describe
 
 T = TypeVar("T")
 STUDY = "agent.study.log"

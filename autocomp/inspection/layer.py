@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autocomp.plan import NEUTRAL, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.problem.problem import CompressionProblem
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autocomp.agents.proposal import Proposal, propose
-from autocomp.agents.reinforcement import ReinforcementAgent, private_random_state
-from autocomp.agents.trail import LOOKS
-from autocomp.agents.travelled import algorithm_of
-from autocomp.budget import Budget
+from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
+from autocomp.agents.reinforcement.checkpoints import LOOKS
+from autocomp.agents.reinforcement.proposal import Proposal, propose
+from autocomp.agents.reinforcement.transfer import algorithm_of
+from autocomp.core.budget import Budget
 from autocomp.envs import ENVS, PlanMenu
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.errors import BudgetError

@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from autocomp.errors import ModelError, UnknownNameError
-from autocomp.imports import is_import_spec
 from autocomp.models.builder import (
     ModelSource,
     call_factory,
@@ -31,7 +30,8 @@ from autocomp.models.resnet_cifar import resnet20, resnet32, resnet44, resnet56,
 from autocomp.models.vgg import vgg11, vgg13, vgg16
 from autocomp.models.vit import vit
 from autocomp.models.weights import load_weights
-from autocomp.registry import Factory, find, names, unknown
+from autocomp.plugins.imports import is_import_spec
+from autocomp.plugins.registry import Factory, find, names, unknown
 
 __all__ = [
     "GROUP",

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from autocomp.errors import AutocompError, ModelError
-from autocomp.imports import call_user, import_attribute
+from autocomp.plugins.imports import call_user, import_attribute
 
 _ATTRIBUTE = "autocomp_source"
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from autocomp.errors import ModelError
-from autocomp.imports import describe
+from autocomp.plugins.imports import describe
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."

@@ -3,7 +3,7 @@
 import numpy as np
 from gymnasium import spaces
 
-from autocomp.plan import Choice
+from autocomp.core.plan import Choice
 
 
 class PowersSpace:

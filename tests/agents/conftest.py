@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autocomp.budget import parse_budgets
-from autocomp.evaluate import Score
-from autocomp.feasibility import Feasibility
-from autocomp.layers import LayerSpec, Network
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
+from autocomp.allocation.feasibility import Feasibility
+from autocomp.core.budget import parse_budgets
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
+from autocomp.network.scoring import Score
 
 SENSITIVITY = (8.0, 0.2, 2.0, 0.5)
 WEIGHTS = (64, 256, 128, 256)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from autocomp.agents import make_agent
-from autocomp.agents.proposal import propose
-from autocomp.agents.reinforcement import ReinforcementAgent
-from autocomp.agents.trail import LOOKS, NETWORKS, PolicyTrail
-from autocomp.agents.travelled import take_over
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
+from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyTrail
+from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.reinforcement.transfer import take_over
 from autocomp.envs import LayerwiseEnv, make_menu
 from autocomp.search_spaces import make_space
 
-from autocomp.plan import Plan
+from autocomp.core.plan import Plan
 
 JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
 
@@ -54,8 +54,8 @@ def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> Non
     menu = make_menu(toy, JOINT)
     agent = make_agent("ppo")
     assert isinstance(agent, ReinforcementAgent)
-    from autocomp.agents.episodes import EpisodeLog
-    from autocomp.agents.reinforcement import private_random_state
+    from autocomp.agents.reinforcement.agent import private_random_state
+    from autocomp.agents.reinforcement.episodes import EpisodeLog
 
     with private_random_state():
         model = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autocomp.agents.proposal import propose
+from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
 from gymnasium import spaces
 from numpy.typing import NDArray

@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from autocomp.agents.episodes import EpisodeLog, follow, returns
-from autocomp.agents.replay import DecayingNoise, ExecutedActionBuffer, scaled
+from autocomp.agents.reinforcement.episodes import EpisodeLog, follow, returns
+from autocomp.agents.reinforcement.replay import DecayingNoise, ExecutedActionBuffer, scaled
 from autocomp.envs import LayerwiseEnv, PlanMenu, WholePlanEnv
 from autocomp.search_spaces import make_space
 from gymnasium import spaces

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.episodes import EpisodeLog
-from autocomp.agents.proposal import propose
-from autocomp.agents.reinforcement import private_random_state
-from autocomp.agents.schooling import school, temper
+from autocomp.agents.reinforcement.agent import private_random_state
+from autocomp.agents.reinforcement.episodes import EpisodeLog
+from autocomp.agents.reinforcement.pretrain import school, temper
+from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.episodes import EpisodeLog
-from autocomp.agents.proposal import propose
-from autocomp.agents.reinforcement import private_random_state
+from autocomp.agents.reinforcement.agent import private_random_state
+from autocomp.agents.reinforcement.checkpoints import NETWORKS, save
+from autocomp.agents.reinforcement.episodes import EpisodeLog
+from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.reinforcement.transfer import algorithm_of, policy_file, take_over
 from autocomp.agents.starts import starting_plans
-from autocomp.agents.trail import NETWORKS, save
-from autocomp.agents.travelled import algorithm_of, policy_file, take_over
 from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
 from autocomp.search_spaces import make_space
 
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import AgentError
-from autocomp.plan import Choice, Plan
 
 JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
 BITS = "bits:weight_bits=2/3/4/6/8"

@@ -10,13 +10,13 @@ import numpy as np
 import optuna
 import pytest
 from autocomp.agents import AGENTS, make_agent
-from autocomp.agents.episodes import EpisodeLog
-from autocomp.agents.reinforcement import ReinforcementAgent
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
+from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.envs import PlanMenu
 from autocomp.search_spaces import make_space
 
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import AgentError
-from autocomp.plan import Choice, Plan
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
 COEFFICIENTS = "coefficients:menu=bits,weight_bits=2/3/4/6/8"

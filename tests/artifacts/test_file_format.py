@@ -16,21 +16,21 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
 from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.packed import LayerEntry, PackedModel
-from autocomp.artifacts.packing import packed
 from autocomp.artifacts.records import weight_bits
+from autocomp.artifacts.scales import round_scale
 from autocomp.artifacts.side import side_bytes
-from autocomp.calibration import calibrate
-from autocomp.compressors import ActivationQuantizer, Pipeline, Quantized, UniformQuantizer
-from autocomp.compressors.scales import round_scale
+from autocomp.compression.calibration.statistics import calibrate
+from autocomp.compression.packing import packed
+from autocomp.compression.store import OptionStore
+from autocomp.compression.weights import ActivationQuantizer, Pipeline, Quantized, UniformQuantizer
+from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.costs import make_cost, total
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError
 from autocomp.models import build_model
-from autocomp.options import OptionStore
-from autocomp.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.network.analysis import analyse
 
 NARROW, WIDE = Choice(weight_bits=8), Choice(weight_bits=16)
 

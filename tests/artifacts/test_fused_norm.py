@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.apply import PlanWriter
 from autocomp.artifacts.coded_vector import CodedVector
 from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.fused_norm import PARTS, FusedNorm
-from autocomp.artifacts.packing import norms_of, packed
 from autocomp.artifacts.side import round_side
-from autocomp.compressors import MagnitudePruner, Pipeline, UniformQuantizer
+from autocomp.compression.packing import norms_of, packed
+from autocomp.compression.store import OptionStore
+from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
+from autocomp.compression.writer import PlanWriter
+from autocomp.core.plan import Choice, Plan
 from autocomp.costs import make_cost, total
 from autocomp.errors import ArtifactError
-from autocomp.options import OptionStore
-from autocomp.plan import Choice, Plan
+from autocomp.network.analysis import analyse
 
 SEEDS = st.integers(0, 2**32 - 1)
 EPS = st.sampled_from([0.0, 1e-12, 1e-5, 1e-3, 0.1])

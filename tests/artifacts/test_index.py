@@ -15,8 +15,8 @@ from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.index import Index
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
+from autocomp.core.plan import NEUTRAL, Plan
 from autocomp.errors import ArtifactError
-from autocomp.plan import NEUTRAL, Plan
 
 
 def norm(name: str, channels: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from autocomp.artifacts.container import pack, unpack
-from autocomp.artifacts.model_file import load
+from autocomp.compression.loading import load
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import ArtifactError
 from autocomp.models import build_architecture, build_model
 from autocomp.models.builder import ModelSource
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 
 @pytest.fixture(scope="module")

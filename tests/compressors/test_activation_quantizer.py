@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.calibration import LayerStatistics
-from autocomp.compressors import ActivationQuantizer, activation_range
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.weights import ActivationQuantizer, activation_range
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import BITS
 from autocomp.errors import ChoiceError
-from autocomp.layers import LayerSpec
-from autocomp.plan import BITS
 
 FEW = [b for b in BITS if b < 32]
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autocomp.calibration import LayerStatistics
-from autocomp.compressors import (
+from autocomp.artifacts.scales import round_scale_up
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.weights import (
     COMPRESSORS,
     MagnitudePruner,
     Pipeline,
@@ -20,10 +21,9 @@ from autocomp.compressors import (
     UniformQuantizer,
     uniform,
 )
-from autocomp.compressors.scales import round_scale_up
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import BITS, NEUTRAL, Choice
 from autocomp.errors import ChoiceError
-from autocomp.layers import LayerSpec
-from autocomp.plan import BITS, NEUTRAL, Choice
 
 SHAPES = {
     "conv": ("conv", (6, 8, 3, 3), 1),

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.compressors.scales import (
+from autocomp.artifacts.scales import (
     LARGEST,
     LEAST,
     MANTISSAS,

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from autocomp.analysis import analyse
+from autocomp.compression.store import OptionStore
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.costs import COSTS, Cost, make_cost, total
 from autocomp.errors import UnknownNameError
-from autocomp.layers import LayerSpec
-from autocomp.options import OptionStore
-from autocomp.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.network.analysis import analyse
 
 # latency is measured, and zeros do not change it: see test_latency_cost.py
 COUNTED = [name for name in COSTS if name != "latency"]

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.analysis import analyse
+from autocomp.compression.store import OptionStore
+from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.costs.base import Cost, total
-from autocomp.costs.latency import Latency
+from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precision, is_available
+from autocomp.costs.latency.cost import Latency
 from autocomp.errors import LayerError, ModelError
-from autocomp.latency import INT8, Geometry, LatencyTable, Machine, Precision, is_available
-from autocomp.options import OptionStore
-from autocomp.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.network.analysis import analyse
 
 CODES = Choice(weight_bits=8, activation_bits=8)
 SHARE = 10**6

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from autocomp import registry
 from autocomp.data import DATA, from_callable, load_data
 from autocomp.errors import AutocompError, DataError, UnknownNameError
+from autocomp.plugins import registry
 
 SOURCE = """
 import torch

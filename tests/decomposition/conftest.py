@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.recovery.gram import Gram
-from autocomp.recovery.moments import input_moments
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.recovery.gram import Gram
+from autocomp.network.analysis import analyse
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "wide linear": (lambda: nn.Linear(7, 4), (40, 7)),

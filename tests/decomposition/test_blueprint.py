@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.decomposition import DECOMPOSITIONS, Blueprint, applies_to, blueprint, decompose
+from autocomp.compression.low_rank import (
+    DECOMPOSITIONS,
+    Blueprint,
+    applies_to,
+    blueprint,
+    decompose,
+)
+from autocomp.compression.recovery.gram import Gram
 from autocomp.errors import ArtifactError, LayerError
-from autocomp.recovery.gram import Gram
 
 Make = Callable[..., tuple[Any, Tensor]]
 Moments = Callable[..., Gram]

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from autocomp import registry
-from autocomp.analysis import analyse
-from autocomp.decomposition import (
+from autocomp.compression.low_rank import (
     DECOMPOSITIONS,
     PlainLayer,
     Svd,
@@ -30,8 +28,10 @@ from autocomp.decomposition import (
     n_weights,
     useful_ranks,
 )
+from autocomp.compression.recovery.gram import Gram
 from autocomp.errors import ChoiceError, DataError, LayerError, ModelError, UnknownNameError
-from autocomp.recovery.gram import Gram
+from autocomp.network.analysis import analyse
+from autocomp.plugins import registry
 
 Make = Callable[..., tuple[Any, Tensor]]
 Moments = Callable[..., Gram]

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.decomposition import (
+from autocomp.compression.low_rank import (
     applies_to,
     composed_weight,
     decompose,
     full_rank,
     output_errors,
 )
-from autocomp.decomposition.chain import channel_moment, cross
-from autocomp.recovery.gram import Gram
-from autocomp.recovery.layout import Layout
+from autocomp.compression.low_rank.chain import channel_moment, cross
+from autocomp.compression.recovery.gram import Gram
+from autocomp.compression.recovery.layout import Layout
 
 Make = Callable[..., tuple[Any, Tensor]]
 Moments = Callable[..., Gram]

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.decomposition import composed_weight, decompose, full_rank, useful_ranks
-from autocomp.decomposition.axes import kernel_axes
-from autocomp.decomposition.chain import compose, cross, spread
+from autocomp.compression.low_rank import composed_weight, decompose, full_rank, useful_ranks
+from autocomp.compression.low_rank.axes import kernel_axes
+from autocomp.compression.low_rank.chain import compose, cross, spread
+from autocomp.compression.recovery.gram import Gram
 from autocomp.errors import AutocompError
-from autocomp.recovery.gram import Gram
 
 Make = Callable[..., tuple[Any, Tensor]]
 Moments = Callable[..., Gram]

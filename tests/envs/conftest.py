@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from autocomp.data.splits import DataSplits
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autocomp.agents.episodes import EpisodeLog, follow
+from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
 from autocomp.envs import CoefficientMenu, LayerwiseEnv, PlanMenu, WholePlanEnv, make_menu
 from autocomp.search_spaces import CoefficientSpace, make_space
 
 from autocomp.errors import SpaceError
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 MENU = "coefficients:menu=joint,levels=12"
 
@@ -79,7 +79,7 @@ def test_every_action_is_executed_as_asked(problem: Any, space: Any, kind: Any) 
 
 def outcome_of(problem: Any, plan: Any) -> Any:
     """An outcome without the network's forward passes."""
-    from autocomp.outcome import Outcome
+    from autocomp.core.outcome import Outcome
 
     return Outcome(plan, 0.5, 1.0, 10, problem.costs_of(plan), problem.is_within(plan), "F1", 0.0)
 

@@ -10,16 +10,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from autocomp.agents.episodes import EpisodeLog, follow
+from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
 from autocomp.envs import ENVS, CoupledMenu, LayerwiseEnv, WholePlanEnv, make_menu
 from autocomp.search_spaces import make_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
-from autocomp.coupled_solver import CoupledSolver
+from autocomp.allocation.coupled_solver import CoupledSolver
+from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.errors import BudgetError, SpaceError
-from autocomp.plan import NEUTRAL, Choice
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 FULL = "full:channel_levels=4,levels=4,weight_bits=2/4/8"
 CASES = [

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from autocomp.agents.episodes import EpisodeLog, returns
+from autocomp.agents.reinforcement.episodes import EpisodeLog, returns
 from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
-from autocomp.envs.curriculum import Lesson
+from autocomp.envs.multi_task import Lesson
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 from torch import nn
 
 from autocomp.errors import AgentError
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 SPACES = [
     "joint:levels=5,weight_bits=2/4/8",

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from autocomp.agents.episodes import EpisodeLog, follow
+from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
 from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu, WholePlanEnv
 from autocomp.envs.observations import FEATURES, feature_names
 from autocomp.search_spaces import make_space
@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from autocomp.errors import AgentError, BudgetError, SpaceError
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 SPACES = ["joint", "sparsity:weight_bits=8", "bits:activation_bits=4/8", "nm", "coefficients"]
 

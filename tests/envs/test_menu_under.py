@@ -10,9 +10,9 @@ import pytest
 import torch
 from autocomp.envs import CoefficientMenu, CoupledMenu, PlanMenu, make_menu
 
-from autocomp.budget import Budget
+from autocomp.core.budget import Budget
 from autocomp.errors import BudgetError
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 JOINT = "joint:levels=6,weight_bits=2/4/8"
 COEFFICIENTS = "coefficients:menu=joint,levels=6,weight_bits=2/4/8"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
-from autocomp.compressors.activation import ActivationQuantizer
-from autocomp.compressors.base import Quantized
-from autocomp.plan import Choice, Plan
+from autocomp.compression.weights.activation import ActivationQuantizer
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import Choice, Plan
 
 Made = tuple[nn.Module, PackedModel]
 Make = Callable[..., Made]

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.compressors.base import Quantized
-from autocomp.export.integers import Codes, Stored, blocks, packed, store
+from autocomp.compression.weights.base import Quantized
+from autocomp.exporters.integers import Codes, Stored, blocks, packed, store
 
 
 def test_packing_puts_the_first_number_lowest() -> None:

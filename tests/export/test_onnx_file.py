@@ -11,13 +11,13 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-import autocomp.export.onnx_file as onnx_file
+import autocomp.exporters.onnx_file as onnx_file
 from autocomp.artifacts.packed import PackedModel
-from autocomp.compressors.base import Quantized
+from autocomp.compression.weights.base import Quantized
 from autocomp.errors import ArtifactError, AutocompError, ModelError
-from autocomp.export.onnx_file import export_onnx
-from autocomp.export.report import Check, ExportReport
-from autocomp.export.runtime import verify
+from autocomp.exporters.onnx_file import export_onnx
+from autocomp.exporters.report import Check, ExportReport
+from autocomp.exporters.runtime import verify
 from autocomp.models import build_model
 
 

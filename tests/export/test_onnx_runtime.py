@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import autocomp.export.runtime as runtime
+import autocomp.exporters.runtime as runtime
+from autocomp.core.plan import Choice, Plan
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError, DataError
-from autocomp.export.onnx_file import export_float, export_onnx
-from autocomp.export.onnx_run import export_run
-from autocomp.export.probes import multiplies_bits, runs_integers
-from autocomp.export.runtime import latencies, latency, verify
-from autocomp.export.session import run, session, sums_overflow
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.exporters.onnx_file import export_float, export_onnx
+from autocomp.exporters.onnx_run import export_run
+from autocomp.exporters.probes import multiplies_bits, runs_integers
+from autocomp.exporters.runtime import latencies, latency, verify
+from autocomp.problem.problem import CompressionProblem
+from autocomp.runtime.session import run, session, sums_overflow
 
 
 @pytest.fixture(scope="module")

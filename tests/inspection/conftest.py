@@ -13,10 +13,10 @@ import pytest
 from autocomp.envs import PlanMenu, make_menu
 from torch import nn
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
-from autocomp.outcome import Outcome
-from autocomp.plan import Plan
-from autocomp.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 MakeMenu = Callable[..., PlanMenu]
 

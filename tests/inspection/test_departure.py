@@ -8,8 +8,8 @@ import pytest
 from autocomp.envs import PlanMenu
 from autocomp.search_spaces import make_space
 
-import autocomp.inspection.departure as module
-from autocomp.inspection.departure import departures
+import autocomp.inspection.ablation as module
+from autocomp.inspection.ablation import departures
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
 

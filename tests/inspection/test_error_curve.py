@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.additive import undercut_by_none
-from autocomp.inspection.curve import (
-    CurvePoint,
-    ErrorCurve,
-    costs_at,
-    error_curves,
-)
+from autocomp.allocation.additive import undercut_by_none
+from autocomp.inspection.curve import CurvePoint, ErrorCurve, costs_at, error_curves
 from autocomp.inspection.price import Price, prices
 
 FULL = "full:channel_levels=3,levels=3,weight_bits=2/8"

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from autocomp.agents import make_agent
-from autocomp.agents.trail import LOOKS, NETWORKS
+from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS
 from autocomp.envs import PlanMenu
 
 import autocomp.inspection.inspect_run as module
+from autocomp.core.outcome import Outcome, best_of
 from autocomp.errors import RunError
 from autocomp.inspection.findings import FILE, FORMAT, Findings
 from autocomp.inspection.inspect_run import STUDY, inspect_run
 from autocomp.inspection.study import study_picture
-from autocomp.outcome import Outcome, best_of
 
 
 def judged(menu: PlanMenu, indices: list[int], fidelity: str = "F1") -> Outcome:

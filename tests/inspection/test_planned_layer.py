@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.inspection.layer import planned_layers
-from autocomp.plan import NEUTRAL, Choice, Plan
-from autocomp.problem import CompressionProblem
+from autocomp.problem.problem import CompressionProblem
 
 
 def test_layers_add_up_to_the_plans_costs(small_problem: CompressionProblem, menu_of: Any) -> None:

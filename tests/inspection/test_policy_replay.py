@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.episodes import EpisodeLog
-from autocomp.agents.proposal import propose
-from autocomp.agents.reinforcement import ReinforcementAgent, private_random_state
-from autocomp.agents.trail import LOOKS, NETWORKS, PolicyTrail, save
+from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
+from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyTrail, save
+from autocomp.agents.reinforcement.episodes import EpisodeLog
+from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import ENVS, PlanMenu, make_menu
 from autocomp.envs.observations import feature_names
 from torch import nn

@@ -10,15 +10,15 @@ from typing import Any
 import optuna
 import pytest
 from autocomp.agents import make_agent
-from autocomp.agents.optuna_agent import OptunaAgent
+from autocomp.agents.samplers.optuna_agent import OptunaAgent
 from autocomp.search_spaces import make_space
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from autocomp.core.outcome import Outcome
 from autocomp.inspection.inspect_run import STUDY
 from autocomp.inspection.study import LEAST, study_picture
-from autocomp.outcome import Outcome
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
 

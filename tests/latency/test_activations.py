@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from autocomp.costs.latency import peak_activation_bytes
 from autocomp.errors import LayerError
-from autocomp.latency import peak_activation_bytes
 
 
 def test_a_chain() -> None:

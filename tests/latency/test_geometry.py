@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autocomp.analysis import analyse
+from autocomp.costs.latency import Geometry
+from autocomp.costs.latency.geometry import MOST_OTHERS
 from autocomp.errors import LayerError
-from autocomp.latency import Geometry
-from autocomp.latency.geometry import MOST_OTHERS
+from autocomp.network.analysis import analyse
 
 DENSE = Geometry("linear", 12, 20, (1,))
 

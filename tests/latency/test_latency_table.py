@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autocomp.costs.latency import FLOAT32, INT8, Geometry, LatencyTable, Machine, Precision
 from autocomp.errors import LayerError
-from autocomp.latency import FLOAT32, INT8, Geometry, LatencyTable, Machine, Precision
 
 MACHINE = Machine("made-up", "none 0", 1)
 FULL = Geometry("linear", 64, 32, (3,))

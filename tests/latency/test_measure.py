@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autocomp.errors import ModelError
-from autocomp.latency import (
+from autocomp.core.plan import BITS
+from autocomp.costs.latency import (
     FLOAT32,
     INT8,
     Geometry,
@@ -26,12 +26,12 @@ from autocomp.latency import (
     network_latency,
     runs_as,
 )
-from autocomp.latency.layer_model import input_of, layer_model
-from autocomp.latency.machine import processor_name
-from autocomp.latency.network import network_runner
-from autocomp.latency.precision import INT8_WEIGHTS, PRECISIONS
-from autocomp.latency.runtime import ENOUGH, WARM_UP, Runner, interleaved, median_time
-from autocomp.plan import BITS
+from autocomp.costs.latency.layer_model import input_of, layer_model
+from autocomp.costs.latency.machine import processor_name
+from autocomp.costs.latency.precision import INT8_WEIGHTS, PRECISIONS
+from autocomp.errors import ModelError
+from autocomp.runtime.network import network_runner
+from autocomp.runtime.runner import ENOUGH, WARM_UP, Runner, interleaved, median_time
 
 needs_onnx = pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
 LINEAR = Geometry("linear", 3, 2, (4,))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.layers import LayerSpec
-from autocomp.recovery.gram import Gram
-from autocomp.recovery.moments import input_moments
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.recovery.gram import Gram
+from autocomp.core.layers import LayerSpec
+from autocomp.network.analysis import analyse
 
 
 class Flat(nn.Module):

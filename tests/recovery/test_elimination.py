@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autocomp.recovery import elimination
-from autocomp.recovery.elimination import Groups, eliminate
-from autocomp.recovery.factor import factorise
+from autocomp.compression.recovery import elimination
+from autocomp.compression.recovery.elimination import Groups, eliminate
+from autocomp.compression.recovery.factor import factorise
 
 
 def problem(seed: int, rows: int = 3, width: int = 6) -> tuple[Tensor, Tensor, Tensor]:

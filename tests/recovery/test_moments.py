@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.recovery.gram import Gram, GramSum
-from autocomp.recovery.layout import Layout
-from autocomp.recovery.moments import input_moments
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.recovery.gram import Gram, GramSum
+from autocomp.compression.recovery.layout import Layout
+from autocomp.network.analysis import analyse
 
 
 def channel_axis(layer: Any, output: Tensor) -> int:

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from autocomp.analysis import analyse
-from autocomp.calibration import LayerStatistics
-from autocomp.compressors import (
+from autocomp.artifacts.scales import round_scale, scale_codes
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.recovery import gram
+from autocomp.compression.store import OptionStore
+from autocomp.compression.weights import (
     AdaRoundQuantizer,
     GPTQQuantizer,
     MagnitudePruner,
@@ -20,12 +23,9 @@ from autocomp.compressors import (
     Pipeline,
     UniformQuantizer,
 )
-from autocomp.compressors.scales import round_scale, scale_codes
+from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.errors import AutocompError, ChoiceError
-from autocomp.options import OptionStore
-from autocomp.plan import NEUTRAL, Choice
-from autocomp.recovery import gram
-from autocomp.recovery.moments import input_moments
+from autocomp.network.analysis import analyse
 
 QUANTIZERS: dict[str, Any] = {
     "gptq": GPTQQuantizer, "plain gptq": lambda: GPTQQuantizer(sweeps=0),

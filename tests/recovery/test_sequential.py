@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from autocomp.artifacts.container import unpack
+from autocomp.compression.recovery.layout import Layout
+from autocomp.compression.recovery.sequential import RIDGE, PairedRuns
+from autocomp.compression.recovery.unfold import unfolded
+from autocomp.core.plan import Choice, Plan
 from autocomp.data import DataSplits
 from autocomp.errors import AutocompError
 from autocomp.models import build_model
-from autocomp.plan import Choice, Plan
-from autocomp.problem import CompressionProblem
-from autocomp.recovery.layout import Layout
-from autocomp.recovery.sequential import RIDGE, PairedRuns
-from autocomp.recovery.unfold import unfolded
+from autocomp.problem.problem import CompressionProblem
 
 
 def test_unchanged_inputs_want_the_unchanged_weight(case: Any) -> None:
@@ -38,7 +38,7 @@ def test_the_target_is_the_ridge_regression(bias: bool) -> None:
     other = nn.Linear(5, 6).double()
     compressed = nn.Sequential(other, nn.ReLU(), second).eval()
     data = torch.randn(300, 5, dtype=torch.float64)
-    from autocomp.analysis import analyse
+    from autocomp.network.analysis import analyse
 
     layer = analyse(dense, data).layer("2")
     moments = PairedRuns(dense, compressed, [data[:90], data[90:]]).moments(layer, bias)
@@ -69,7 +69,7 @@ def test_only_what_is_needed_is_run() -> None:
 
     layer = nn.Linear(4, 4)
     whole = nn.Sequential(layer, nn.ReLU())
-    from autocomp.analysis import analyse
+    from autocomp.network.analysis import analyse
 
     spec = analyse(whole, torch.randn(2, 4)).layers[0]
     last = Counted()
@@ -81,7 +81,7 @@ def test_only_what_is_needed_is_run() -> None:
 
 
 def test_running_on_gives_the_same_moments_as_running_all() -> None:
-    from autocomp.analysis import analyse
+    from autocomp.network.analysis import analyse
 
     torch.manual_seed(0)
     dense = build_model("resnet20").eval()

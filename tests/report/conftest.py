@@ -10,9 +10,10 @@ from io import BytesIO
 
 import pytest
 
-from autocomp.evaluate import Score
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
+from autocomp.inspection.ablation import Departure
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
-from autocomp.inspection.departure import Departure
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
@@ -24,11 +25,10 @@ from autocomp.inspection.predictions import (
     Predictions,
 )
 from autocomp.inspection.price import Price
+from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
-from autocomp.report.record import RunRecord
-from autocomp.report.summary import LayerRow, Summary
+from autocomp.network.scoring import Score
+from autocomp.runs.summary import LayerRow, Summary
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
 """A name that breaks any page that does not escape it."""

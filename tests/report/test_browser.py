@@ -15,8 +15,8 @@ from torch import nn
 
 import autocomp
 from autocomp.data.splits import DataSplits
-from autocomp.report.record import RunRecord
-from autocomp.report.run_page import render_run
+from autocomp.inspection.record import RunRecord
+from autocomp.reports.html.run_page import render_run
 
 Sample = Callable[..., RunRecord]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import NEUTRAL, Plan
 from autocomp.errors import RunError
-from autocomp.evaluate import Score
-from autocomp.outcome import Outcome
-from autocomp.plan import NEUTRAL, Plan
-from autocomp.report.comparison import Comparison, Spread, compare_runs, read_runs
-from autocomp.report.comparison_tables import comparison_tables, group_rows, interval_text
-from autocomp.report.grouping import group_runs
-from autocomp.report.paired import PairedDifference, bootstrap_interval
-from autocomp.report.record import RunRecord
-from autocomp.report.run_figures import RunFigures, merit_after
-from autocomp.report.summary import Summary
+from autocomp.inspection.comparison import Comparison, Spread, compare_runs, read_runs
+from autocomp.inspection.grouping import group_runs
+from autocomp.inspection.paired import PairedDifference, bootstrap_interval
+from autocomp.inspection.record import RunRecord
+from autocomp.inspection.run_figures import RunFigures, merit_after
+from autocomp.network.scoring import Score
+from autocomp.reports.terminal.comparison_tables import comparison_tables, group_rows, interval_text
+from autocomp.runs.summary import Summary
 
 PLAN = Plan({"a": NEUTRAL})
 ACCURACIES = (0.5, 0.4, 0.6, 0.7)

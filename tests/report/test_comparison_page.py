@@ -8,22 +8,22 @@ from dataclasses import replace
 
 import pytest
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import NEUTRAL, Plan
 from autocomp.errors import RunError
-from autocomp.evaluate import Score
-from autocomp.outcome import Outcome
-from autocomp.plan import NEUTRAL, Plan
-from autocomp.report.comparison import compare_runs
-from autocomp.report.comparison_page import render_comparison
-from autocomp.report.figures import plain
-from autocomp.report.group_figures import (
+from autocomp.inspection.comparison import compare_runs
+from autocomp.inspection.grouping import group_runs
+from autocomp.inspection.record import RunRecord
+from autocomp.network.scoring import Score
+from autocomp.reports.html.comparison_page import render_comparison
+from autocomp.reports.html.figures import plain
+from autocomp.reports.html.group_figures import (
     differences_rows,
     fronts_figure,
     progress_figure,
     results_figure,
 )
-from autocomp.report.grouping import group_runs
-from autocomp.report.record import RunRecord
-from autocomp.report.summary import Summary
+from autocomp.runs.summary import Summary
 
 NASTY = "<img src=x onerror=alert(1)>&\"'"
 ACCURACIES = (0.5, 0.4, 0.7)

@@ -13,9 +13,9 @@ from rich.console import Console
 from safetensors.torch import save
 from torch import nn
 
+from autocomp.costs.latency import LatencyTable, is_available
 from autocomp.errors import LayerError
-from autocomp.latency import LatencyTable, is_available
-from autocomp.report.measurement import (
+from autocomp.inspection.measurement import (
     Measurement,
     measure_network,
     measurement_notes,

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import autocomp
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import RunError
 from autocomp.inspection.findings import FILE, Findings
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
-from autocomp.report.record import RunRecord
-from autocomp.report.summary import Summary
-from autocomp.runs import Run
+from autocomp.inspection.record import RunRecord
+from autocomp.runs.folder import Run
+from autocomp.runs.summary import Summary
 
 
 def outcome(bits: int, accuracy: float, fidelity: str = "F1", within: bool = True) -> Outcome:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from autocomp.report.blocks import Card, Cards, Picture, Pictures, Table
-from autocomp.report.embedded import embedded_json
-from autocomp.report.figures import Figure, Gallery, Panel, Rows, colour, plain, wrapped
-from autocomp.report.page import Section, render_page
-from autocomp.report.record import RunRecord
-from autocomp.report.run_page import render_run
-from autocomp.report.sections.view import close_span, span
-from autocomp.report.sections.wording import percent, short, signed, signed_points
+from autocomp.inspection.record import RunRecord
+from autocomp.reports.html.blocks import Card, Cards, Picture, Pictures, Table
+from autocomp.reports.html.embedded import embedded_json
+from autocomp.reports.html.figures import Figure, Gallery, Panel, Rows, colour, plain, wrapped
+from autocomp.reports.html.page import Section, render_page
+from autocomp.reports.html.run_page import render_run
+from autocomp.reports.html.sections.view import close_span, span
+from autocomp.reports.html.sections.wording import percent, short, signed, signed_points
 
 Sample = Callable[..., RunRecord]
 ALL = ["glance", "plan", "search", "front", "curves", "policy", "study", "departures", "measured",

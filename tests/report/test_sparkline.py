@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from autocomp.report.grid import grid
-from autocomp.report.sparkline import BLOCKS, bar, sparkline, thin
-from autocomp.report.strokes import Strokes
+from autocomp.reports.terminal.grid import grid
+from autocomp.reports.terminal.sparkline import BLOCKS, bar, sparkline, thin
+from autocomp.reports.terminal.strokes import Strokes
 
 NUMBERS = st.floats(-1e6, 1e6)
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from autocomp.errors import RunError
-from autocomp.evaluate import Score
-from autocomp.report.summary import LayerRow, Summary
-from autocomp.report.tables import dense_against_compressed, layer_by_layer, notes
+from autocomp.network.scoring import Score
+from autocomp.reports.terminal.tables import dense_against_compressed, layer_by_layer, notes
+from autocomp.runs.summary import LayerRow, Summary
 
 NAME = "encoder.layers.11.self_attention.out_proj"
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import autocomp
+from autocomp.core.outcome import Outcome, best_of
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import AutocompError
-from autocomp.outcome import Outcome, best_of
-from autocomp.plan import Choice, Plan
-from autocomp.report.tensorboard import BOARD, TensorBoardTrail
+from autocomp.runs.tensorboard import BOARD, TensorBoardTrail
 
 pytest.importorskip("tensorboard")
 PLAN = ("plan/sparsity", "plan/weight_bits", "plan/channels", "plan/rank")

@@ -10,26 +10,25 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Choice, Plan
 from autocomp.errors import LayerError
-from autocomp.evaluate import Score
+from autocomp.inspection.ablation import Departure
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
-from autocomp.inspection.departure import Departure
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
-from autocomp.inspection.predictions import (
-    Calibration,
-    ChangedSample,
-    ClassAccuracy,
-    Predictions,
-)
+from autocomp.inspection.predictions import Calibration, ChangedSample, ClassAccuracy, Predictions
 from autocomp.inspection.price import Price
+from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
-from autocomp.outcome import Outcome
-from autocomp.plan import Choice, Plan
-from autocomp.report.record import RunRecord
-from autocomp.report.summary import LayerRow, Summary
-from autocomp.report.terminal import inspection_json, inspection_of_layer, inspection_overview
+from autocomp.network.scoring import Score
+from autocomp.reports.terminal.overview import (
+    inspection_json,
+    inspection_of_layer,
+    inspection_overview,
+)
+from autocomp.runs.summary import LayerRow, Summary
 
 LONG = "[bold]" + ".".join(f"block{i}[/x]" for i in range(20))
 LONG = LONG[:119] + "]"

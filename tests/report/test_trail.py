@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.outcome import Outcome, best_of
-from autocomp.plan import NEUTRAL, Plan
-from autocomp.report.trail import best_so_far, improvements, pareto_front
+from autocomp.core.outcome import Outcome, best_of
+from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.inspection.trajectory import best_so_far, improvements, pareto_front
 
 PLAN = Plan({"a": NEUTRAL})
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.structure.groups import ChannelGroup, Member
+from autocomp.compression.structure.groups import ChannelGroup, Member
 
 
 @dataclass

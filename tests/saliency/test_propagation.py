@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.compression.saliency import make_criterion
+from autocomp.compression.saliency.importance import importance
+from autocomp.compression.saliency.propagation import constant_parameters
+from autocomp.compression.saliency.relevance import relevance
+from autocomp.compression.structure.groups import ChannelGroup, Member
+from autocomp.compression.structure.heads import HeadAttention
 from autocomp.errors import LayerError
-from autocomp.saliency import make_criterion
-from autocomp.saliency.importance import importance
-from autocomp.saliency.propagation import constant_parameters
-from autocomp.saliency.relevance import relevance
-from autocomp.structure.groups import ChannelGroup, Member
-from autocomp.structure.heads import HeadAttention
 
 MODES = {"importance": importance, "relevance": relevance}
 

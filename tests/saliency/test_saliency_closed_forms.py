@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.errors import AutocompError, DataError, LayerError, ModelError, UnknownNameError
-from autocomp.saliency import (
+from autocomp.compression.saliency import (
     CRITERIA,
     Criterion,
     CriterionError,
@@ -19,7 +18,8 @@ from autocomp.saliency import (
     criterion_names,
     make_criterion,
 )
-from autocomp.structure.groups import ChannelGroup, Member
+from autocomp.compression.structure.groups import ChannelGroup, Member
+from autocomp.errors import AutocompError, DataError, LayerError, ModelError, UnknownNameError
 
 # two inputs, two hidden units, two classes
 W1 = torch.tensor([[1.0, -2.0], [3.0, 1.0]])
@@ -241,7 +241,7 @@ def test_absent_units_get_nothing_from_that_member() -> None:
 
 def test_attention_heads_are_units() -> None:
     """A head is made by its rows of q, k and v, and read by its columns."""
-    from autocomp.structure.heads import HeadAttention
+    from autocomp.compression.structure.heads import HeadAttention
 
     class Net(nn.Module):
         def __init__(self) -> None:

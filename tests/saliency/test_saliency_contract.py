@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.saliency import CRITERIA, make_criterion
+from autocomp.compression.saliency import CRITERIA, make_criterion
 
 WITHOUT_DATA = ("l1", "l2", "geometric-median", "slimming", "random", "compose")
 ALL = list(CRITERIA)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autocomp.saliency.reduction import REDUCTIONS
+from autocomp.compression.saliency.reduction import REDUCTIONS
 
 VALUES = torch.tensor([[[1.0, -2.0], [3.0, 4.0]], [[0.0, 2.0], [-1.0, -3.0]]])  # (2, 2, 2)
 

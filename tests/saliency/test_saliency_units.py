@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autocomp.errors import LayerError
-from autocomp.saliency.scaling import output_shapes
-from autocomp.saliency.units import (
+from autocomp.compression.saliency.scaling import output_shapes
+from autocomp.compression.saliency.units import (
     Seat,
     by_place,
     consumers,
@@ -21,7 +20,8 @@ from autocomp.saliency.units import (
     unit_macs,
     unit_parameters,
 )
-from autocomp.structure.groups import ChannelGroup, Member
+from autocomp.compression.structure.groups import ChannelGroup, Member
+from autocomp.errors import LayerError
 
 LAYERS = {
     "conv": nn.Conv2d(6, 4, 3),

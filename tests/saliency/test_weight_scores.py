@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
+from autocomp.compression.saliency import WEIGHT_CRITERIA, lamp, weight_scores
 from autocomp.errors import DataError, LayerError, UnknownNameError
-from autocomp.saliency import WEIGHT_CRITERIA, lamp, weight_scores
+from autocomp.network.analysis import analyse
 
 
 def scores(case: Any, criterion: str, batches: Any = None) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import pytest
 from autocomp.search_spaces import SPACES, CoefficientSpace, VectorSpace, make_space
 from gymnasium import spaces
 
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Choice
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
-from autocomp.layers import LayerSpec
-from autocomp.plan import Choice
 
 
 def layer(name: str = "l", shape: tuple[int, ...] = (16, 8, 3, 3), **more: Any) -> LayerSpec:

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.layers import Network
+from autocomp.compression.structure.find import Found, find_groups
+from autocomp.compression.structure.heads import with_heads
+from autocomp.core.layers import Network
 from autocomp.models import build_model
 from autocomp.models.digits_cnn import digits_cnn
-from autocomp.structure.find import Found, find_groups
-from autocomp.structure.heads import with_heads
+from autocomp.network.analysis import analyse
 
 
 class Dense(nn.Module):

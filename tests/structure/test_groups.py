@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.structure.find import Found, find_groups
-from autocomp.structure.groups import ROLES
+from autocomp.compression.structure.find import Found, find_groups
+from autocomp.compression.structure.groups import ROLES
+from autocomp.network.analysis import analyse
 
 
 def found_in(model: nn.Module, *shape: int, keep: tuple[str, ...] = ()) -> Found:

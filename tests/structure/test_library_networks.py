@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.analysis import analyse
-from autocomp.structure.find import find_groups
-from autocomp.structure.heads import with_heads
-from autocomp.structure.surgery import masked, sliced
+from autocomp.compression.structure.find import find_groups
+from autocomp.compression.structure.heads import with_heads
+from autocomp.compression.structure.surgery import masked, sliced
+from autocomp.network.analysis import analyse
 
 NETWORKS = [
     ("torchvision.models", "resnet18"),

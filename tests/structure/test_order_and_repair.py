@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.layers import LayerSpec, Network
-from autocomp.norms import NormCorrection
-from autocomp.recovery import gram as gram_module
-from autocomp.recovery.gram import Gram
-from autocomp.recovery.moments import input_moments
-from autocomp.structure.find import find_groups
-from autocomp.structure.groups import ChannelGroup
-from autocomp.structure.heads import with_heads
-from autocomp.structure.order import _Reader, removal_order
-from autocomp.structure.repair import column_mask, removed_inputs, repair
-from autocomp.structure.sequential import repair_sequentially
-from autocomp.structure.surgery import masked, sliced
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.calibration.norms import NormCorrection
+from autocomp.compression.recovery import gram as gram_module
+from autocomp.compression.recovery.gram import Gram
+from autocomp.compression.structure.find import find_groups
+from autocomp.compression.structure.groups import ChannelGroup
+from autocomp.compression.structure.heads import with_heads
+from autocomp.compression.structure.order import _Reader, removal_order
+from autocomp.compression.structure.repair import column_mask, removed_inputs, repair
+from autocomp.compression.structure.sequential import repair_sequentially
+from autocomp.compression.structure.surgery import masked, sliced
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.network.analysis import analyse
 
 
 class Flat(nn.Module):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.analysis import analyse
+from autocomp.compression.structure.find import find_groups
+from autocomp.compression.structure.heads import HeadAttention, with_heads
+from autocomp.compression.structure.record import rebuild, record_of
+from autocomp.compression.structure.surgery import sliced
 from autocomp.errors import ArtifactError
-from autocomp.structure.find import find_groups
-from autocomp.structure.heads import HeadAttention, with_heads
-from autocomp.structure.record import rebuild, record_of
-from autocomp.structure.surgery import sliced
+from autocomp.network.analysis import analyse
 
 
 def test_a_record_and_tensors_make_the_network_again(drawn: Any) -> None:

@@ -10,16 +10,16 @@ import torch
 from autocomp.envs import make_menu
 from torch import Tensor, nn
 
-from autocomp.analysis import analyse
-from autocomp.compressors.base import Quantized
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.recovery.layout import Layout
+from autocomp.compression.structure.find import find_groups
+from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
+from autocomp.compression.structure.surgery import places, sliced
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import Choice
 from autocomp.data.splits import DataSplits
-from autocomp.plan import Choice
-from autocomp.problem import CompressionProblem, ProblemSettings
-from autocomp.recovery.layout import Layout
-from autocomp.recovery.moments import input_moments
-from autocomp.structure.find import find_groups
-from autocomp.structure.slices import InheritingPruner, Slice, sliced_gram
-from autocomp.structure.surgery import places, sliced
+from autocomp.network.analysis import analyse
+from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 
 class Every(nn.Module):

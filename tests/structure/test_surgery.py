@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.analysis import analyse
-from autocomp.structure.find import find_groups
-from autocomp.structure.heads import HeadAttention, with_heads
-from autocomp.structure.shapes import readers, sliced_spec
-from autocomp.structure.surgery import masked, places, sliced
+from autocomp.compression.structure.find import find_groups
+from autocomp.compression.structure.heads import HeadAttention, with_heads
+from autocomp.compression.structure.shapes import readers, sliced_spec
+from autocomp.compression.structure.surgery import masked, places, sliced
+from autocomp.network.analysis import analyse
 
 
 def run(model: nn.Module, x: torch.Tensor) -> torch.Tensor:

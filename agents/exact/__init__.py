@@ -1,0 +1,1 @@
+"""Agents that evaluate an exact solver's plan."""

@@ -1,0 +1,28 @@
+"""The solver's own plan as an integer program."""
+
+from __future__ import annotations
+
+from autocomp.agents.exact.dp import DPAgent
+from autocomp.envs import CoupledMenu, PlanMenu
+
+from autocomp.allocation.integer_program import IntegerProgram
+from autocomp.errors import AgentError
+
+
+class ILPAgent(DPAgent):
+    """Evaluates one plan: of least estimated loss within any number of budgets, by HiGHS.
+
+    Where `dp` thins its fronts, this finds the exact optimum; branch and bound may take longer.
+    """
+
+    def solve(self, menu: PlanMenu) -> list[int]:
+        """Returns the plan, as choice indices.
+
+        Raises:
+            AgentError: if the space's choices change shapes, so that costs do not add up.
+        """
+        if isinstance(menu, CoupledMenu):
+            raise AgentError(
+                "ilp needs costs that add up over layers, but channels couple them; take dp."
+            )
+        return IntegerProgram(menu.model).plan

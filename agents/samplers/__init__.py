@@ -1,0 +1,1 @@
+"""Agents that ask Optuna's samplers."""

@@ -1,0 +1,1 @@
+"""Costs, losses and limits as bare arrays: what fits every budget, and what is best."""

@@ -1,0 +1,101 @@
+"""A network and one of its inputs, from what a user names on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.compression.loading import load
+from autocomp.data import load_data
+from autocomp.errors import AutocompError, LayerError, RunError
+from autocomp.models import build_model
+from autocomp.network.sites import find_sites
+from autocomp.runs.folder import Run
+
+
+def network_for(model: str, weights: str = "") -> nn.Module:
+    """Returns the network that a text names: a compressed file, or as for a search.
+
+    Raises:
+        AutocompError: of the kind that says what is wrong with it.
+    """
+    if Path(model).is_file():
+        return load(model)
+    return build_model(model, weights or None).eval()
+
+
+def example_for(network: nn.Module, model: str, data: str = "", shape: str = "") -> Tensor:
+    """Returns a batch of one input.
+
+    Args:
+        network: the network.
+        model: the text that named it.
+        data: a data set, whose first calibration input is taken.
+        shape: or the shape of one input, "3x32x32"; filled with random numbers.
+
+    Raises:
+        AutocompError: if neither is given and no usual size of images fits, or the shape is none.
+    """
+    if shape:
+        try:
+            sizes = [int(part) for part in shape.lower().split("x")]
+        except ValueError:
+            sizes = []
+        if not sizes or min(sizes) < 1:
+            raise AutocompError(f"`input` must read as 3x32x32, but got {shape!r}.")
+        return _random(1, *sizes)
+    if data or model == "digits":
+        return load_data(data or model).example_inputs(1)
+    first = next(iter(find_sites(network).values()), None)
+    if first is None:
+        raise LayerError("The network must have a layer to measure, but none was found in it.")
+    if first.kind == "linear":
+        guesses: list[tuple[int, ...]] = [(first.weight.shape[1],)]
+    else:
+        channels = int(first.weight.shape[1]) * int(getattr(first.module, "groups", 1))
+        guesses = [(channels, 32, 32), (channels, 224, 224), (channels, 28, 28), (channels, 8, 8)]
+    for sizes_of in guesses:
+        example = _random(1, *sizes_of)
+        try:
+            with torch.inference_mode():
+                network(example)
+        except Exception:
+            continue
+        return example
+    raise AutocompError("The shape of an input must be known; give --input 3x32x32 or --data.")
+
+
+def source_of_export(path: str, data: str = "", model: str = "") -> tuple[Path, str, str | None]:
+    """Returns a compressed file, its data, and its architecture.
+
+    Args:
+        path: a run folder, or a compressed file.
+        data: data to use, the run's own if empty.
+        model: architecture to use, the run's own, or the file's, if empty.
+
+    Raises:
+        AutocompError: if there is no such file, or no data are known.
+    """
+    found = Path(path)
+    settings: dict[str, object] = {}
+    if found.is_dir():
+        run = Run.open(path)
+        settings = dict(run.config()["settings"])
+        found = found / "model.safetensors"
+        if not found.exists():
+            raise RunError(
+                f"A run must be complete to be exported, but {path!r} has no model.safetensors; "
+                "resume it first."
+            )
+    named = str(settings.get("model", ""))
+    known = str(settings.get("data", ""))
+    data = data or ("" if known.startswith("<") else known)
+    if not data:
+        raise AutocompError("The data must be known to check an export; give --data.")
+    return found, data, model or (None if not named or named.startswith("<") else named)
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))

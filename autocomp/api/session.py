@@ -1,0 +1,307 @@
+"""A search in a run folder: from the first plan to the closing figures and the report."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autocomp.agents import Agent, OnOutcome, SearchResult, make_agent
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
+from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.api.setup import Job
+from autocomp.compression.loading import load
+from autocomp.core.outcome import Outcome, best_of
+from autocomp.core.plan import Plan
+from autocomp.errors import ArtifactError, AutocompError
+from autocomp.exporters.timing import measured_latency
+from autocomp.inspection.inspect_run import STUDY, inspect_run
+from autocomp.inspection.record import RunRecord
+from autocomp.models import noted_source
+from autocomp.network.scoring import dtype_of
+from autocomp.plugins.imports import describe
+from autocomp.problem.promotion import promote
+from autocomp.reports.files import write_report
+from autocomp.runs.folder import Run
+from autocomp.runs.summary import Summary, summarise
+from autocomp.runs.tensorboard import BOARD, TensorBoardTrail
+
+_PACKAGES = (
+    "autocomp", "torch", "gymnasium", "stable-baselines3", "optuna", "numpy", "constriction",
+    "safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search hands back.
+
+    Attributes:
+        plan: the chosen plan.
+        model: the compressed network, in evaluation mode.
+        best: the plan's outcome on the whole search split.
+        outcomes: every evaluated plan, in order, then the finalists on the whole split.
+        summary: the closing figures.
+        run: the run folder.
+    """
+
+    plan: Plan
+    model: nn.Module
+    best: Outcome
+    outcomes: tuple[Outcome, ...]
+    summary: Summary
+    run: Run
+
+
+class Session:
+    """One job in one run folder.
+
+    Args:
+        job: the search.
+        run: its folder.
+    """
+
+    def __init__(self, job: Job, run: Run) -> None:
+        self.job, self.run = job, run
+
+    @classmethod
+    def start(cls, job: Job, out: Path | None, on_outcome: OnOutcome | None) -> Result:
+        """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
+        source = noted_source(job.network)
+        name = source.name.rpartition(":")[2] if source else type(job.network).__name__
+        agent = job.config.agent.partition(":")[0].strip("<>")
+        run = Run.create(
+            out,
+            f"{name}-{agent}",
+            {
+                "settings": job.config.to_json(),
+                "fingerprints": job.fingerprints(),
+                "splits": job.splits(),
+                "command": sys.argv,
+                "versions": _versions(),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+        with run.locked():  # a folder that another process holds is not taken away
+            try:
+                return cls(job, run)._search(on_outcome)
+            except Exception:
+                if not run.outcomes():
+                    shutil.rmtree(run.path)
+                raise
+
+    def resume(self, on_outcome: OnOutcome | None = None) -> Result:
+        """Goes on in the folder."""
+        with self.run.locked():
+            return self._search(on_outcome)
+
+    def _search(self, on_outcome: OnOutcome | None) -> Result:
+        """Searches; an interrupt still writes the report of what there is."""
+        with self._reported_if_stopped():
+            return self._from_plans_to_report(on_outcome)
+
+    def _from_plans_to_report(self, on_outcome: OnOutcome | None) -> Result:
+        job, run, start = self.job, self.run, time.perf_counter()
+        run.repair()
+        board = self._board()
+        recorded = run.outcomes()
+        job.problem.remember(recorded)
+        known = {(o.plan.key, o.fidelity) for o in recorded}
+        best: Outcome | None = best_of(o for o in recorded if o.fidelity == "F1")
+        if best is not None:
+            run.write_plan(best.plan)  # a kill may have come between the two
+
+        def record(outcome: Outcome) -> None:
+            nonlocal best
+            if (outcome.plan.key, outcome.fidelity) not in known:
+                known.add((outcome.plan.key, outcome.fidelity))
+                run.append(outcome)
+            if outcome.fidelity == "F1" and best_of([*filter(None, [best]), outcome]) != best:
+                best = outcome
+                run.write_plan(outcome.plan)
+            if board is not None:
+                board.record(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+
+        starts = self._starts()
+        found = self._agent_for().search(
+            job.problem, job.space, n_evaluations=job.config.evaluations, seed=job.config.seed,
+            on_outcome=record, **({"starts": starts} if starts else {}),
+        )  # fmt: skip
+        finalists = self._finalists(found, starts, record)
+        finalists += self._reconstructed(finalists, starts, record)
+        if board is not None:
+            board.close()
+        earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
+        return self._close(found, finalists, time.perf_counter() - start + earlier)
+
+    def _starts(self) -> list[Plan]:
+        """Returns the plans that the search starts from."""
+        if self.job.config.warm_start == "none":
+            return []
+        return [self.job.menu.plan(indices) for indices in self.job.menu.starts()]
+
+    def _agent_for(self) -> Agent:
+        """Returns the agent, with what it learns as it goes in the run folder."""
+        agent = copy.copy(self.job.agent)
+        if isinstance(agent, OptunaAgent):
+            file = Path(agent.storage) if agent.storage else self.run.path / STUDY
+            if self.run.outcomes() or not agent.storage:
+                # a resumed search makes its trials again, from the start
+                file.unlink(missing_ok=True)
+            agent.storage = str(file)
+        if isinstance(agent, ReinforcementAgent):
+            agent.trail = self.run.path
+            agent.tensorboard = (
+                self.run.path / BOARD / "agent" if self.job.config.tensorboard else None
+            )
+        return agent
+
+    def _board(self) -> TensorBoardTrail | None:
+        """Returns what writes TensorBoard records; those of a run that is resumed are made anew."""
+        if not self.job.config.tensorboard:
+            return None
+        shutil.rmtree(self.run.path / BOARD, ignore_errors=True)
+        return TensorBoardTrail(
+            self.run.path / BOARD / "search", self.job.problem.costs, self.job.problem.limits
+        )
+
+    @contextmanager
+    def _reported_if_stopped(self) -> Iterator[None]:
+        """Writes the report of what there is when a person stops the search."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.job.config.report != "none":
+                self._tell(lambda: write_report(self.run))
+            raise
+
+    def _tell(self, report: Callable[[], object]) -> None:
+        """Makes a report; one that fails is a warning, for the result lies in the folder."""
+        try:
+            report()
+        except Exception as error:
+            warnings.warn(
+                f"The report of {str(self.run.path)!r} could not be written: {describe(error)}; "
+                "`autocomp report` tries again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def report(self, baselines: Sequence[str] = ()) -> Path:
+        """Finds out about the run, and writes `inspection.json` and `report.html`.
+
+        Args:
+            baselines: agents to run on the same problem with the same count, where that was not
+                done before.
+        """
+        recorded = self.run.outcomes()
+        self.job.problem.remember(recorded)
+        for name in baselines:
+            if not self.run.has_baseline(name):
+                found = make_agent(name).search(
+                    self.job.problem, self.job.space, n_evaluations=self.job.config.evaluations,
+                    seed=self.job.config.seed,
+                )  # fmt: skip
+                self.run.write_baseline(name, found.outcomes)
+        best = RunRecord.read(self.run.path).best
+        if best is not None:
+            inspect_run(self.job.menu, self.job.agent, best, self.run.path).write(self.run.path)
+        return write_report(self.run)
+
+    def _finalists(
+        self, found: SearchResult, starts: list[Plan], record: OnOutcome
+    ) -> list[Outcome]:
+        """Scores the best plans again on the whole search split, which screening may mis-rank.
+
+        The starts are among them: no search ends below the plan that it started from.
+        """
+        feasible = [o for o in found.outcomes if o.within_budget]
+        if not feasible:
+            raise AutocompError(
+                "The agent must evaluate a plan within budget, but did not; give it more "
+                "evaluations or another agent."
+            )
+        places = max(1, self.job.config.finalists)
+        return promote(self.job.problem, feasible, places, starts, record)
+
+    def _reconstructed(
+        self, finalists: list[Outcome], starts: list[Plan], record: OnOutcome
+    ) -> list[Outcome]:
+        """Reconstructs the best plans for the inputs that their layers really get.
+
+        The starts too, so that a search does not end below its start's own reconstruction.
+        """
+        if not self.job.config.reconstructions:
+            return []
+        ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
+        plans = [o.plan for o in ranked[: self.job.config.reconstructions]]
+        found = []
+        for plan in dict.fromkeys([*plans, *starts]):
+            found.append(self.job.problem.evaluate(plan, "F2S"))
+            record(found[-1])
+        return found
+
+    def _close(self, found: SearchResult, finalists: list[Outcome], seconds: float) -> Result:
+        best = best_of(finalists)
+        assert best is not None  # finalists are feasible
+        model, data = self.job.problem.compressed(best.plan, best.fidelity)
+        path = self.run.write_model(data)
+        self._verify(path, model)
+        self.run.write_plan(best.plan)
+        if found.save is not None:
+            found.save(self.run.path)
+        summary = summarise(
+            self.job.problem, best, len(data), self.job.problem.test(best.plan, best.fidelity),
+            len(found.outcomes), seconds, self._measured(model, data),
+        )  # fmt: skip
+        self.run.write_summary(summary.to_json())
+        if self.job.config.report == "full":
+            self._tell(self.report)
+        elif self.job.config.report == "plain":
+            self._tell(lambda: write_report(self.run))
+        return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, self.run)
+
+    def _measured(self, model: nn.Module, data: bytes) -> dict[str, tuple[int, int]]:
+        """Measures what the search only estimated."""
+        if "latency" not in self.job.problem.limits:
+            return {}
+        example = self.job.data.example_inputs(1)
+        pair = measured_latency(self.job.problem.store.model.cpu(), model, data, example)
+        return {"latency": pair}
+
+    def _verify(self, path: Path, model: nn.Module) -> None:
+        """Reads the file back: it must be the network that was evaluated."""
+        images = self.job.data.example_inputs(min(16, len(self.job.data.calibration)))
+        if images.is_floating_point():
+            images = images.to(dtype_of(model))
+        again = load(path, model=self.job.network).cpu()
+        with torch.inference_mode():
+            gap = float((again(images) - model(images)).abs().max())
+        if not gap <= 1e-5:
+            raise ArtifactError(
+                f"The file must give the evaluated logits, but they differ by {gap:.3g}; "
+                "report this defect."
+            )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

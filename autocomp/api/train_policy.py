@@ -1,0 +1,226 @@
+"""Training a policy that travels: over several networks and budgets, into a folder of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autocomp.agents import make_agent
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
+from autocomp.agents.reinforcement.checkpoints import save
+from autocomp.agents.reinforcement.pretrain import OnEpisode, school, temper
+from autocomp.api.setup import OBJECT, Job
+from autocomp.core.budget import Budget
+from autocomp.envs import CurriculumEnv, PlanMenu
+from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
+from autocomp.runs.settings import SearchConfig
+from autocomp.storage.files import write_json
+
+TRAINING = "training.json"
+EPISODES = "episodes.jsonl"
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """One network to train on.
+
+    Attributes:
+        model: as for a search.
+        data: as for a search.
+        weights: weights file, "" for none.
+    """
+
+    model: Any
+    data: Any
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training hands back.
+
+    Attributes:
+        path: the folder; `autocomp search --policy` takes it.
+        returns: return of each episode: by what share its plan's loss lay below the solver's.
+        lessons: which lesson each was about, as places in `budgets`.
+        budgets: (network's number, budget) of each lesson.
+        share: by how much the policy was scaled, see `temper`; 1 where it was not.
+    """
+
+    path: Path
+    returns: tuple[float, ...]
+    lessons: tuple[int, ...]
+    budgets: tuple[tuple[int, str], ...]
+    share: float = 1.0
+
+
+def train_policy(
+    pupils: Sequence[Pupil],
+    budget: str = "size=3%..12%",
+    *,
+    agent: str = "ddpg",
+    space: str = "coefficients:menu=joint",
+    episodes: int = 300,
+    n_budgets: int = 6,
+    level: str = "F1",
+    seed: int = 0,
+    out: str | Path | None = None,
+    on_episode: OnEpisode | None = None,
+    **settings: Any,
+) -> Trained:
+    """Trains one policy over several networks and budgets, and saves it.
+
+    At the end it is scaled by what budgets between those that it was trained on want (`temper`).
+
+    Args:
+        pupils: the networks, with their data.
+        budget: the range that budgets are drawn from, "COST=LEAST..LARGEST" as shares of each
+            network's own cost.
+        agent: a learning agent, as for a search.
+        space: the action space; searches that begin with the policy must use the same.
+        episodes: episodes in all.
+        n_budgets: budgets of each network, evenly spread over the range's logarithm; those that a
+            network cannot meet are left out.
+        level: what plans are judged by: "F0" (estimates: takes seconds, and teaches the solver's
+            own plan) or "F1" (measured).
+        seed: makes the training repeatable.
+        out: the folder; `runs/<time>-policy-<agent>` by default.
+        on_episode: called after each episode.
+        **settings: further settings of `SearchConfig`, as `keep=("conv1",)`.
+
+    Raises:
+        AutocompError: in one line, for anything wrong with the input; nothing is written then.
+    """
+    budgets = budget_range(budget, n_budgets)
+    made = make_agent(agent)
+    if not isinstance(made, ReinforcementAgent):
+        raise AgentError(
+            f"A policy is trained with a learning agent (ddpg, td3, sac, ppo), but got {agent!r}."
+        )
+    if not pupils:
+        raise AgentError("A policy is trained on at least one network; give --problem.")
+    lessons: list[tuple[int, str]] = []
+    menus: list[PlanMenu] = []
+    unseen: list[PlanMenu] = []
+    for number, pupil in enumerate(pupils):
+        taught, between = _lessons(pupil, budgets, agent, space, seed, settings)
+        menus += taught
+        unseen += between
+        lessons += [(number, ",".join(map(str, menu.problem.budgets))) for menu in taught]
+    env = CurriculumEnv(menus, level)
+    path = _folder(out, agent)
+    found: list[tuple[int, float]] = []
+    file = path / EPISODES
+
+    def record(episode: int, lesson: int, value: float) -> None:
+        found.append((lesson, value))
+        with file.open("a") as lines:
+            lines.write(json.dumps({"lesson": lesson, "return": round(value, 6)}) + "\n")
+        if on_episode is not None:
+            on_episode(episode, lesson, value)
+
+    try:
+        model = school(made, env, n_episodes=episodes, seed=seed, on_episode=record)
+    except Exception:
+        if not found:
+            path.rmdir()
+        raise
+    share = temper(model, CurriculumEnv(unseen, level)) if unseen else 1.0
+    save(model, path)
+    write_json(
+        path / TRAINING,
+        {
+            "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
+            "episodes": len(found), "share": share,
+            "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in pupils],
+            "lessons": [list(lesson) for lesson in lessons],
+        },
+    )  # fmt: skip
+    return Trained(
+        path,
+        tuple(value for _, value in found),
+        tuple(at for at, _ in found),
+        tuple(lessons),
+        share,
+    )
+
+
+def budget_range(text: str, n: int) -> list[Budget]:
+    """Returns `n` budgets, evenly spread over the logarithm of a range, the largest first.
+
+    Args:
+        text: "COST=LEAST..LARGEST", as "size=3%..12%"; or one budget.
+        n: how many, at least 1.
+
+    Raises:
+        BudgetError: if the text does not read so, or the limits are not shares.
+    """
+    name, _, limits = text.partition("=")
+    least, dots, largest = limits.partition("..")
+    low = Budget.parse(f"{name}={least}")
+    high = Budget.parse(f"{name}={largest}") if dots else low
+    if not (low.ratio and high.ratio and low.limit <= high.limit) or n < 1:
+        raise BudgetError(
+            f"A range of budgets must read COST=LEAST..LARGEST in shares, as size=3%..12%, with "
+            f"at least one budget, but got {text!r} and {n}."
+        )
+    if low.limit == high.limit:
+        return [low]
+    shares = np.geomspace(high.limit, low.limit, max(2, n)).tolist()[:n]
+    return [Budget(low.cost, round(share, 6), True) for share in shares]
+
+
+def _lessons(
+    pupil: Pupil, budgets: Sequence[Budget], agent: str, space: str, seed: int,
+    settings: dict[str, Any],
+) -> tuple[list[PlanMenu], list[PlanMenu]]:  # fmt: skip
+    """Returns menus to train on, and menus at the budgets between them, which are not."""
+    try:
+        config = SearchConfig(
+            model=_named(pupil.model), weights=str(pupil.weights), data=_named(pupil.data),
+            budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
+            **settings,
+        )  # fmt: skip
+    except TypeError as error:
+        raise AutocompError(f"Training does not take these settings: {error}.") from None
+    job = Job(config, pupil.model, pupil.data, agent, space, (budgets[0],))
+    taught, between = [job.menu], []
+    for before, budget in itertools.pairwise(budgets):
+        middle = Budget(budget.cost, round(math.sqrt(before.limit * budget.limit), 6), True)
+        try:
+            between.append(job.menu.under([middle]))
+            taught.append(job.menu.under([budget]))
+        except BudgetError:
+            break  # out of reach of this network, as is every tighter one
+    return taught, between
+
+
+def _named(thing: Any) -> str:
+    """Returns a name, or what stands for a Python object."""
+    return thing if isinstance(thing, str) else OBJECT
+
+
+def _folder(out: str | Path | None, agent: str) -> Path:
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-policy-{agent.partition(':')[0]}"
+    path = Path("runs") / name if out is None else Path(out)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"Training needs a new or empty folder, but {str(path)!r} is neither; choose "
+                "another --out."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"The folder must be writable, but {str(path)!r} is not ({error.strerror}); choose "
+            "another --out."
+        ) from None
+    return path

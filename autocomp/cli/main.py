@@ -1,0 +1,44 @@
+"""The command line; it and `commands` are the only places that print."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from autocomp.cli import listing, looking, networks, searching
+from autocomp.errors import AutocompError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with one line and exit code 2, like every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise AutocompError(f"{message}; see `{self.prog} --help`.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, or 2 after one line for bad input, or 130 when interrupted."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        given = _parser().parse_args(arguments)
+        command: Any = given.run
+        code: int = command(given)
+        return code
+    except AutocompError as error:
+        line = " ".join(str(error).split())
+        errors.print(f"autocomp: error: {line}", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("autocomp: stopped; `autocomp resume RUN` continues.", markup=False)
+        return 130
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="autocomp", description="Searches how to compress a trained network.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for family in (searching, looking, networks, listing):
+        family.add(commands)
+    return parser

@@ -1,0 +1,104 @@
+"""`evaluate`, `export` and `measure`: what is done with one network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from autocomp.cli.console import say, show
+from autocomp.errors import AutocompError
+
+SPLITS = ("calibration", "search", "test")
+
+
+def add(commands: Any) -> None:
+    """Adds the commands to the parser."""
+    evaluate = commands.add_parser("evaluate", help="score a compressed file on a split")
+    evaluate.add_argument("file", metavar="FILE", help="a run's model.safetensors")
+    evaluate.add_argument("--data", default="digits", help="as for search")
+    evaluate.add_argument("--split", default="test", choices=SPLITS, help="which images")
+    evaluate.add_argument("--model", default=None, help="architecture, where the file names none")
+    evaluate.add_argument("--batch-size", type=int, default=500, help="images per forward pass")
+    evaluate.add_argument("--device", default="cpu", help="where the network runs")
+    evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="write a run's network for another runtime")
+    export.add_argument("run_or_file", metavar="RUN", help="the run folder, or its compressed file")
+    export.add_argument("--to", default="onnx", choices=("onnx",), help="format")
+    export.add_argument("--out", default="", help="file to write (default: RUN/model.onnx)")
+    export.add_argument("--data", default="", help="as for search (default: the run's)")
+    export.add_argument("--model", default="", help="architecture (default: the run's)")
+    export.add_argument(
+        "--split", default="test", choices=SPLITS,
+        help="images on which the file is compared with the network",
+    )  # fmt: skip
+    export.add_argument("--opset", type=int, default=None, help="ONNX opset, 21 to 25")
+    export.add_argument("--threads", type=int, default=1, help="threads of the runtime")
+    export.set_defaults(run=_export)
+
+    measure = commands.add_parser("measure", help="what a network costs, layer by layer")
+    measure.add_argument("model", metavar="MODEL", help="as for search, or a compressed file")
+    measure.add_argument("--weights", default="", help="as for search; not needed to measure")
+    measure.add_argument("--data", default="", help="as for search; gives the inputs' shape")
+    measure.add_argument("--input", default="", help="shape of one input, as 3x32x32")
+    measure.add_argument("--keep", default="", help="layers to leave alone, comma-separated")
+    measure.add_argument("--no-latency", action="store_true", help="measure no times")
+    measure.add_argument("--json", action="store_true", help="print JSON")
+    measure.set_defaults(run=_measure)
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from autocomp.compression.loading import load
+    from autocomp.data import load_data
+    from autocomp.network.scoring import Batches, dtype_of, score, usable_device
+
+    if given.batch_size < 1:
+        raise AutocompError(f"`batch-size >= 1` must hold, but got {given.batch_size}.")
+    device = usable_device(given.device)
+    network = load(given.file, given.model).to(device)
+    data = load_data(given.data)
+    split = getattr(data, given.split)
+    batches = Batches(split, given.batch_size, device, dtype_of(network))
+    result = score(network, batches)
+    say(
+        f"{given.split}: accuracy {result.accuracy:.2%} +- {result.standard_error:.2%}, "
+        f"loss {result.loss:.4f}, {result.n} images"
+    )
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    from autocomp.api.inputs import source_of_export
+    from autocomp.exporters.onnx_run import export_run
+    from autocomp.reports.terminal.exports import export_notes, export_table
+
+    file, data, model = source_of_export(given.run_or_file, given.data, given.model)
+    out = Path(given.out) if given.out else file.with_suffix(".onnx")
+    found = export_run(
+        file, out, data, model, given.opset, split=given.split, threads=given.threads
+    )
+    show([export_table(found)], 140)
+    say(*export_notes(found, given.split), f"File: {out}")
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> int:
+    from autocomp.api.inputs import example_for, network_for
+    from autocomp.inspection.measurement import (
+        measure_network,
+        measurement_notes,
+        measurement_table,
+    )
+
+    network = network_for(given.model, given.weights)
+    example = example_for(network, given.model, given.data, given.input)
+    keep = [name.strip() for name in given.keep.split(",") if name.strip()]
+    found = measure_network(network, example, keep, latency=not given.no_latency)
+    if given.json:
+        say(json.dumps(found.to_json()))
+        return 0
+    show([measurement_table(found)], 140)
+    say(*measurement_notes(found))
+    return 0

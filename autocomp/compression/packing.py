@@ -1,0 +1,67 @@
+"""Taking a network apart for the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from autocomp.artifacts.packed import LayerEntry, PackedModel
+from autocomp.artifacts.side import round_side
+from autocomp.compression.calibration.statistics import host_module
+from autocomp.compression.store import OptionStore
+from autocomp.compression.tables import Option
+from autocomp.core.layers import Network
+from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.models.builder import noted_source
+
+
+def packed(
+    store: OptionStore,
+    plan: Plan,
+    state: Mapping[str, Tensor],
+    options: Mapping[str, Option] | None = None,
+) -> PackedModel:
+    """Takes a network apart for the file.
+
+    Args:
+        store: makes the codes of each layer.
+        plan: one choice per layer.
+        state: the state dict that holds the side tensors as evaluated under `plan`; rounding them
+            once more changes nothing.
+        options: layer name -> what stands for the store's option of that choice.
+    """
+    network, others = store.network, options or {}
+    source = noted_source(store.model)
+    side = {name: state[name].detach().cpu() for name in network.side}
+    if plan.side_bits == 16:
+        side = round_side(side, norms_of(store.model, network))
+    kept = {layer.parameter for layer in network.kept}
+    unchanged = (*network.exact, *network.unsupported, *sorted(kept))
+    return PackedModel(
+        plan=plan,
+        layers=tuple(LayerEntry(x.name, x.parameter, host_module(x)) for x in network.layers),
+        weights={
+            x.parameter: others[x.name].weight
+            if x.name in others
+            else store.weight(x, plan[x.name])
+            for x in network.layers
+        },
+        side=side,
+        exact={name: state[name].detach().cpu() for name in unchanged},
+        norms=network.norms,
+        aliases=dict(network.aliases),
+        activations={
+            x.name: store.activation(x, plan[x.name].activation_bits)
+            for x in network.layers
+            if plan[x.name].activation_bits < NEUTRAL.activation_bits
+        },
+        source=None if source is None else source.to_json(),
+        structure=store.record,
+    )
+
+
+def norms_of(model: nn.Module, network: Network) -> dict[str, float]:
+    """Returns the eps of each batch norm that files hold fused."""
+    modules = dict(model.named_modules())
+    return {name: float(modules[name].eps) for name in network.norms}

@@ -1,0 +1,236 @@
+"""Each layer's options: compressed weight, output error and shift of every choice, made once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.parallel import in_parallel
+from autocomp.compression.recovery.gram import Gram
+from autocomp.compression.tables import Option, TableFolder
+from autocomp.compression.weights.activation import ActivationQuantizer, activation_range
+from autocomp.compression.weights.base import Quantized
+from autocomp.compression.weights.pipeline import Compressed, Pipeline
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.plan import Choice
+
+CACHE_BYTES = 2 << 30
+"""Memory for compressed weights; the least recently used go first, and are made again."""
+
+_LOCK = Lock()
+"""Guards every store's tables; no attribute, because stores are copied."""
+
+Moments = Callable[[], Mapping[str, Gram]]
+
+
+class OptionStore:
+    """What every (layer, choice) becomes; computed when first asked for, kept on disk by menu.
+
+    Attributes:
+        model: the dense network; not modified.
+        network: its layers.
+        pipeline: what compresses a weight.
+        stats: layer name -> calibration statistics.
+        example: a batch of the network's inputs, for costs that run it; None if there is none.
+        record: how the network was sliced and taken apart, see `structure/record.py`, or None.
+    """
+
+    example: Tensor | None = None
+    record: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: Network,
+        stats: Mapping[str, LayerStatistics] | None = None,
+        pipeline: Pipeline | None = None,
+        moments: Moments | None = None,
+        tables: TableFolder | None = None,
+    ) -> None:
+        self.model = model
+        self.network = network
+        self.pipeline = pipeline or Pipeline()
+        self.stats = dict(stats or {layer.name: LayerStatistics(layer) for layer in network.layers})
+        # compressed on the processor: codes are small, and a file needs them there
+        self._dense = {
+            layer.name: model.get_parameter(layer.parameter).detach().cpu()
+            for layer in network.layers
+        }
+        self._moments = moments
+        self._tables = tables or TableFolder(None)
+        self._options: OrderedDict[tuple[str, Choice], Option] = OrderedDict()
+        self._errors: dict[tuple[str, Choice], float] = {}
+        self._held = 0
+        self._activations: dict[tuple[str, int], ActivationQuantizer] = {}
+        self._menus: dict[str, dict[Choice, int]] = {}
+        self._facts: dict[tuple[str, tuple[Choice, ...]], dict[str, Any]] = {}
+
+    def dense(self, layer: LayerSpec) -> Tensor:
+        """Returns the layer's original weight, on the processor."""
+        return self._dense[layer.name]
+
+    def prepare(self, menus: Sequence[Sequence[Choice]]) -> None:
+        """Makes the tables of these menus, or reads them from disk.
+
+        Args:
+            menus: the choices of each layer.
+        """
+        missing: list[tuple[LayerSpec, list[Choice]]] = []
+        for layer, menu in zip(self.network.layers, menus, strict=True):
+            choices = list(dict.fromkeys(choice.of_weights for choice in menu))
+            if list(self._menus.get(layer.name, ())) == choices:
+                continue
+            self._menus[layer.name] = {choice: i for i, choice in enumerate(choices)}
+            facts = self._facts.setdefault((layer.name, tuple(choices)), {})
+            if not facts:
+                facts.update(self._tables.load_facts(layer, choices))
+            if all((layer.name, choice) in self._options for choice in choices):
+                continue
+            table = self._tables.load(layer, choices)
+            if table is None:
+                missing.append((layer, choices))
+            else:
+                self._keep_all(layer, table)
+        if missing:
+            self._observe()
+            missing.sort(key=lambda job: -job[0].n_weights)
+            in_parallel(lambda job: self._build(*job), missing)
+
+    def _build(self, layer: LayerSpec, choices: Sequence[Choice]) -> None:
+        table = dict(zip(choices, self._make(layer, choices), strict=True))
+        self._tables.save(layer, table)
+        self._keep_all(layer, table)
+
+    def weight(self, layer: LayerSpec, choice: Choice) -> Quantized | Tensor:
+        """Returns the compressed weight: codes and scales, or a tensor when it stays floating."""
+        return self._option(layer, choice).weight
+
+    def shift(self, layer: LayerSpec, choice: Choice) -> Tensor | None:
+        """Returns `(outputs,)`: how far the mean of each output moves; None if unknown."""
+        return self._option(layer, choice).shift
+
+    def error(self, layer: LayerSpec, choice: Choice) -> float:
+        """Returns the mean squared error of the layer's outputs, relative to their energy.
+
+        From the calibration inputs' moments, tr(D M D^T) / tr(W M W^T), plus what rounding the
+        inputs adds; where the moments are not known, the squared error of the weight, relative to
+        its squared norm.
+        """
+        key = (layer.name, choice.of_weights)
+        if key not in self._errors:
+            self._option(layer, choice)
+        extra = 0.0
+        if choice.activation_bits < 32 and layer.quantizable_input:
+            extra = self.activation(layer, choice.activation_bits).error(self.stats[layer.name])
+        return self._errors[key] + extra
+
+    def activation(self, layer: LayerSpec, bits: int) -> ActivationQuantizer:
+        """Returns the calibrated quantizer of the layer's inputs; ChoiceError if it has none."""
+        key = (layer.name, bits)
+        if key not in self._activations:
+            self._activations[key] = activation_range(self.stats[layer.name], bits)
+        return self._activations[key]
+
+    def survivals(self, layer: LayerSpec) -> Tensor:
+        """Returns in how many of nine sparsities, 0.1 to 0.9, each weight survives; kept on disk.
+
+        It does not depend on any menu.
+        """
+        choices = [Choice(sparsity=s / 10, weight_bits=8) for s in range(1, 10)]
+        table = self._tables.load(layer, choices)
+        if table is None:
+            table = dict(zip(choices, self._make(layer, choices), strict=True))
+            self._tables.save(layer, table)
+        total = torch.zeros(layer.shape)
+        for option in table.values():
+            weight = option.weight
+            total += (weight if isinstance(weight, Tensor) else weight.codes) != 0
+        return total
+
+    def menu(self, layer: LayerSpec) -> Mapping[Choice, int]:
+        """Returns the place of each choice in the layer's prepared menu; {} before `prepare`."""
+        return self._menus.get(layer.name, {})
+
+    def fact(self, layer: LayerSpec, name: str, compute: Callable[[], Any]) -> Any:
+        """Returns a JSON value kept beside the layer's table; computes it the first time."""
+        facts = self._facts.setdefault((layer.name, tuple(self.menu(layer))), {})
+        if name not in facts:
+            facts[name] = compute()
+            if layer.name in self._menus:
+                self._tables.save_facts(layer, list(self._menus[layer.name]), facts)
+        return facts[name]
+
+    def _option(self, layer: LayerSpec, choice: Choice) -> Option:
+        key = (layer.name, choice.of_weights)
+        if key in self._options:
+            self._options.move_to_end(key)
+            return self._options[key]
+        menu = self.menu(layer)
+        kept = self._tables.load(layer, list(menu), key[1]) if key[1] in menu else None
+        if key[1].is_neutral:  # needs no calibration
+            option = Option(self._dense[layer.name], 0.0)
+        elif kept is not None:  # it had gone from memory
+            option = kept[key[1]]
+        else:
+            option = self._make(layer, [key[1]])[0]
+        self._keep(key, option)
+        return option
+
+    def _observe(self) -> None:
+        """Runs the calibration pass for the moments, once."""
+        if self._moments is not None:
+            found = self._moments()
+            self.stats = {
+                name: replace(stats, gram=found.get(name)) for name, stats in self.stats.items()
+            }
+            self._moments = None
+
+    def _make(self, layer: LayerSpec, choices: Sequence[Choice]) -> list[Option]:
+        self._observe()
+        stats = self.stats[layer.name]
+        dense = self._dense[layer.name]
+        made = self.pipeline.run_all(dense, choices, stats)
+        options = [self._measured(stats, dense, c) for c in made]
+        if stats.gram is not None:
+            stats.gram.forget()
+        return options
+
+    @staticmethod
+    def _measured(stats: LayerStatistics, dense: Tensor, made: Compressed) -> Option:
+        weight = made.quantized or made.weight
+        difference = made.weight - dense
+        gram = stats.gram
+        if gram is None:
+            energy = float(dense.square().sum()) or 1.0
+            return Option(weight, float(difference.square().sum()) / energy)
+        energy = gram.error(dense)
+        # constant inputs: what is left around their mean is rounding noise, and no error
+        if energy <= 1e-10 * replace(gram, centred=False, _memo={}).error(dense):
+            return Option(weight, 0.0, gram.shift(difference).float())
+        return Option(weight, gram.error(difference) / energy, gram.shift(difference).float())
+
+    def _keep_all(self, layer: LayerSpec, table: Mapping[Choice, Option]) -> None:
+        with _LOCK:
+            for choice, option in table.items():
+                self._keep((layer.name, choice), option)
+
+    def _keep(self, key: tuple[str, Choice], option: Option) -> None:
+        self._errors[key] = option.error
+        if key in self._options:
+            self._held -= _bytes(self._options.pop(key).weight)
+        self._options[key] = option
+        self._held += _bytes(option.weight)
+        while self._held > CACHE_BYTES and len(self._options) > 1:
+            self._held -= _bytes(self._options.popitem(last=False)[1].weight)
+
+
+def _bytes(weight: Quantized | Tensor) -> int:
+    tensor = weight.codes if isinstance(weight, Quantized) else weight
+    return tensor.numel() * tensor.element_size()

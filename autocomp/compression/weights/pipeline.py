@@ -1,0 +1,91 @@
+"""The order in which compressors act on one weight: prune, then quantize."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.weights.base import Compressor, Quantized, Quantizer
+from autocomp.compression.weights.gptq import GPTQQuantizer
+from autocomp.compression.weights.obs import OBSPruner
+from autocomp.core.plan import Choice
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed weight as the file writer needs it.
+
+    Attributes:
+        weight: the new weight.
+        quantized: its codes and scales, or None when it stays in floating point.
+    """
+
+    weight: Tensor
+    quantized: Quantized | None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Prunes first, then quantizes the survivors; zero stays exactly zero.
+
+    Attributes:
+        pruner: what makes the zeros.
+        quantizer: what rounds the rest.
+    """
+
+    pruner: Compressor = field(default_factory=OBSPruner)
+    quantizer: Quantizer = field(default_factory=GPTQQuantizer)
+
+    @property
+    def name(self) -> str:
+        """A text that differs between pipelines that give different weights."""
+        parts = []
+        for part in (self.pruner, self.quantizer):
+            kind = type(part)
+            slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+            state = {name: getattr(part, name) for name in slots if hasattr(part, name)}
+            state.update(getattr(part, "__dict__", {}))
+            settings = json.dumps(state, default=repr, sort_keys=True)
+            parts.append(f"{kind.__module__}.{kind.__qualname__}{settings}")
+        return " ".join(parts)
+
+    def run(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Compressed:
+        """Returns the compressed weight; `weight` itself when `choice` leaves weights alone."""
+        return self.run_all(weight, [choice], stats)[0]
+
+    def run_all(
+        self, weight: Tensor, choices: Sequence[Choice], stats: LayerStatistics
+    ) -> list[Compressed]:
+        """Compresses to many choices; those with the same zeros share the work of finding them."""
+        groups: dict[tuple[float, str], list[Choice]] = {}
+        for choice in dict.fromkeys(choices):
+            groups.setdefault((choice.sparsity, choice.pattern), []).append(choice)
+        found: dict[Choice, Compressed] = {}
+        for group in groups.values():
+            pruned = self._prune(weight.detach(), group[0], stats)
+            found.update(self._round(pruned, group, stats))
+        return [found[choice] for choice in choices]
+
+    def _prune(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
+        if not (choice.sparsity or choice.pattern):
+            return weight
+        return self.pruner.compress(weight, choice, stats)
+
+    def _round(
+        self, pruned: Tensor, group: Sequence[Choice], stats: LayerStatistics
+    ) -> dict[Choice, Compressed]:
+        found = {c: Compressed(pruned, None) for c in group if c.weight_bits == 32}
+        rounded = [c for c in group if c.weight_bits < 32]
+        if rounded and hasattr(self.quantizer, "quantize_all"):
+            bits = sorted({c.weight_bits for c in rounded})
+            made = dict(zip(bits, self.quantizer.quantize_all(pruned, bits, stats), strict=True))
+            quantized = {c: made[c.weight_bits] for c in rounded}
+        else:
+            quantized = {c: self.quantizer.quantize(pruned, c, stats) for c in rounded}
+        for c, q in quantized.items():
+            found[c] = Compressed(q.dequantize(pruned.dtype), q)
+        return found

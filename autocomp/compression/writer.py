@@ -1,0 +1,157 @@
+"""The one place that writes a plan into a network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from autocomp.artifacts.side import round_side
+from autocomp.compression.calibration.statistics import host_module
+from autocomp.compression.packing import norms_of
+from autocomp.compression.store import OptionStore
+from autocomp.compression.tables import Option
+from autocomp.compression.weights.activation import ActivationQuantizer
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.layers import LayerSpec
+from autocomp.core.plan import Plan
+from autocomp.errors import ModelError
+
+
+def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a copy of `model` on `device`, in evaluation mode and channels-last order.
+
+    Raises:
+        ModelError: if the network cannot be copied, or holds numbers that are not finite.
+    """
+    try:
+        copied = copy.deepcopy(model).to(device).eval()
+    except Exception as error:
+        raise ModelError(
+            f"The network must be one that can be copied, but copy.deepcopy raised "
+            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
+            "weight_norm, and detach stored tensors."
+        ) from error
+    for name, parameter in copied.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ModelError(
+                f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
+                "give the weights of a training that converged."
+            )
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return copied
+
+
+class PlanWriter:
+    """Writes plans into one copy of the network, one after another.
+
+    Only layers whose choice differs from the one in place are written. Biases, normalisation
+    parameters and statistics are put back to the dense network's each time, so that a plan's result
+    never depends on the plan before it.
+    """
+
+    def __init__(self, model: nn.Module, store: OptionStore) -> None:
+        self.model = model
+        self._store = store
+        self._in_place = store.network.neutral_plan()
+        self._foreign: set[str] = set()  # layers whose weights are not the store's
+        self._hooks: dict[str, RemovableHandle] = {}
+        self._dense_side = {
+            name: tensor.detach().clone() for name, tensor in _named(model, store.network.side)
+        }
+
+    @torch.no_grad()
+    def write(self, plan: Plan, options: Mapping[str, Option] | None = None) -> None:
+        """Puts the plan's weights and activation quantizers into the network, and corrects biases.
+
+        b' = b - dW E[x]: the mean of each output stays where it was (Nagel et al. 2019,
+        arXiv:1906.04721). `round_side` comes after this and after any other correction.
+
+        Args:
+            plan: one choice per layer.
+            options: layer name -> what stands for the store's option of that choice.
+
+        Raises:
+            PlanError: if the plan does not fit the network.
+            ChoiceError: if a layer's input cannot be quantized.
+        """
+        self._store.network.check(plan)
+        for layer in self._store.network.layers:
+            choice, before = plan[layer.name], self._in_place[layer.name]
+            other = None if options is None else options.get(layer.name)
+            if choice == before and other is None and layer.name not in self._foreign:
+                continue
+            quantizer = None  # made before anything is written: it may raise
+            if choice.activation_bits < 32:
+                quantizer = self._store.activation(layer, choice.activation_bits)
+            stored = self._store.weight(layer, choice) if other is None else other.weight
+            parameter = self.model.get_parameter(layer.parameter)
+            dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
+            parameter.copy_(dense)
+            if choice.activation_bits != before.activation_bits:
+                self._hook(layer.name, host_module(layer), quantizer)
+            self._in_place = self._in_place.replace(layer.name, choice)
+            (self._foreign.discard if other is None else self._foreign.add)(layer.name)
+        for name, tensor in _named(self.model, self._store.network.side):
+            tensor.copy_(self._dense_side[name])
+        self._correct_biases(plan, options or {})
+
+    def _correct_biases(self, plan: Plan, options: Mapping[str, Option]) -> None:
+        for layer in self._store.network.layers:
+            choice = plan[layer.name]
+            name = bias_of(layer)
+            if name is None or choice.is_neutral or name not in self._dense_side:
+                continue
+            other = options.get(layer.name)
+            shift = self._store.shift(layer, choice) if other is None else other.shift
+            if shift is not None:
+                bias = self.model.get_parameter(name)
+                part = bias if len(bias) == len(shift) else _section(layer, bias)
+                part -= shift.to(bias.device, bias.dtype)
+
+    @torch.no_grad()
+    def round_side(self, plan: Plan) -> None:
+        """Rounds biases and normalisation to what the plan's file holds; idempotent.
+
+        Call it when they have their last values: afterwards a batch norm's statistics are 0 and 1,
+        and its weight and bias hold what they were, see `artifacts/fused_norm.py`.
+        """
+        if plan.side_bits == 16:
+            side = dict(_named(self.model, self._store.network.side))
+            rounded = round_side(side, norms_of(self.model, self._store.network))
+            for name, tensor in side.items():
+                tensor.copy_(rounded[name])
+
+    def _hook(self, name: str, host: str, quantizer: ActivationQuantizer | None) -> None:
+        if name in self._hooks:
+            self._hooks.pop(name).remove()
+        if quantizer is not None:
+            module = self.model.get_submodule(host)
+            self._hooks[name] = module.register_forward_pre_hook(quantizer)
+
+
+def bias_of(layer: LayerSpec) -> str | None:
+    """Returns the state-dict name of the bias that is added to the layer's outputs, if any."""
+    if not layer.bias:
+        return None
+    host, _, weight = layer.parameter.rpartition(".")
+    dot = f"{host}." if host else ""
+    if layer.kind == "attention" and weight != "weight":
+        return f"{dot}in_proj_bias"
+    return f"{dot}bias"
+
+
+def _section(layer: LayerSpec, bias: Tensor) -> Tensor:
+    """Returns the part of a packed attention bias that belongs to one projection."""
+    part = ("q_proj", "k_proj", "v_proj").index(layer.name.rpartition(".")[2])
+    return bias.chunk(3)[part]
+
+
+def _named(model: nn.Module, names: tuple[str, ...]) -> list[tuple[str, Tensor]]:
+    tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    tensors.update(model.named_buffers(remove_duplicate=False))
+    return [(name, tensors[name]) for name in names]

@@ -1,0 +1,1 @@
+"""The vocabulary: choices, plans, layers, budgets, outcomes; no network and no file."""

@@ -1,0 +1,103 @@
+"""A plan that was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autocomp.core.plan import Plan
+from autocomp.errors import AutocompError, RunError
+
+FIDELITIES = ("F1", "F2", "F2S")
+"""F1: a fixed subset of the search split. F2: the whole search split. F2S: the whole search split
+after sequential reconstruction."""
+CLOSENESS = 3000
+"""Weight of the divergence in `Outcome.merit`, times the number of images."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What evaluating a plan gave.
+
+    Attributes:
+        plan: the plan.
+        accuracy: share of right predictions on the search images, in [0, 1].
+        loss: mean cross-entropy on them, in nats.
+        n: how many search images.
+        costs: cost name -> whole number, for every registered cost that is measured.
+        within_budget: whether every budget holds.
+        fidelity: "F1", "F2" or "F2S", see `FIDELITIES`.
+        seconds: how long the evaluation took.
+        divergence: mean Kullback-Leibler divergence of the outputs on these images from the dense
+            network's, in nats.
+    """
+
+    plan: Plan
+    accuracy: float
+    loss: float
+    n: int
+    costs: Mapping[str, int]
+    within_budget: bool
+    fidelity: str
+    seconds: float
+    divergence: float = 0.0
+
+    @property
+    def merit(self) -> float:
+        """The accuracy, less 3000 / n times the divergence: what agents maximise.
+
+        On few images the accuracies of good plans differ by less than their own error, and their
+        order says next to nothing about the whole split; the divergence, which needs no labels,
+        hardly varies with the images drawn. The more images, the more the accuracy counts.
+        `benchmarks/recovery.py --parts rank` prints how the two agree with the whole split.
+        """
+        return self.accuracy - CLOSENESS / self.n * self.divergence
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """Sorts outcomes: feasible first, then merit (on the whole split: accuracy), then loss."""
+        first = self.merit if self.fidelity == "F1" else self.accuracy
+        return (self.within_budget, first, -self.loss)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object, one line of `outcomes.jsonl`."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "divergence": self.divergence,
+            "n": self.n,
+            "costs": dict(self.costs),
+            "within_budget": self.within_budget,
+            "fidelity": self.fidelity,
+            "seconds": self.seconds,
+            "plan": self.plan.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+        """Reads `to_json`'s object; RunError if a field is missing or of the wrong kind."""
+        try:
+            return cls(
+                plan=Plan.from_json(values["plan"]),
+                accuracy=float(values["accuracy"]),
+                loss=float(values["loss"]),
+                n=int(values["n"]),
+                costs={str(k): int(v) for k, v in values["costs"].items()},
+                within_budget=bool(values["within_budget"]),
+                fidelity=str(values["fidelity"]),
+                seconds=float(values["seconds"]),
+                divergence=float(values["divergence"]),
+            )
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,
+        ) as error:  # fmt: skip
+            raise RunError(
+                f"A line of outcomes.jsonl must hold a whole outcome, but {error!r} is wrong."
+            ) from None
+
+
+def best_of(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """Returns the best feasible outcome, the earliest among equals; None if there is none."""
+    feasible = [outcome for outcome in outcomes if outcome.within_budget]
+    return max(feasible, key=lambda outcome: outcome.rank, default=None)

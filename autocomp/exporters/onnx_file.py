@@ -1,0 +1,218 @@
+"""Exporting a compressed network as an ONNX file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.artifacts.packed import PackedModel
+from autocomp.compression.weights.base import Quantized
+from autocomp.core.plan import Choice
+from autocomp.errors import ArtifactError, AutocompError, ModelError
+from autocomp.exporters.fold import drop_clips
+from autocomp.exporters.graph import Graph
+from autocomp.exporters.inputs import protect_floats
+from autocomp.exporters.integers import Codes, store
+from autocomp.exporters.matrix import Widths
+from autocomp.exporters.probes import multiplies_bits, runs_integers
+from autocomp.exporters.report import ExportReport, LayerExport
+from autocomp.exporters.runtime import kernels
+from autocomp.exporters.trace import bare, trace
+from autocomp.exporters.weights import write_weight
+from autocomp.plugins.imports import describe
+from autocomp.runtime.session import assembled, library, run, session
+from autocomp.storage.files import write_bytes
+
+LEAST_OPSET = 21
+"""The first version of ONNX's operators with integers of 4 and 16 bits."""
+INT2_OPSET = 25
+"""The first version with integers of 2 bits, and the last that this exporter was tried with."""
+_INTEGER_KERNELS = ("QLinearConv", "MatMulInteger")
+_TOLERANCE = 1e-4
+_LONGEST = 2**31 - 2**20
+
+
+def export_onnx(
+    network: nn.Module, packed: PackedModel, example: Tensor, path: Path, opset: int | None = None
+) -> ExportReport:
+    """Writes a compressed network as an ONNX file with integer weights.
+
+    Codes are the compressed file's own (with the other sign where a batch norm's gain is negative:
+    batch norms behind quantized layers become part of the scales). Without activation bits the
+    file's logits are the network's within 1e-4 of the largest, which is checked before anything is
+    written; with them, a sum that lies on the boundary of two levels may fall to either side.
+
+    Args:
+        network: what `artifacts.model_file.load` returned, or the evaluated network.
+        packed: the same file's contents, from `artifacts.model_file.read`.
+        example: a batch of inputs; the file takes any number of them.
+        path: the file to write; it appears whole or not at all.
+        opset: version of ONNX's operators, from 21 to 25. By default 21, or 25 if a convolution has
+            2 bits and onnxruntime runs them.
+
+    Returns:
+        How each layer is stored, and which are smaller but not faster.
+
+    Raises:
+        ArtifactError: if a library is missing, the opset is out of range, onnxruntime cannot run
+            the file, or it cannot be written.
+        ModelError: if the network cannot be traced, or ONNX lacks one of its operators.
+    """
+    check_opset(opset)
+    tries = [opset] if opset is not None else _opsets(packed)
+    for at in tries:
+        try:
+            data, report = _build(network, packed, example, at)
+            break
+        except AutocompError:
+            if at == tries[-1]:
+                raise
+    if len(data) > _LONGEST:
+        raise ArtifactError(
+            f"An ONNX file must be shorter than 2 GiB, but this one has {len(data):,} bytes; "
+            "compress the network further."
+        )
+    _write(path, data)
+    return report
+
+
+def export_float(network: nn.Module, example: Tensor, opset: int = LEAST_OPSET) -> bytes:
+    """Returns the network as an ONNX file in float32, without activation quantizers.
+
+    It is what an exported file's size and latency are compared with.
+
+    Raises:
+        ArtifactError, ModelError: as `export_onnx`.
+    """
+    check_opset(opset)
+    graph = Graph(trace(network, example, opset, {}, ()))
+    graph.clean()
+    data: bytes = assembled(graph.model.graph, opset).SerializeToString()
+    return data
+
+
+def check_opset(opset: int | None) -> None:
+    """Raises ArtifactError without the libraries, or for an opset out of range."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        library(name)
+    if opset is not None and not LEAST_OPSET <= opset <= INT2_OPSET:
+        raise ArtifactError(
+            f"`{LEAST_OPSET} <= opset <= {INT2_OPSET}` must hold (4 bits need {LEAST_OPSET}, "
+            f"2 bits {INT2_OPSET}), but got {opset}; leave it out."
+        )
+
+
+def _opsets(packed: PackedModel) -> list[int]:
+    """Returns the opsets to try, the best first."""
+    for weight in packed.weights.values():
+        # matrices of 2 bits go to MatMulNBits, which any opset has
+        if isinstance(weight, Quantized) and weight.codes.dim() != 2:
+            codes = Codes.of(weight)
+            stored = None if codes is None else store(codes)
+            if stored is not None and stored.bits == 2 and runs_integers(2, INT2_OPSET):
+                return [INT2_OPSET, LEAST_OPSET]
+    return [LEAST_OPSET]
+
+
+def _build(
+    network: nn.Module, packed: PackedModel, example: Tensor, opset: int
+) -> tuple[bytes, ExportReport]:
+    """Returns the file's bytes and its report."""
+    hosts = {layer.name: layer.host for layer in packed.layers}
+    least = 2 if opset >= INT2_OPSET and runs_integers(2, opset) else 4
+    widths = Widths(least, tuple(bits for bits in (2, 4, 8) if multiplies_bits(bits, opset)))
+    coded = {name: w for name, w in packed.weights.items() if isinstance(w, Quantized)}
+    tied: dict[str, list[str]] = {name: [name] for name in coded}
+    for alias, owner in packed.aliases.items():
+        if owner in tied:
+            tied[owner].append(alias)
+    activations = {hosts[name]: quantizer for name, quantizer in packed.activations.items()}
+    names = [name for group in tied.values() for name in group]
+    graph = Graph(trace(network, example, opset, activations, names))
+    drop_clips(graph)
+    stored: dict[str, str] = {}
+    for name, weight in coded.items():
+        codes = Codes.of(weight)
+        used = [x for x in tied[name] if x in graph.inputs]
+        forms = [write_weight(graph, x, codes, widths) if codes is not None else None for x in used]
+        for x, form in zip(used, forms, strict=True):
+            if form is None:
+                graph.remove_input(x)
+                graph.restore(x, weight.dequantize().numpy())
+        stored[name] = " + ".join(dict.fromkeys(form or "float32" for form in forms)) or "float32"
+    graph.clean()
+    protect_floats(graph)
+    graph.clean()
+    model = assembled(graph.model.graph, opset)
+    data: bytes = model.SerializeToString()
+    library("onnx").checker.check_model(model)
+    _check_logits(network, data, example, exact=not packed.activations)
+    running = kernels(data)
+    layers = tuple(
+        _layer(layer.name, packed, layer.parameter, stored.get(layer.parameter, "float32"), running)
+        for layer in packed.layers
+    )
+    notes = tuple(
+        f"{bits}-bit integers are stored in {2 * bits} bits: this opset or runtime has none."
+        for bits in (2,)
+        if least > bits and any("int4" in x.stored and "2 bits" in x.size_only for x in layers)
+    )
+    return data, ExportReport(opset, len(data), layers, notes)
+
+
+def _layer(
+    name: str, packed: PackedModel, parameter: str, stored: str, running: dict[str, str]
+) -> LayerExport:
+    choice: Choice = packed.plan[name]
+    constants = re.compile(rf"{re.escape(parameter)}\.(codes|int8|dequantized)(\.\d+)?")
+    types = [types for x, types in running.items() if types and constants.fullmatch(x)]
+    kernel = " + ".join(dict.fromkeys(types)) or "float32"
+    why = []
+    whole = any(kernel.startswith(x) for x in _INTEGER_KERNELS)
+    if choice.weight_bits < 32 and stored == "float32":
+        why.append(f"{choice.weight_bits} bits that no integer type holds")
+    elif choice.weight_bits < 32 and not whole and not stored.startswith("MatMulNBits"):
+        why.append(f"{choice.weight_bits} bits in {stored.split()[0]}, computed in float32")
+    if choice.activation_bits < 32 and not whole:
+        why.append(f"inputs of {choice.activation_bits} bits, computed in float32")
+    if choice.sparsity or choice.pattern:
+        why.append("zeros are stored and computed like other weights")
+    return LayerExport(name, str(choice), stored, kernel, "; ".join(why))
+
+
+def _check_logits(network: nn.Module, data: bytes, example: Tensor, exact: bool) -> None:
+    """Raises unless the file runs and, without activation bits, gives the network's logits."""
+    loaded = session(data)
+    try:
+        found = run(loaded, example)
+    except Exception as error:
+        raise ArtifactError(
+            f"onnxruntime must run the exported file, but it raised {describe(error)}; export it "
+            "with another opset."
+        ) from error
+    if not exact:
+        return
+    plain: Any = bare(network)
+    images = example.cpu().float() if example.is_floating_point() else example.cpu()
+    with torch.inference_mode():
+        wanted = plain(images)
+    gap = float((found - wanted).abs().max())
+    if not gap <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise ModelError(
+            f"The file must give the network's logits, but they differ by {gap:.3g}; give the "
+            "network that belongs to the compressed file."
+        )
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_bytes(Path(path), data)
+    except OSError as error:
+        raise ArtifactError(
+            f"The ONNX file must be writable, but {str(path)!r} is not "
+            f"({error.strerror or error}); choose another file."
+        ) from None

@@ -1,0 +1,57 @@
+"""From a run's compressed file to an ONNX file that is checked and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autocomp.compression.loading import load, read
+from autocomp.data import DataSplits, load_data
+from autocomp.errors import ArtifactError
+from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
+from autocomp.exporters.report import Exported
+from autocomp.exporters.runtime import latencies, verify
+from autocomp.network.scoring import Batches
+
+
+def export_run(
+    file: Path,
+    out: Path,
+    data: str | DataSplits,
+    model: str | nn.Module | None = None,
+    opset: int | None = None,
+    split: str = "test",
+    threads: int = 1,
+    repeats: int = 50,
+) -> Exported:
+    """Exports a run's compressed file, checks it on a split and measures it.
+
+    Args:
+        file: a run's `model.safetensors`.
+        out: the ONNX file to write.
+        data: as for a search.
+        model: the architecture, where the file names none.
+        opset: as `export_onnx`.
+        split: "calibration", "search" or "test".
+        threads: of onnxruntime.
+        repeats: timed runs of one image.
+
+    Raises:
+        ArtifactError, ModelError, UnknownNameError, DataError: for bad input, in one line.
+    """
+    check_opset(opset)
+    if split not in ("calibration", "search", "test"):
+        raise ArtifactError(
+            f"`split` must be calibration, search or test, but got {split!r}; use test."
+        )
+    network, packed = load(file, model), read(file)
+    splits = load_data(data)
+    batches = Batches(getattr(splits, split), 256, torch.device("cpu"))
+    example = splits.example_inputs(1)
+    report = export_onnx(network, packed, example, out, opset)
+    check = verify(out, network, batches, threads)
+    reference = export_float(network, example, report.opset)
+    floats, seconds = latencies([reference, out], example, threads, repeats)
+    return Exported(report, check, seconds, floats, len(reference), threads)

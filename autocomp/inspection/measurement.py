@@ -1,0 +1,240 @@
+"""What a network costs before any search, layer by layer: the numbers a budget is chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from autocomp.compression.store import OptionStore
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.plan import NEUTRAL
+from autocomp.costs.bitops import BitOps
+from autocomp.costs.latency.cost import Latency
+from autocomp.costs.latency.table import LatencyTable
+from autocomp.costs.macs import Macs
+from autocomp.costs.params import Params
+from autocomp.costs.size import Size
+from autocomp.errors import ModelError
+from autocomp.network.activation_memory import peak_activation_bytes
+from autocomp.network.analysis import analyse
+from autocomp.network.modes import evaluation_mode
+
+
+@dataclass(frozen=True)
+class LayerMeasurement:
+    """One compressible layer.
+
+    Attributes:
+        name: the layer's name.
+        kind: "conv", "transposed", "linear", "embedding" or "attention".
+        kept: whether the user wants it left alone.
+        shape: the weight's shape.
+        input_shape: one example's input at the first call, () where it was never seen.
+        output_shape: its output there.
+        calls: how often a forward pass uses it.
+        params: weights, without biases.
+        bytes: of these weights in float32.
+        macs: multiply-accumulates of one example.
+        bitops: 32 * 32 times that.
+        activation_bytes: the first call's input and output, of one example.
+        nanoseconds: estimated share of the network's time (`Latency`); None if not measured.
+    """
+
+    name: str
+    kind: str
+    kept: bool
+    shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    calls: int
+    params: int
+    bytes: int
+    macs: int
+    bitops: int
+    activation_bytes: int
+    nanoseconds: int | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network's costs; the totals are the references of ratio budgets.
+
+    Attributes:
+        layers: the compressible layers in forward order, kept ones last.
+        params: parameters of the whole network.
+        bytes: length of its plain safetensors file.
+        macs: multiply-accumulates of one example.
+        bitops: 32 * 32 times that.
+        peak_activation_bytes: see `peak_activation_bytes`.
+        nanoseconds: a forward pass of one example in onnxruntime; None if not measured.
+        machine: what ran it; "" if not measured.
+        latency_problem: why there is no time; "" if there is one.
+        unmeasured: layers whose time is part of the rest of the network's.
+    """
+
+    layers: tuple[LayerMeasurement, ...]
+    params: int
+    bytes: int
+    macs: int
+    bitops: int
+    peak_activation_bytes: int
+    nanoseconds: int | None
+    machine: str
+    latency_problem: str
+    unmeasured: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns every field; tuples become lists in JSON."""
+        return asdict(self)
+
+
+def measure_network(
+    model: nn.Module,
+    example_inputs: Tensor,
+    keep: Iterable[str] = (),
+    latency: bool = True,
+    table: LatencyTable | None = None,
+) -> Measurement:
+    """Returns what a network costs; nothing about it is changed.
+
+    Where onnxruntime is missing or cannot run the network, the times are None and
+    `latency_problem` says why.
+
+    Args:
+        model: the network.
+        example_inputs: a batch `(n, ...)` that it accepts.
+        keep: names of layers to leave alone.
+        latency: whether to measure time.
+        table: measured times, with their threads; one thread and the user's cache folder if None.
+
+    Raises:
+        LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
+    """
+    network = analyse(model, example_inputs, keep)
+    store = OptionStore(model, network)
+    macs, bitops = Macs(store), BitOps(store)
+    seen = _activation_bytes(model, example_inputs, network)
+    clock = Latency(store, example_inputs, table)
+    problem = "" if latency else "time was not asked for"
+    nanoseconds = None
+    if latency:
+        try:
+            nanoseconds = clock.reference
+            for layer in (*network.layers, *network.kept):
+                clock.of_layer(layer, NEUTRAL)
+        except ModelError as error:
+            problem, nanoseconds = str(error), None
+    timed = nanoseconds is not None
+
+    def row(layer: LayerSpec, kept: bool) -> LayerMeasurement:
+        known = timed and layer.name not in clock.unmeasured
+        return LayerMeasurement(
+            layer.name, layer.kind, kept, layer.shape, layer.input_shape, layer.output_shape,
+            layer.calls, layer.n_weights, 4 * layer.n_weights, macs.of_layer(layer, NEUTRAL),
+            bitops.of_layer(layer, NEUTRAL), seen.get(layer.name, 0),
+            clock.of_layer(layer, NEUTRAL) if known else None,
+        )  # fmt: skip
+
+    rows = [row(layer, False) for layer in network.layers]
+    rows += [row(layer, True) for layer in network.kept]
+    return Measurement(
+        layers=tuple(rows),
+        params=Params(store).reference,
+        bytes=Size(store).reference,
+        macs=macs.reference,
+        bitops=bitops.reference,
+        peak_activation_bytes=peak_activation_bytes(model, example_inputs),
+        nanoseconds=nanoseconds,
+        machine=str(clock.table.machine) if timed else "",
+        latency_problem=problem,
+        unmeasured=tuple(clock.unmeasured) if timed else (),
+    )
+
+
+def measurement_table(measurement: Measurement) -> Table:
+    """Returns a row per layer, one for all else, and the totals."""
+    m = measurement
+    table = Table(title="The network, layer by layer", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("layer", no_wrap=True, overflow="fold")
+    for name in ("weight", "output"):
+        table.add_column(name, no_wrap=True)
+    for name in ("params", "bytes", "MACs", "BitOps", "us", "activation bytes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in m.layers:
+        table.add_row(
+            Text(f"{row.name} (kept)" if row.kept else row.name),
+            "x".join(map(str, row.shape)), "x".join(map(str, row.output_shape)) or "never called",
+            f"{row.params:,}", f"{row.bytes:,}", f"{row.macs:,}", f"{row.bitops:,}",
+            _microseconds(row.nanoseconds), f"{row.activation_bytes:,}",
+        )  # fmt: skip
+    times = sum(row.nanoseconds or 0 for row in m.layers)
+    rest = None if m.nanoseconds is None else max(0, m.nanoseconds - times)
+    params, size = sum(row.params for row in m.layers), sum(row.bytes for row in m.layers)
+    table.add_row(
+        "all else", "", "", f"{m.params - params:,}", f"{max(0, m.bytes - size):,}", "", "",
+        _microseconds(rest), "", end_section=True,
+    )  # fmt: skip
+    table.add_row(
+        "network", "", "", f"{m.params:,}", f"{m.bytes:,}", f"{m.macs:,}", f"{m.bitops:,}",
+        _microseconds(m.nanoseconds), f"{m.peak_activation_bytes:,}",
+    )  # fmt: skip
+    return table
+
+
+def measurement_notes(measurement: Measurement) -> list[str]:
+    """Returns the sentences under the table."""
+    lines = [
+        "For one example. A layer's activation bytes are its input and output; the network's are "
+        "the most that live at once."
+    ]
+    if measurement.nanoseconds is None:
+        lines.append(f"No times: {measurement.latency_problem}")
+    else:
+        lines.append(f"Times: median, {measurement.machine}; layers are measured on their own.")
+    if measurement.unmeasured:
+        lines.append("Timed with all else: " + ", ".join(measurement.unmeasured) + ".")
+    return lines
+
+
+def _microseconds(nanoseconds: int | None) -> str:
+    return "" if nanoseconds is None else f"{nanoseconds / 1000:,.1f}"
+
+
+def _activation_bytes(model: nn.Module, example: Tensor, network: Network) -> dict[str, int]:
+    """Runs one example; returns bytes of input and output of each layer's first call."""
+    found: dict[str, int] = {}
+
+    def hook_for(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: Any, kwargs: dict[str, Any], output: Any) -> None:
+            given = next(iter((*inputs, *kwargs.values())), None)
+            first = output[0] if isinstance(output, tuple) else output
+            found.setdefault(name, sum(map(_bytes, tree_leaves([given, first]))))
+
+        return hook
+
+    modules = dict(model.named_modules())
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(model))
+        for layer in (*network.layers, *network.kept):
+            owner = layer.parameter.rpartition(".")[0]
+            parent = modules.get(owner.rpartition(".")[0])
+            # an output projection is not called itself; its attention is
+            module = parent if isinstance(parent, nn.MultiheadAttention) else modules[owner]
+            handle = module.register_forward_hook(hook_for(layer.name), with_kwargs=True)
+            stack.callback(handle.remove)
+        with torch.no_grad():
+            model(example[:1])
+    return found
+
+
+def _bytes(value: object) -> int:
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0

@@ -1,0 +1,1 @@
+"""Reading and running a network: layers, MACs, cached prefixes, scores."""

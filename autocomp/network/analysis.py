@@ -1,0 +1,168 @@
+"""From any `nn.Module` and example inputs to its `Network`: what can be compressed, and MACs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from autocomp.core.layers import LayerSpec, Network, split_kept
+from autocomp.errors import LayerError
+from autocomp.network.modes import evaluation_mode
+from autocomp.network.sites import Site, find_sites
+from autocomp.plugins.imports import describe
+
+_NORM_STATISTICS = ("running_mean", "running_var")
+_NORM_PARTS = ("weight", "bias", *_NORM_STATISTICS)
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+_FUSIBLE = ({torch.float32}, {torch.float64})
+
+
+def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) -> Network:
+    """Lists the layers of `model` that can be compressed, with MACs of a real forward pass.
+
+    Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
+    embedding layers and the projections of `nn.MultiheadAttention` become layers, in the order in
+    which a forward pass calls them; ones that it never calls come last, with no MACs. A weight that
+    several modules share is one layer. Every other parameter is kept as it is.
+
+    Args:
+        model: not modified; run once in evaluation mode without gradients.
+        example_inputs: a batch `(n, ...)` that `model` accepts.
+        keep: names of layers to leave alone.
+
+    Raises:
+        LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
+    """
+    sites = find_sites(model)
+    macs, calls, shapes = _trace(model, example_inputs, sites)
+    order = {name: place for place, name in enumerate(shapes)}
+    ranked = sorted(sites, key=lambda name: order.get(name, len(sites)))
+    seen: dict[int, list[str]] = {}
+    for name in ranked:  # tied weights count once; their MACs add up
+        seen.setdefault(id(sites[name].weight), []).append(name)
+    specs = [
+        sites[group[0]].spec(
+            macs=sum(macs.get(name, 0) for name in group),
+            calls=sum(calls.get(name, 0) for name in group),
+            hookable=len(group) == 1 and sites[group[0]].hookable,
+            shapes=shapes.get(group[0], ((), ())),
+        )
+        for group in seen.values()
+    ]
+    searched, kept = split_kept(specs, keep)
+    return _sort_tensors(model, searched, kept)
+
+
+def _trace(
+    model: nn.Module, example_inputs: Tensor, sites: dict[str, Site]
+) -> tuple[dict[str, int], dict[str, int], dict[str, Shapes]]:
+    macs: dict[str, int] = {}
+    calls: dict[str, int] = {}
+    shapes: dict[str, Shapes] = {}  # in the order of first calls
+
+    def hook_for(site: Site) -> Callable[..., None]:
+        def hook(
+            module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> None:
+            macs[site.name] = macs.get(site.name, 0) + site.count(module, inputs, kwargs, output)
+            calls[site.name] = calls.get(site.name, 0) + 1
+            first = output[0] if isinstance(output, tuple) else output
+            given = next(iter((*inputs, *kwargs.values())), None)
+            shapes.setdefault(site.name, (_one(given), _one(first)))
+            if not inputs:  # called by keyword: a pre-hook would not see what it must quantize
+                site.hookable = False
+
+        return hook
+
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(model))
+        for site in sites.values():
+            stack.callback(
+                site.module.register_forward_hook(hook_for(site), with_kwargs=True).remove
+            )
+        try:
+            with torch.no_grad():
+                model(example_inputs)
+        except Exception as error:
+            raise LayerError(
+                "The network must run on its example inputs, but a batch of shape "
+                f"{tuple(example_inputs.shape)} raised {describe(error)}; check that the data fit "
+                "the network."
+            ) from error
+    batch = len(example_inputs)
+    return {name: count // batch for name, count in macs.items()}, calls, shapes
+
+
+def _one(tensor: object) -> tuple[int, ...]:
+    """Returns the shape of one example of a batch; () for what is no tensor."""
+    return tuple(tensor.shape[1:]) if isinstance(tensor, Tensor) else ()
+
+
+def _sort_tensors(
+    model: nn.Module, layers: tuple[LayerSpec, ...], kept: tuple[LayerSpec, ...]
+) -> Network:
+    stored: dict[int, str] = {}
+    aliases: list[tuple[str, str]] = []
+    side: list[str] = []
+    exact: list[str] = []
+    unsupported: list[str] = []
+    weights = {spec.parameter for spec in (*layers, *kept)}
+    tensors = model.state_dict(keep_vars=True)
+    parameters = {id(p) for p in model.parameters()}
+    # a tied weight is stored under the name of its layer, whichever name comes first
+    stored.update({id(tensors[name]): name for name in weights if name in tensors})
+    norms = {
+        name
+        for name, module in model.named_modules()
+        if hasattr(module, "running_mean") or "Norm" in type(module).__name__
+    }
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            continue
+        owner = stored.setdefault(id(tensor), name)
+        if owner != name:
+            aliases.append((name, owner))
+        elif name in weights:
+            continue
+        else:
+            module, _, attribute = name.rpartition(".")
+            floating = tensor.is_floating_point()
+            if id(tensor) in parameters:
+                known = module in norms or attribute.endswith("bias")
+                (side if known and floating else unsupported).append(name)
+            elif floating and attribute in _NORM_STATISTICS:
+                side.append(name)
+            else:
+                exact.append(name)
+    return Network(
+        layers=layers,
+        kept=kept,
+        side=tuple(side),
+        exact=tuple(exact),
+        unsupported=tuple(unsupported),
+        aliases=tuple(aliases),
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        norms=_fusible(model, set(side), {owner for _, owner in aliases}),
+    )
+
+
+def _fusible(model: nn.Module, side: set[str], shared: set[str]) -> tuple[str, ...]:
+    """Names the batch norms that a gain and a shift a channel can stand for."""
+    found = []
+    for name, module in model.named_modules():
+        parts = [f"{name}.{part}" for part in _NORM_PARTS]
+        if (
+            isinstance(module, _BatchNorm)
+            # another forward pass may mean another thing by these tensors
+            and type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+            and side.issuperset(parts)
+            and shared.isdisjoint(parts)
+            and {getattr(module, part).dtype for part in _NORM_PARTS} in _FUSIBLE
+        ):
+            found.append(name)
+    return tuple(found)

@@ -1,0 +1,136 @@
+"""Where a network uses weights that can be compressed, and how to count their MACs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from autocomp.core.layers import LayerSpec
+
+_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_MACS = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int]
+
+
+class Site:
+    """A place where a weight is used: the module that is called, and how to count its MACs."""
+
+    def __init__(
+        self, name: str, parameter: str, module: nn.Module, weight: Tensor, kind: str,
+        count: _MACS, hookable: bool, bias: bool,
+    ) -> None:  # fmt: skip
+        self.name, self.parameter, self.module, self.weight = name, parameter, module, weight
+        self.kind, self.count, self.hookable, self.bias = kind, count, hookable, bias
+
+    def spec(
+        self, macs: int, calls: int, hookable: bool,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    ) -> LayerSpec:  # fmt: skip
+        """Returns the layer that this site is, with what a forward pass counted."""
+        transposed = self.kind == "transposed"
+        groups = getattr(self.module, "groups", 1)
+        stride = getattr(self.module, "stride", 1)
+        return LayerSpec(
+            name=self.name,
+            parameter=self.parameter,
+            kind=self.kind,
+            shape=tuple(self.weight.shape),
+            out_axis=1 if transposed else 0,
+            in_axis=0 if transposed else 1,
+            groups=int(groups),
+            stride=int(stride[0] if isinstance(stride, tuple) else stride),
+            macs=macs,
+            calls=calls,
+            quantizable_input=hookable,
+            bias=self.bias,
+            input_shape=shapes[0],
+            output_shape=shapes[1],
+        )
+
+
+def find_sites(model: nn.Module) -> dict[str, Site]:
+    """Returns every place where a weight that can be compressed is used, by layer name."""
+    sites: dict[str, Site] = {}
+    attention = {id(m.out_proj) for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
+
+    def add(
+        name: str, parameter: str, module: nn.Module, weight: Any, kind: str,
+        count: _MACS, hookable: bool, bias: object,
+    ) -> None:  # fmt: skip
+        if not isinstance(weight, nn.Parameter):
+            return  # computed weights (weight norm and other parametrizations) stay as they are
+        if weight.dim() < 2 or not weight.is_floating_point() or weight.numel() == 0:
+            return
+        sites[name] = Site(
+            name, parameter, module, weight, kind, count, hookable, isinstance(bias, Tensor)
+        )
+
+    for name, module in model.named_modules():
+        dot = f"{name}." if name else ""
+        label = name or "model"  # the network may be a single layer
+        if isinstance(module, nn.MultiheadAttention):
+            bias: object
+            for part in ("in_proj", "q_proj", "k_proj", "v_proj"):
+                weight = getattr(module, f"{part}_weight")
+                add(f"{dot}{part}", f"{dot}{part}_weight", module, weight, "attention",
+                    _projection_macs(part), part == "in_proj", module.in_proj_bias)  # fmt: skip
+            output = module.out_proj
+            add(f"{dot}out_proj", f"{dot}out_proj.weight", module, output.weight, "attention",
+                _projection_macs("out_proj"), False, output.bias)  # fmt: skip
+            continue
+        if id(module) in attention:
+            continue
+        for types, kind, count in _KINDS:
+            if isinstance(module, types):
+                weight, bias = module._parameters.get("weight"), getattr(module, "bias", None)
+                add(label, f"{dot}weight", module, weight, kind, count, kind != "embedding", bias)
+                break
+    return sites
+
+
+def _conv_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+    return int(output.numel()) * int(module.weight[0].numel())
+
+
+def _transposed_macs(
+    module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> int:
+    given = inputs[0] if inputs else kwargs["input"]
+    return int(given.numel()) * int(module.weight[0].numel())
+
+
+def _linear_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+    return int(output.numel()) * int(module.in_features)
+
+
+def _no_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+    return 0
+
+
+def _projection_macs(part: str) -> _MACS:
+    def count(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+        names = ("query", "key", "value")
+        given = {**dict(zip(names, inputs, strict=False)), **kwargs}
+        query, key, value = (given[name] for name in names)
+        width = module.embed_dim
+        costs = {
+            "q_proj": query.numel() * width,
+            "k_proj": key.numel() * width,
+            "v_proj": value.numel() * width,
+            "out_proj": query.numel() * width,
+        }
+        if part == "in_proj":
+            return int(costs["q_proj"] + costs["k_proj"] + costs["v_proj"])
+        return int(costs[part])
+
+    return count
+
+
+_KINDS: tuple[tuple[Any, str, _MACS], ...] = (
+    (_CONV, "conv", _conv_macs),
+    (_TRANSPOSED, "transposed", _transposed_macs),
+    (nn.Linear, "linear", _linear_macs),
+    (nn.Embedding, "embedding", _no_macs),
+)

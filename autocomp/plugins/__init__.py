@@ -1,0 +1,1 @@
+"""A text becomes an object: registered names, options, import paths."""

@@ -1,0 +1,1 @@
+"""The narrow waist: a network, data and budgets; `evaluate(plan) -> Outcome`."""

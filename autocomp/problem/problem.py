@@ -1,0 +1,331 @@
+"""The narrow waist: a network, data and budgets; `evaluate(plan) -> Outcome`, cached."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autocomp.allocation.feasibility import Feasibility
+from autocomp.compression.calibration.moments import input_moments
+from autocomp.compression.calibration.norms import NormCorrection
+from autocomp.compression.calibration.statistics import calibrate
+from autocomp.compression.source_digest import source_digest
+from autocomp.compression.store import OptionStore
+from autocomp.compression.tables import TableFolder
+from autocomp.compression.writer import working_copy
+from autocomp.core.budget import Budget, parse_budgets
+from autocomp.core.outcome import FIDELITIES, Outcome
+from autocomp.core.plan import Choice, Plan
+from autocomp.costs import ALWAYS, Cost
+from autocomp.data.split import Split
+from autocomp.data.splits import DataSplits
+from autocomp.errors import AutocompError, BudgetError
+from autocomp.network.analysis import analyse
+from autocomp.network.fingerprint import fingerprint
+from autocomp.network.scoring import Batches, Score, dtype_of, logits_of, score, usable_device
+from autocomp.problem.loss_estimates import LossEstimates
+from autocomp.problem.scorer import Judge, Judged
+from autocomp.problem.settings import ProblemSettings
+from autocomp.problem.subnet import Variant
+from autocomp.problem.subnets import Variants
+
+__all__ = ["CompressionProblem", "ProblemSettings"]
+
+
+class CompressionProblem:
+    """A trained network, data and budgets.
+
+    Everything that searches goes through `evaluate`. The network that is given is never modified.
+    Evaluating writes the plan's recovered weights into a copy, corrects biases and batch-norm
+    statistics by what compression did to them on calibration images, rounds what the file rounds,
+    and scores the result; equal plans are scored once. `losses` is the level below (F0): what each
+    choice alone would cost, from tables that are built once and kept on disk.
+
+    Attributes:
+        network: the network's layers.
+        data: its data.
+        budgets: what every plan must meet.
+        costs: cost name -> cost, the budgets' and all built-in ones.
+        store: each layer's compressed weights.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataSplits,
+        budgets: str | Budget | Iterable[str | Budget],
+        settings: ProblemSettings | None = None,
+    ) -> None:
+        self.settings = settings or ProblemSettings()
+        self.data = data
+        self._logits: Tensor | None = None
+        self.budgets = parse_budgets(budgets)
+        device = usable_device(self.settings.device)
+        self._model = working_copy(model, device)
+        pairs = list(self._batches(data.calibration))
+        self._calibration = [images for images, _ in pairs]
+        self.network = analyse(self._model, self._calibration[0], self.settings.keep)
+        stats = calibrate(self._model, self.network, self._calibration)
+        dense = copy.deepcopy(self._model)
+        self.store = OptionStore(
+            dense, self.network, stats, self.settings.pipeline,
+            lambda: input_moments(dense, self.network, self._calibration), self._tables(),
+        )  # fmt: skip
+        self.store.example = self._calibration[0][:1]
+        data.check_labels(data.search)
+        few_searched = data.search.subset(self.settings.search_images, seed=0)
+        self._judge = Judge(
+            dense, {"F1": self._batches(few_searched), "F2": self._batches(data.search)}
+        )
+        few = self._some_calibration(self.settings.correction_images)
+        corrections = {
+            "F1": NormCorrection(self._model, few),
+            "F2": NormCorrection(self._model, self._calibration),
+        }
+        names = (*ALWAYS, *(b.cost for b in self.budgets if b.cost not in ALWAYS))
+        dense_variant = Variant(
+            self._model, self.store, corrections, names, self._calibration, self._dense_logits
+        )
+        self.costs: dict[str, Cost] = dense_variant.costs
+        self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
+        self.variants = Variants(
+            dense_variant, self._calibration, corrections, self._dense_logits,
+            self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
+            self.settings.decomposition,
+        )  # fmt: skip
+        self._estimates = LossEstimates(dense_variant, self.slope_inputs)
+        self._memo: dict[tuple[str, str], Outcome] = {}
+
+    def dense_score(self, fidelity: str = "F1") -> Score:
+        """Returns the dense network's score on the search images of `fidelity`."""
+        return self._judge.dense_score(fidelity)
+
+    def outputs(self, plan: Plan, fidelity: str = "F2") -> tuple[Tensor, Tensor]:
+        """Returns the logits `(n, classes)` of the dense and of the compressed network.
+
+        On the search images of `fidelity`, in their order. Nothing is counted or remembered.
+        """
+        _check_fidelity(fidelity)
+        dense = self._judge.dense_outputs(fidelity[:2])
+        return dense, self._judge.outputs(self._realise(plan, fidelity).model, fidelity[:2])
+
+    def under(self, budgets: str | Budget | Iterable[str | Budget]) -> CompressionProblem:
+        """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
+
+        Network, data, tables and dense scores are shared; outcomes are not.
+
+        Raises:
+            BudgetError: if a budget's cost was not measured for this problem.
+        """
+        other = copy.copy(self)
+        other.budgets = parse_budgets(budgets)
+        for budget in other.budgets:
+            if budget.cost not in self.costs:
+                raise BudgetError(
+                    f"Other budgets must be of {', '.join(self.costs)}, but got {budget.cost!r}; "
+                    "state the problem with a budget of that cost."
+                )
+        other.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in other.budgets}
+        other._memo = {}
+        return other
+
+    def costs_of(self, plan: Plan) -> dict[str, int]:
+        """Returns every cost of the network under `plan`."""
+        return self.variants.of(plan).costs_of(plan)
+
+    def size_of(self, plan: Plan) -> int:
+        """Returns the real bytes of the plan's file, from memory where it was evaluated."""
+        known = self._memo.get((plan.key, "F1"))
+        if known is not None:
+            return known.costs["size"]
+        return self.variants.of(plan).costs_of(plan, names=("size",))["size"]
+
+    def is_within(self, plan: Plan) -> bool:
+        """Whether `plan` meets every budget."""
+        costs = self.variants.of(plan).costs_of(plan, names=tuple(self.limits))
+        return all(costs[name] <= limit for name, limit in self.limits.items())
+
+    def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
+        """Scores a plan on the search split; a plan that was scored before costs nothing.
+
+        Args:
+            plan: one choice per layer.
+            fidelity: "F1" (a fixed subset), "F2" (the whole search split) or "F2S" (that, after
+                sequential reconstruction).
+
+        Raises:
+            PlanError, ChoiceError: if the plan does not fit the network.
+        """
+        self.network.check(plan)
+        _check_fidelity(fidelity)
+        key = (plan.key, fidelity)
+        if key not in self._memo:
+            start = time.perf_counter()
+            judged = self._judge.judge(self._realise(plan, fidelity).model, fidelity, plan.key)
+            assert judged is not None  # only a challenger is given up
+            self._memo[key] = self._outcome(plan, fidelity, start, judged)
+        return self._memo[key]
+
+    def challenge(self, plan: Plan, best: Plan) -> Outcome | None:
+        """Scores a plan on the whole split (F2), unless it falls significantly behind on the way.
+
+        Args:
+            plan: the challenger.
+            best: the plan to compare it with, image by image.
+
+        Returns:
+            The outcome, or None if the plan was given up.
+        """
+        if self.known(plan, "F2"):
+            return self.evaluate(plan, "F2")
+        if not self._judge.knows(best.key):
+            self._judge.judge(self._realise(best).model, "F2", best.key)
+        start = time.perf_counter()
+        judged = self._judge.judge(self._realise(plan).model, "F2", plan.key, best.key)
+        if judged is None:
+            return None
+        outcome = self._outcome(plan, "F2", start, judged)
+        self._memo[plan.key, "F2"] = outcome
+        return outcome
+
+    def known(self, plan: Plan, fidelity: str = "F1") -> bool:
+        """Whether `evaluate` would answer from memory."""
+        return (plan.key, fidelity) in self._memo
+
+    def remember(self, outcomes: Iterable[Outcome]) -> None:
+        """Takes outcomes of an earlier session, so that resuming evaluates nothing twice."""
+        for outcome in outcomes:
+            self._memo[outcome.plan.key, outcome.fidelity] = outcome
+
+    def compressed(self, plan: Plan, fidelity: str = "F2") -> tuple[nn.Module, bytes]:
+        """Returns the network under `plan`, as it is evaluated, and the bytes of its file.
+
+        Args:
+            plan: one choice per layer.
+            fidelity: "F2", or "F2S" for the reconstructed network.
+
+        Raises:
+            BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
+        """
+        variant = self._realise(plan, fidelity)
+        data = variant.pack(plan, fidelity)
+        limit = self.limits.get("size")
+        if limit is not None and self.is_within(plan) and len(data) > limit:
+            raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
+        return copy.deepcopy(variant.model).cpu(), data
+
+    def test(self, plan: Plan, fidelity: str = "F2") -> tuple[Score, Score]:
+        """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
+        batches = self._batches(self.data.test)
+        dense = score(self.store.model, batches)
+        return dense, score(self._realise(plan, fidelity).model, batches)
+
+    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[NDArray[np.float64]]:
+        """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
+
+        The divergence of the outputs from the dense network's, measured on calibration images at
+        about five choices a layer and interpolated over the layers' output errors; for networks
+        where that would take long, from one backward pass. Kept on disk with the tables.
+        """
+        return self._estimates.of(menus)
+
+    def feasibility(self, menus: Sequence[Sequence[Choice]]) -> Feasibility:
+        """Returns what can meet the budgets when layer t takes one of `menus[t]`.
+
+        Raises:
+            BudgetError: if nothing can; it names the smallest value that these menus reach.
+        """
+        self.store.prepare(menus)
+        names = [budget.cost for budget in self.budgets]
+        costs = [
+            np.array([[self.costs[n].of_layer(layer, c) for n in names] for c in menu], np.int64)
+            for layer, menu in zip(self.network.layers, menus, strict=True)
+        ]
+        fixed = self.fixed(menus)
+        limits = np.array([self.limits[n] for n in names], np.int64) - fixed
+        result = Feasibility(costs, limits, self.settings.floor)
+        if not result.possible:
+            raise self.impossible(result.cheapest + fixed)
+        return result
+
+    def fixed(self, menus: Sequence[Sequence[Choice]]) -> NDArray[np.int64]:
+        """Returns, per budget, what the network costs beside its layers under these menus."""
+        # biases and statistics take 16 bits once a layer is quantized; when a plan may quantize
+        # none, the dearer of the two is charged
+        quantized = any(all(c.weight_bits < 32 for c in menu) for menu in menus)
+        sides = [16] if quantized else [16, 32]
+        costs = [self.costs[budget.cost] for budget in self.budgets]
+        return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
+
+    def impossible(self, least: NDArray[np.int64]) -> BudgetError:
+        """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
+        names = [budget.cost for budget in self.budgets]
+        for name, value in zip(names, least.tolist(), strict=True):
+            if value > self.limits[name]:
+                cost = self.costs[name]
+                share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
+                return BudgetError(
+                    f"The budget must be within reach, but {name} <= {self.limits[name]:,} "
+                    f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
+                    f"({name}={share:.2%}); raise the budget or widen the space."
+                )
+        return BudgetError(
+            f"The budgets {', '.join(map(str, self.budgets))} must hold together, but no plan of "
+            "this search space was found to meet all of them; raise one."
+        )
+
+    def slope_inputs(self) -> Tensor:
+        """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
+        return self._some_calibration(self.settings.slope_images)[0]
+
+    def _batches(self, split: Split) -> Batches:
+        device = torch.device(self.settings.device)
+        return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
+
+    def _outcome(self, plan: Plan, fidelity: str, start: float, judged: Judged) -> Outcome:
+        costs = self.variants.of(plan, fidelity).costs_of(plan, fidelity)
+        within = all(costs[name] <= limit for name, limit in self.limits.items())
+        return Outcome(
+            plan, judged.score.accuracy, judged.score.loss, judged.score.n, costs, within, fidelity,
+            round(time.perf_counter() - start, 4), judged.divergence,
+        )  # fmt: skip
+
+    def _some_calibration(self, n: int) -> list[Tensor]:
+        return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
+
+    def _tables(self) -> TableFolder:
+        # what the network computes, not only its weights: the forward pass may differ
+        few = self._calibration[0][:8]
+        logits = logits_of(self._model, [few])
+        text = "|".join(
+            (
+                fingerprint(self._model), self.data.calibration.fingerprint(),
+                self.settings.pipeline.name, repr(self._model), source_digest(),
+                str((logits * 100).round().to(torch.int64).tolist()),
+            )
+        )  # fmt: skip
+        return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
+
+    def _realise(self, plan: Plan, fidelity: str = "F2") -> Variant:
+        """Returns the network of the plan's shapes, with the plan written into it."""
+        variant = self.variants.of(plan, fidelity)
+        variant.realise(plan, fidelity, self.limits.get("size"))
+        return variant
+
+    def _dense_logits(self) -> Tensor:
+        if self._logits is None:
+            self._logits = logits_of(self.store.model, self._calibration)
+        return self._logits
+
+
+def _check_fidelity(fidelity: str) -> None:
+    if fidelity not in FIDELITIES:
+        raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")

@@ -1,0 +1,88 @@
+"""Scoring networks on the search split, beside the dense network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.network.scoring import (
+    Batches,
+    Score,
+    divergence,
+    is_behind,
+    is_right,
+    predictions,
+    total_score,
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A score, and the divergence of the outputs from the dense network's."""
+
+    score: Score
+    divergence: float
+
+
+class Judge:
+    """Scores networks on fixed images, and remembers what the dense network makes of them.
+
+    Args:
+        dense: the dense network.
+        splits: level ("F1", "F2") -> its images.
+    """
+
+    def __init__(self, dense: nn.Module, splits: Mapping[str, Batches]) -> None:
+        self._dense = dense
+        self._splits = splits
+        self._scores: dict[str, Score] = {}
+        self._outputs: dict[str, Tensor] = {}
+        self._right: dict[str, Tensor] = {}
+
+    def dense_score(self, level: str) -> Score:
+        """Returns the dense network's score."""
+        self.dense_outputs(level)
+        return self._scores[level]
+
+    def dense_outputs(self, level: str) -> Tensor:
+        """Returns the dense network's logits, `(n, classes)`."""
+        if level not in self._outputs:
+            parts = list(predictions(self._dense, self._splits[level]))
+            self._outputs[level] = torch.cat([logits for logits, _ in parts])
+            self._scores[level] = total_score(parts)
+        return self._outputs[level]
+
+    def outputs(self, model: nn.Module, level: str) -> Tensor:
+        """Returns a network's logits, `(n, classes)`."""
+        return torch.cat([logits for logits, _ in predictions(model, self._splits[level])])
+
+    def knows(self, key: str) -> bool:
+        """Whether another network can be compared with the one that was judged under `key`."""
+        return key in self._right
+
+    def judge(
+        self, model: nn.Module, fidelity: str, key: str, best: str | None = None
+    ) -> Judged | None:
+        """Scores a network as it is; remembers which images of the whole split are right.
+
+        Args:
+            model: the network.
+            fidelity: "F1", "F2" or "F2S".
+            key: identifies what was written into it.
+            best: key of a network that was judged on the whole split; None is returned as soon as
+                this one is significantly behind, image by image.
+        """
+        parts: list[tuple[Tensor, Tensor]] = []
+        for logits, labels in predictions(model, self._splits[fidelity[:2]]):
+            parts.append((logits, labels))
+            if best is not None:
+                right = torch.cat([is_right(*part) for part in parts])
+                if is_behind(right, self._right[best][: len(right)]):
+                    return None
+        outputs = torch.cat([logits for logits, _ in parts])
+        if fidelity == "F2":
+            self._right[key] = torch.cat([is_right(*part) for part in parts])
+        return Judged(total_score(parts), divergence(outputs, self.dense_outputs(fidelity[:2])))

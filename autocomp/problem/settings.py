@@ -1,0 +1,40 @@
+"""How a problem judges plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autocomp.compression.weights.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class ProblemSettings:
+    """How plans are judged.
+
+    Attributes:
+        keep: names of layers to leave alone.
+        search_images: size of the fixed subset of the search split that F1 scores on.
+        batch_size: images per forward pass.
+        device: where the network runs ("cpu", "cuda").
+        correction_images: size of the fixed subset of the calibration images on which F1 corrects
+            batch-norm statistics; F2 takes all of them.
+        slope_images: size of the subset on which a layer's effect on the outputs is measured.
+        floor: lower wall of the search as a share of the budget, see `Feasibility`.
+        pipeline: what compresses a weight.
+        cache: folder of option tables, or None to keep none on disk.
+        unit_step: channels stay in multiples of this.
+        decomposition: how ranks are lowered, a name of `autocomp decompositions`.
+    """
+
+    keep: tuple[str, ...] = ()
+    search_images: int = 1000
+    correction_images: int = 96
+    slope_images: int = 256
+    batch_size: int = 500
+    device: str = "cpu"
+    floor: float = 0.95
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    cache: Path | None = None
+    unit_step: int = 1
+    decomposition: str = "data-svd"

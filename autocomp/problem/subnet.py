@@ -1,0 +1,167 @@
+"""A network of given shapes, and what puts plans into it: weights, biases, batch norms, file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from autocomp.artifacts.container import pack
+from autocomp.compression.calibration.norms import NormCorrection, install
+from autocomp.compression.packing import packed
+from autocomp.compression.reconstruction import reconstruct
+from autocomp.compression.store import OptionStore
+from autocomp.compression.tables import Option
+from autocomp.compression.writer import PlanWriter
+from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.plan import Choice, Plan
+from autocomp.costs import Cost, make_cost, total
+from autocomp.costs.size import Size
+from autocomp.network.scoring import divergence, logits_of
+
+
+class Variant:
+    """The dense network, or one with fewer channels or lower ranks; plans are written into it.
+
+    A plan speaks of the dense network's layers. Here its choices without their structure are put
+    into the layers that stand for them: the same one, or the factors of a low-rank form.
+
+    Attributes:
+        model: the network that plans are written into.
+        network: its layers.
+        store: their options; `store.model` has no plan written into it.
+        costs: cost name -> cost of this network.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        store: OptionStore,
+        corrections: Mapping[str, NormCorrection],
+        cost_names: Sequence[str],
+        calibration: Sequence[Tensor],
+        logits: Callable[[], Tensor],
+        parts: Mapping[str, tuple[str, ...]] | None = None,
+        measured: Mapping[str, Cost] | None = None,
+    ) -> None:
+        """Takes the parts.
+
+        Args:
+            model: a working copy, changed by every plan.
+            store: makes the layers' options.
+            corrections: fidelity -> what corrects batch norms.
+            cost_names: the costs to know.
+            calibration: calibration inputs.
+            logits: gives the dense network's logits on them.
+            parts: layer of a plan -> layers here that stand for it; None if they are the same.
+            measured: costs that stay the dense network's own, which was measured.
+        """
+        self.model = model
+        self.store = store
+        self.network: Network = store.network
+        self.writer = PlanWriter(model, store)
+        shared = measured or {}
+        self.costs: dict[str, Cost] = {
+            name: shared[name] if name in shared else make_cost(name, store) for name in cost_names
+        }
+        self._corrections = corrections
+        self._calibration = calibration
+        self._logits = logits
+        self._parts = parts
+        self._rebuilt: dict[str, dict[str, Option]] = {}
+
+    def inside(self, plan: Plan) -> Plan:
+        """Returns the plan for the layers here."""
+        if self._parts is None:
+            return plan
+        return Plan({part: plan[x].inside for x, parts in self._parts.items() for part in parts})
+
+    def parts_of(self, name: str) -> tuple[LayerSpec, ...]:
+        """Returns the layers here that stand for a layer of the dense network."""
+        names = (name,) if self._parts is None else self._parts[name]
+        return tuple(self.network.layer(part) for part in names)
+
+    def costs_of(
+        self, plan: Plan, fidelity: str = "F1", names: Sequence[str] | None = None
+    ) -> dict[str, int]:
+        """Returns the network's costs under a plan: all that are known, or those named."""
+        inside = self.inside(plan)
+        costs = {
+            name: total(self.costs[name], self.network, inside) for name in names or self.costs
+        }
+        options = self._rebuilt.get(plan.key) if fidelity == "F2S" else None
+        if options and "size" in costs:
+            costs["size"] += self._growth(inside, options)
+        return costs
+
+    def realise(self, plan: Plan, fidelity: str = "F2", limit: int | None = None) -> None:
+        """Writes a plan into the network and corrects its batch norms.
+
+        But for F1, the correction is kept only if it brings the outputs nearer to the dense
+        network's. F2S first reconstructs the plan's layers, once.
+
+        Args:
+            plan: one choice per layer of the dense network.
+            fidelity: "F1", "F2" or "F2S".
+            limit: bytes that the file may have, for a reconstruction.
+        """
+        inside = self.inside(plan)
+        if fidelity == "F2S" and plan.key not in self._rebuilt:
+            self._reconstruct(plan, inside, limit)
+        self._write(inside, fidelity, self._rebuilt.get(plan.key) if fidelity == "F2S" else None)
+
+    def pack(self, plan: Plan, fidelity: str = "F2") -> bytes:
+        """Returns the bytes of the file for a plan that was realised last."""
+        options = self._rebuilt.get(plan.key) if fidelity == "F2S" else None
+        state = self.model.state_dict()
+        return pack(packed(self.store, self.inside(plan), state, options))
+
+    def divergence(self) -> float:
+        """Returns how far the outputs are from the dense network's, on the calibration inputs."""
+        return divergence(logits_of(self.model, list(self._calibration)), self._logits())
+
+    def _write(self, inside: Plan, fidelity: str, options: Mapping[str, Option] | None) -> None:
+        self.writer.write(inside, options)
+        untouched = all(choice.is_neutral for choice in inside.values())
+        if untouched and self._parts is None:
+            return
+        statistics = self._corrections[fidelity[:2]].statistics()
+        if statistics and fidelity != "F1":
+            self.writer.round_side(inside)
+            plain = self.divergence()
+            self.writer.write(inside, options)
+            install(self.model, statistics)
+            self.writer.round_side(inside)
+            if self.divergence() <= plain:
+                return
+            self.writer.write(inside, options)
+        elif statistics:
+            install(self.model, statistics)
+        self.writer.round_side(inside)
+
+    def _reconstruct(self, plan: Plan, inside: Plan, limit: int | None) -> None:
+        size = total(self.costs["size"], self.network, inside)
+        rebuilt = reconstruct(
+            self.store, self.writer, self._corrections["F2"], self._calibration, inside,
+            Size.of_weight, None if limit is None else limit - size,
+        )  # fmt: skip
+        self._write(inside, "F2", None)
+        plain = self.divergence()
+        self._rebuilt[plan.key] = rebuilt
+        self._write(inside, "F2S", rebuilt)
+        if self.divergence() >= plain:  # few images, or little to repair
+            self._rebuilt[plan.key] = {}
+
+    def _growth(self, inside: Plan, options: Mapping[str, Option]) -> int:
+        """Returns by how many bytes reconstructed layers are longer than the table's."""
+        return sum(
+            Size.of_weight(layer, inside[layer.name], options[layer.name].weight)
+            - self.costs["size"].of_layer(layer, inside[layer.name])
+            for layer in self.network.layers
+            if layer.name in options
+        )
+
+
+def structure_of(plan: Plan) -> tuple[tuple[str, Choice], ...]:
+    """Returns what determines a plan's tensor shapes, in an order of its own."""
+    return tuple((name, c.structure) for name, c in plan.items() if not c.structure.is_neutral)

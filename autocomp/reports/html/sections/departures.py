@@ -1,0 +1,98 @@
+"""Where the plan departs from the exact solver's, and what that was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from autocomp.inspection.ablation import Departure
+from autocomp.inspection.record import RunRecord
+from autocomp.reports.html.blocks import Prose, Table
+from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, plain, wrapped
+from autocomp.reports.html.page import Section
+from autocomp.reports.html.sections.wording import plural, sentence, signed, signed_points
+
+_TITLE = "Departures from the exact solver's plan"
+
+
+def departures(record: RunRecord) -> Section | None:
+    """Returns the departures, or that there are none; a reason if they are missing; None else."""
+    found = record.findings
+    if found is None:
+        return None
+    reason = found.left_out.get("departures", "")
+    remark = (Prose((sentence(reason),)),) if reason else ()
+    if not found.departures and reason:
+        return Section("departures", _TITLE, "", remark)
+    if not found.departures:
+        if not found.curves:
+            return None
+        same = "Every layer has the exact solver's choice: the search found nothing better."
+        return Section("departures", _TITLE, same)
+    rows, unit = found.departures, found.unit
+    paid = sum(row.divergence < 0 for row in rows)
+    hover = [_hover(row, unit) for row in rows]
+    plot = Rows(
+        "What each departure was worth",
+        [row.layer for row in rows],
+        (
+            _panel("Estimated divergence (nats, F0)", rows, hover, lambda d: d.estimated, -1),
+            _panel("Measured divergence (nats, F1)", rows, hover, lambda d: d.divergence, -1),
+            _panel("Accuracy (points, F1)", rows, hover, lambda d: 100 * d.accuracy, 1),
+            _panel(f"Takes ({unit})", rows, hover, lambda d: d.cost, 0),
+        ),
+        note="The plan as it is, less the plan with this one layer put back.",
+        keys=(Key("departing paid", "compressed", "bar"), Key("it cost", "dense", "bar")),
+    )
+    lead = (
+        f"The plan differs from the solver's in {plural(len(rows), 'layer')}. By the measured "
+        f"divergence, departing paid in {paid} of them: there the sum of single layers' errors, "
+        "which the solver minimises, misjudges how they act together."
+    )
+    return Section("departures", _TITLE, lead, (plot, *remark, _table(rows, unit)))
+
+
+def _panel(
+    title: str,
+    rows: Sequence[Departure],
+    hover: Sequence[str],
+    value: Callable[[Departure], float],
+    good: int,
+) -> Panel:
+    """Returns bars, coloured by whether their sign is `good` (0: neither is)."""
+    values = [value(row) for row in rows]
+    shades = ["soft" if not good else "compressed" if v * good >= 0 else "dense" for v in values]
+    bar: Trace = {
+        "type": "bar",
+        "y": list(range(len(rows))),
+        "x": values,
+        "hovertext": list(hover),
+        "hoverinfo": "text",
+        "marker": {"color": [colour(shade) for shade in shades]},
+    }
+    return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"}, 130)
+
+
+def _hover(row: Departure, unit: str) -> str:
+    over = "" if row.within_budget else "<br>put back, the plan would miss a budget"
+    return (
+        f"<b>{wrapped(row.layer, 34)}</b><br>plan: {wrapped(row.chosen)}<br>"
+        f"solver: {wrapped(row.solver)}<br>estimated {signed(row.estimated)} nats<br>"
+        f"measured {signed(row.divergence)} nats<br>accuracy {signed_points(row.accuracy)}<br>"
+        f"takes {signed(row.cost, ',d')} {plain(unit)}{over}"
+    )
+
+
+def _table(rows: Sequence[Departure], unit: str) -> Table:
+    return Table(
+        ("layer", "plan", "solver", f"takes ({unit})", "estimated (nats)", "measured (nats)",
+         "accuracy (points)", "put back, within budget"),
+        [
+            (
+                row.layer, row.chosen, row.solver, signed(row.cost, ",d"), signed(row.estimated),
+                signed(row.divergence), signed(100 * row.accuracy, ".2f"),
+                "yes" if row.within_budget else "no",
+            )
+            for row in rows
+        ],
+        "All departures as a table", texts=3, folded=True,
+    )  # fmt: skip

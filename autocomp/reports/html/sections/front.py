@@ -1,0 +1,148 @@
+"""The front of accuracy against cost, of everything that was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autocomp.core.outcome import Outcome
+from autocomp.inspection.record import RunRecord
+from autocomp.inspection.trajectory import pareto_front
+from autocomp.network.scoring import Score
+from autocomp.reports.html.figures import Figure, Gallery, Key, Trace, colour, plain
+from autocomp.reports.html.page import Block, Section
+from autocomp.reports.html.sections.view import close_span, span
+from autocomp.reports.html.sections.wording import (
+    cost_label,
+    costs_of,
+    limits_of,
+    percent,
+    plural,
+    short,
+    unit_of,
+)
+
+_LEVELS = {"F2": ("other-1", "square-open", "whole search split (F2)"),
+           "F2S": ("solver", "diamond", "reconstructed (F2S)")}  # fmt: skip
+
+
+def front(record: RunRecord) -> Section | None:
+    """Returns one plot a cost; None if nothing was evaluated."""
+    costs = costs_of(record)
+    if not costs:
+        return None
+    figures = [(cost_label(record, cost), _figure(record, cost)) for cost in costs]
+    blocks: tuple[Block, ...] = (Gallery("Cost", figures),)
+    lead = (
+        "Up and to the left is better. Plans on the line are undercut by no other plan of the "
+        "search (F1); finalists are on the whole search split, so compare them with each other."
+    )
+    return Section("front", "Accuracy against cost", lead, blocks)
+
+
+def _figure(record: RunRecord, cost: str) -> Figure:
+    known = [o for o in record.outcomes if cost in o.costs]
+    screened = [o for o in known if o.fidelity == "F1"]
+    feasible = [o for o in screened if o.within_budget]
+    unit, best, limit = unit_of(record, cost), record.best, limits_of(record).get(cost)
+    keys = [Key("each plan (F1)", "compressed", "dot"), Key("front of these", "compressed")]
+    traces = [_dots(screened, cost, unit), _line(pareto_front(feasible, cost), cost, unit)]
+    for level, (shade, symbol, name) in _LEVELS.items():
+        found = [o for o in known if o.fidelity == level]
+        if found:
+            traces.append(_finalists(found, cost, unit, shade, symbol))
+            keys.append(Key(name, shade, "diamond" if symbol == "diamond" else "square"))
+    if best is not None and cost in best.costs:
+        traces.append(_chosen(best, cost, unit))
+        keys.append(Key("handed back" if record.summary else "best so far", "ink", "ring"))
+    shapes: list[dict[str, Any]] = []
+    finals = [o for o in known if o.fidelity != "F1"]
+    kept = [o.accuracy + side * _error(o) for o in finals for side in (-1, 1)]
+    if record.summary is not None:
+        dense = record.summary.search_dense.accuracy
+        kept.append(dense)
+        shapes.append(_rule("y", dense, "dense", "dash"))
+        keys.append(Key(f"dense accuracy, {percent(dense)}", "dense", "dashed"))
+    widths: list[float] = [o.costs[cost] for o in known]
+    if limit is not None:
+        widths.append(limit)
+        shapes.append(_rule("x", limit, "soft", "solid"))
+        keys.append(Key(f"budget, {limit:,} {unit}", "soft"))
+    heights_shown, hidden = close_span([o.accuracy for o in known], kept)
+    layout = {
+        "xaxis": {
+            "title": {"text": plain(cost_label(record, cost))},
+            "range": span(widths),
+            "tickformat": ",d" if max(widths) < 1e6 else "",
+        },
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%", "range": heights_shown},
+        "shapes": shapes,
+    }
+    title = f"Accuracy against {cost_label(record, cost)}"
+    note = "The bars of finalists are one standard error."
+    if hidden:
+        note += f" {plural(hidden, 'plan')} far from the others: double-click to see all."
+    return Figure(title, traces, layout, 440, note=note, keys=tuple(keys))
+
+
+def _error(outcome: Outcome) -> float:
+    return Score(outcome.accuracy, outcome.loss, outcome.n).standard_error
+
+
+def _rule(axis: str, at: float, shade: str, dash: str) -> dict[str, Any]:
+    other = "x" if axis == "y" else "y"
+    ends = {f"{axis}0": at, f"{axis}1": at, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return {
+        "type": "line", **ends,
+        "line": {"color": colour(shade), "dash": dash, "width": 1.6},
+    }  # fmt: skip
+
+
+def _points(outcomes: Sequence[Outcome], cost: str, unit: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [o.costs[cost] for o in outcomes],
+        "y": [o.accuracy for o in outcomes],
+        "hovertext": [_text(o, cost, unit) for o in outcomes],
+        "hoverinfo": "text",
+    }
+
+
+def _text(outcome: Outcome, cost: str, unit: str) -> str:
+    over = "" if outcome.within_budget else "<br>misses a budget"
+    return (
+        f"{outcome.fidelity}: accuracy {percent(outcome.accuracy)}<br>"
+        f"{outcome.costs[cost]:,} {plain(unit)}<br>divergence {short(outcome.divergence)} nats"
+        f"{over}"
+    )
+
+
+def _dots(outcomes: Sequence[Outcome], cost: str, unit: str) -> Trace:
+    symbols = ["circle" if o.within_budget else "x-thin-open" for o in outcomes]
+    marker = {"size": 7, "opacity": 0.45, "color": colour("compressed"), "symbol": symbols}
+    return {**_points(outcomes, cost, unit), "mode": "markers", "marker": marker}
+
+
+def _line(outcomes: Sequence[Outcome], cost: str, unit: str) -> Trace:
+    line = {"color": colour("compressed"), "width": 2, "shape": "hv"}
+    return {**_points(outcomes, cost, unit), "mode": "lines", "line": line}
+
+
+def _finalists(outcomes: Sequence[Outcome], cost: str, unit: str, shade: str, symbol: str) -> Trace:
+    bars = [_error(o) for o in outcomes]
+    return {
+        **_points(outcomes, cost, unit),
+        "mode": "markers",
+        "marker": {
+            "size": 10,
+            "symbol": symbol,
+            "color": colour(shade),
+            "line": {"width": 2, "color": colour(shade)},
+        },
+        "error_y": {"array": bars, "color": colour(shade), "thickness": 1.2, "width": 4},
+    }
+
+
+def _chosen(outcome: Outcome, cost: str, unit: str) -> Trace:
+    marker = {"size": 19, "symbol": "circle-open", "color": colour("ink"), "line": {"width": 2}}
+    return {**_points([outcome], cost, unit), "mode": "markers", "marker": marker}

@@ -1,0 +1,152 @@
+"""Dense against compressed at a glance."""
+
+from __future__ import annotations
+
+from autocomp.core.outcome import Outcome
+from autocomp.inspection.record import RunRecord
+from autocomp.network.scoring import Score
+from autocomp.reports.html.blocks import Card, Cards, Facts, Prose, Table
+from autocomp.reports.html.page import Block, Section
+from autocomp.reports.html.sections.wording import (
+    budgets_of,
+    cost_label,
+    costs_of,
+    percent,
+    plural,
+    short,
+    signed_points,
+)
+from autocomp.runs.summary import Summary
+
+_WORDS = (
+    ("Choice", "What is done to one layer: sparsity, weight bits, activation bits, the share of "
+     "channels and of rank that stay."),
+    ("Plan", "One choice per layer."),
+    ("Budget", "The limit of a cost, such as the bytes of the file. Every plan that was evaluated "
+     "meets every budget, unless it is marked."),
+    ("Outcome", "What evaluating a plan gave: accuracy, loss, costs, seconds."),
+    ("F0", "Estimated: the summed losses of the layers, from tables made once; nothing is run."),
+    ("F1", "Evaluated on a fixed subset of the search split; every plan of the search."),
+    ("F2", "Evaluated on the whole search split; the finalists."),
+    ("F2S", "As F2, after the layers were reconstructed one after the other, front to back."),
+    ("Divergence", "Mean Kullback-Leibler divergence of the compressed outputs from the dense "
+     "ones, in nats: how much the network has changed, whatever the labels."),
+    ("Merit", "Accuracy less 3000 / n times the divergence, over n images: what agents maximise at "
+     "F1, because accuracies on few images scatter more than good plans differ."),
+    ("Solver", "The exact solver: the plan with the least estimated loss (F0) within the "
+     "budget."),
+)  # fmt: skip
+
+
+def glance(record: RunRecord) -> Section:
+    """Returns the closing figures, or those of the best plan so far."""
+    words = Facts(_WORDS, "Words used on this page", folded=True)
+    if record.summary is not None:
+        lead = (
+            "What the compressed network costs and how accurate it is, beside the dense one. "
+            "\u00b1 is one standard error; the test split was read once, at the end."
+        )
+        blocks: tuple[Block, ...] = (Cards(_cards(record.summary)), _table(record.summary), words)
+    elif record.best is not None:
+        lead = "The best plan so far; the closing figures are written when a search ends."
+        blocks = (Cards(_early(record, record.best)), words)
+    else:
+        lead = "There is no plan to show."
+        blocks = (Prose((_nothing(record),), warning=True), words)
+    return Section("glance", "Dense against compressed", lead, blocks)
+
+
+def _cards(summary: Summary) -> tuple[Card, ...]:
+    cards = []
+    for name, limit in _first_size(summary.limits).items():
+        before, after = summary.dense.get(name, 0), summary.compressed.get(name)
+        if after is None or not before:
+            continue
+        unit = summary.units.get(name, "")
+        detail = f"{after:,} of {before:,} {unit}, {before / max(1, after):.1f} times less"
+        if limit:
+            detail += f"; budget {limit:,}"
+        label = f"{name.capitalize()} against dense"
+        cards.append(Card(label, percent(after / before), detail, "compressed"))
+    test, dense = summary.test, summary.test_dense
+    cards += [
+        Card(
+            "Test accuracy, compressed",
+            percent(test.accuracy),
+            f"\u00b1 {percent(test.standard_error)}; "
+            f"{signed_points(test.accuracy - dense.accuracy)} against the dense one",
+            "compressed",
+        ),
+        Card(
+            "Test accuracy, dense",
+            percent(dense.accuracy),
+            f"\u00b1 {percent(dense.standard_error)}; {plural(dense.n, 'image')}",
+            "dense",
+        ),
+        Card("Search", plural(summary.evaluations, "plan"), f"in {summary.seconds:,.1f} s"),
+    ]
+    return tuple(cards)
+
+
+def _first_size(limits: dict[str, int]) -> dict[str, int]:
+    """Returns the limits, the file's first, which is shown without one, too."""
+    return {"size": limits.get("size", 0), **{k: v for k, v in limits.items() if k != "size"}}
+
+
+def _table(summary: Summary) -> Table:
+    rows = [
+        _accuracies("search accuracy", summary.search_dense, summary.search),
+        _accuracies("test accuracy", summary.test_dense, summary.test),
+    ]
+    for name, after in summary.compressed.items():
+        before, unit = summary.dense.get(name), summary.units.get(name, "")
+        limit = summary.limits.get(name)
+        label = "file" if name == "size" else name
+        rows.append(
+            (
+                f"{label} ({unit})" if unit.lower() != label.lower() else unit,
+                "" if before is None else f"{before:,}",
+                f"{after:,}",
+                percent(after / before) if before else "",
+                "" if limit is None else f"\u2264 {limit:,}",
+            )
+        )
+    for name, (before, after) in summary.measured.items():
+        label = f"{name}, measured ({summary.units.get(name, '')})"
+        rows.append((label, f"{before:,}", f"{after:,}", percent(after / max(1, before)), ""))
+    return Table(("", "dense", "compressed", "ratio, or difference", "budget"), rows)
+
+
+def _accuracies(label: str, dense: Score, compressed: Score) -> tuple[str, ...]:
+    def text(score: Score) -> str:
+        return f"{percent(score.accuracy)} \u00b1 {percent(score.standard_error)}"
+
+    difference = signed_points(compressed.accuracy - dense.accuracy)
+    return f"{label} ({dense.n:,} images)", text(dense), text(compressed), difference, ""
+
+
+def _early(record: RunRecord, best: Outcome) -> tuple[Card, ...]:
+    asked = budgets_of(record)
+    cards = [
+        Card(
+            f"Accuracy ({best.fidelity}), compressed",
+            percent(best.accuracy),
+            f"on {best.n:,} images of the search split; divergence {short(best.divergence)} nats",
+            "compressed",
+        )
+    ]
+    for name in costs_of(record):
+        if name in best.costs:
+            budget = f"budget {asked[name]}" if name in asked else ""
+            cards.append(Card(cost_label(record, name), f"{best.costs[name]:,}", budget))
+    cards.append(Card("Evaluated so far", plural(len(record.screened), "plan")))
+    return tuple(cards)
+
+
+def _nothing(record: RunRecord) -> str:
+    if not record.outcomes:
+        return "No plan was evaluated before the run was stopped."
+    return (
+        f"None of the {plural(len(record.outcomes), 'plan')} that were evaluated meets every "
+        "budget; give a larger budget, or a space that reaches further."
+    )

@@ -1,0 +1,1 @@
+"""What lies on disk: settings, run folder, summary, layer results."""

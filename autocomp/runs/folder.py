@@ -1,0 +1,245 @@
+"""The run folder: the whole trail of a search, written as it happens."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
+from autocomp.errors import AutocompError, RunError
+from autocomp.storage.files import temporaries, write_bytes, write_json
+
+FORMAT = 1
+
+
+class Run:
+    """A folder that holds one search.
+
+    `config.json` (settings, versions, fingerprints), `outcomes.jsonl` (a line per evaluation,
+    flushed as it happens), `plan.json` (the best so far), and at the end `model.safetensors`,
+    `agent.*` and `summary.json`. Killing the process loses at most the evaluation in flight.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path | None, name: str, config: dict[str, Any]) -> Run:
+        """Makes a new folder: `path`, or `runs/<time>-<name>`.
+
+        `config.json` comes last and makes it a run. What a process leaves that is killed before
+        counts as empty.
+
+        Raises:
+            RunError: if the folder exists and is not empty, or cannot be made.
+        """
+        if path is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            safe = _safe(name)
+            path = Path("runs") / f"{stamp}-{safe}"
+            for number in range(2, 1000):
+                if not path.exists():
+                    break
+                path = Path("runs") / f"{stamp}-{safe}-{number}"
+        try:
+            if path.exists() and not _is_vacant(path):
+                raise RunError(
+                    f"A run needs a new or empty folder, but {str(path)!r} is neither; choose "
+                    f"another --out, or continue it with `autocomp resume {path}`."
+                )
+            path.mkdir(parents=True, exist_ok=True)
+            for left in temporaries(path, "config.json"):
+                left.unlink()
+            (path / "outcomes.jsonl").touch()
+            write_json(path / "config.json", {"format": FORMAT, **config})
+        except OSError as error:
+            raise RunError(
+                f"The run folder must be writable, but {str(path)!r} is not ({error.strerror}); "
+                "choose another --out."
+            ) from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Opens an existing run; RunError if the folder is none, or damaged."""
+        run = cls(Path(path))
+        run.config()
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """Returns `config.json`; RunError if it is missing, damaged or of another version."""
+        file = self.path / "config.json"
+        try:
+            values = json.loads(file.read_text())
+        except (OSError, ValueError):
+            raise RunError(
+                f"A run folder must hold a readable config.json, but {str(self.path)!r} does not; "
+                "name a folder that `autocomp search` wrote."
+            ) from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else type(values).__name__
+            raise RunError(
+                f"The run must have format {FORMAT}, but {str(self.path)!r} has {found!r}; read it "
+                "with the autocomp that wrote it."
+            )
+        for part in ("settings", "fingerprints"):
+            if not isinstance(values.get(part), dict):
+                raise RunError(
+                    f"{str(file)!r} must hold an object {part!r}, but holds "
+                    f"{values.get(part)!r}; restore the file, or start a new search."
+                )
+        return values
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; RunError if another one does."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"A run is written by one process, but another one holds {str(self.path)!r}; "
+                "wait for it, or stop it."
+            ) from None
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # before the release: afterwards it may be another's
+                (self.path / ".lock").unlink(missing_ok=True)
+            lock.release()
+
+    def append(self, outcome: Outcome) -> None:
+        """Adds one line to `outcomes.jsonl` and flushes it."""
+        with (self.path / "outcomes.jsonl").open("a") as file:
+            file.write(_line(outcome))
+            file.flush()
+
+    def outcomes(self) -> list[Outcome]:
+        """Returns the recorded outcomes; a last line that was cut off is left out.
+
+        Raises:
+            RunError: if an earlier line is damaged.
+        """
+        return _read_outcomes(self.path / "outcomes.jsonl")
+
+    def is_cut_off(self) -> bool:
+        """Whether the last line of `outcomes.jsonl` is unfinished."""
+        data = self._recorded()
+        return not data.endswith(b"\n") and bool(data)
+
+    def baselines(self) -> dict[str, tuple[Outcome, ...]]:
+        """Returns the outcomes of the baselines that were run beside the search, by agent."""
+        files = sorted(self.path.glob("baseline-*.jsonl"))
+        return {file.stem.removeprefix("baseline-"): tuple(_read_outcomes(file)) for file in files}
+
+    def has_baseline(self, agent: str) -> bool:
+        """Whether a baseline was run beside the search; `agent` as `write_baseline` takes it."""
+        return self._baseline(agent).exists()
+
+    def write_baseline(self, agent: str, outcomes: Iterable[Outcome]) -> None:
+        """Writes a baseline's outcomes, all or nothing."""
+        lines = [_line(outcome) for outcome in outcomes]
+        write_bytes(self._baseline(agent), "".join(lines).encode())
+
+    def repair(self) -> bool:
+        """Cuts an unfinished last line off `outcomes.jsonl`; says whether there was one.
+
+        Also takes away what else a killed process leaves: temporary files, and the lock of an
+        Optuna study, which waits for its owner. Call it while the folder is `locked`.
+        """
+        for left in [*temporaries(self.path), *self.path.glob("*.log.lock*")]:
+            left.unlink(missing_ok=True)
+        data = self._recorded()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) == len(data):
+            return False
+        write_bytes(self.path / "outcomes.jsonl", whole)
+        return True
+
+    def _recorded(self) -> bytes:
+        file = self.path / "outcomes.jsonl"
+        return file.read_bytes() if file.is_file() else b""
+
+    def write_plan(self, plan: Plan) -> None:
+        """Writes the best plan so far."""
+        write_json(self.path / "plan.json", plan.to_json())
+
+    def write_model(self, data: bytes) -> Path:
+        """Writes the compressed file and returns its path."""
+        write_bytes(self.path / "model.safetensors", data)
+        return self.path / "model.safetensors"
+
+    def write_summary(self, values: dict[str, Any]) -> None:
+        """Writes the closing figures; their presence marks the run as complete."""
+        write_json(self.path / "summary.json", values)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Returns the closing figures, or None while the run is not complete."""
+        file = self.path / "summary.json"
+        if not file.exists():
+            return None
+        try:
+            values: dict[str, Any] = json.loads(file.read_text())
+        except ValueError:
+            raise RunError(
+                f"{str(file)!r} must hold JSON, but is damaged; delete it and resume."
+            ) from None
+        return values
+
+    def _baseline(self, agent: str) -> Path:
+        return self.path / f"baseline-{_safe(agent)}.jsonl"
+
+
+def _is_vacant(path: Path) -> bool:
+    """Whether a folder holds nothing but what a killed `Run.create` leaves."""
+    if not path.is_dir():
+        return False
+    left = temporaries(path, "config.json")
+    return all(
+        file in left or (file.name == "outcomes.jsonl" and file.stat().st_size == 0)
+        for file in path.iterdir()
+    )
+
+
+def _safe(name: str) -> str:
+    """Returns a name that a file can have anywhere."""
+    return re.sub(r"[^\w.=-]+", "-", name).strip("-")[:80]
+
+
+def _line(outcome: Outcome) -> str:
+    return json.dumps(outcome.to_json(), separators=(",", ":")) + "\n"
+
+
+def _read_outcomes(file: Path) -> list[Outcome]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"The run must hold a readable outcomes.jsonl, but {str(file)!r} is not ({error})."
+        ) from None
+    found = []
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(Outcome.from_json(json.loads(line)))
+        except (ValueError, AutocompError) as error:
+            if number == len(lines):  # no newline behind it: the process was killed here
+                break
+            raise RunError(
+                f"Line {number} of {str(file)!r} must hold an outcome, but is damaged "
+                f"({error}); delete it and resume."
+            ) from None
+    return found

@@ -1,0 +1,96 @@
+"""The settings of a search; the command line is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from autocomp.errors import AutocompError
+from autocomp.plugins.registry import unknown
+
+WARM_STARTS = ("dp", "none")
+"""What a search may start from: the exact solver's plan, or the agent's own plans."""
+REPORTS = ("full", "plain", "none")
+"""What a search ends with: a report with everything that can be found out, one of its record only,
+or none."""
+_KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts", bool: "true or false"}
+
+
+def _option(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything that determines a search; saved as `config.json` of its run."""
+
+    model: str = _option(
+        "digits", "a name of `autocomp models`, or PACKAGE.MODULE:FUNCTION", short="-m"
+    )
+    weights: str = _option("", "weights file: safetensors, or a state dict saved by torch")
+    data: str = _option("digits", "digits, cifar10:FOLDER, ..., or PACKAGE.MODULE:FUNCTION")
+    budget: tuple[str, ...] = _option(
+        ("size=10%",), "COST=LIMIT, as size=8% or size=60kB or macs=50%; several hold at once"
+    )
+    space: str = _option("joint", "action space, NAME or NAME:OPTION=VALUE,...")
+    agent: str = _option("ddpg", "agent, NAME or NAME:OPTION=VALUE,...")
+    warm_start: str = _option("dp", "what a search starts from: dp (the solver's plan) or none")
+    policy: str = _option("", "run folder of a learned policy to begin with (ddpg, td3, sac, ppo)")
+    evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
+    seed: int = _option(0, "seed of the search")
+    keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
+    round_to: int = _option(1, "channels stay in multiples of this (8 suits most processors)")
+    decomposition: str = _option("data-svd", "how ranks are lowered")
+    pruner: str = _option("obs", "compressor that makes the zeros")
+    quantizer: str = _option("gptq", "compressor that rounds the weights")
+    search_images: int = _option(1000, "images of the search split that score a plan")
+    finalists: int = _option(5, "best plans that may be scored on the whole search split")
+    reconstructions: int = _option(1, "finalists that are recovered once more, front to back")
+    batch_size: int = _option(500, "images per forward pass")
+    device: str = _option("cpu", "where the network runs: cpu, cuda, ...")
+    cache: str = _option(
+        "", "folder of option tables, none to keep none (default: the user's cache folder)"
+    )
+    threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
+    report: str = _option("full", "report.html at the end: full, plain (the record only) or none")
+    tensorboard: bool = _option(False, "write TensorBoard records into the run folder")
+
+    def __post_init__(self) -> None:
+        """Raises AutocompError for a value of another type or a number out of range."""
+        for f in fields(self):
+            value, kind = getattr(self, f.name), type(f.default)
+            whole = kind is bool or not isinstance(value, bool)  # True is an int to Python
+            texts = kind is not tuple or all(isinstance(part, str) for part in value)
+            if not isinstance(value, kind) or not whole or not texts:
+                raise AutocompError(
+                    f"`{f.name}` must be {_KINDS[kind]}, but got {value!r}; change it."
+                )
+        for name, least in (
+            ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
+            ("reconstructions", 0),
+            ("batch_size", 2), ("threads", 0), ("round_to", 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value < least:
+                raise AutocompError(f"`{name} >= {least}` must hold, but got {value!r}.")
+        if self.warm_start not in WARM_STARTS:
+            raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
+        if self.report not in REPORTS:
+            raise AutocompError(unknown("report", self.report, REPORTS))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
+        """Reads `to_json`'s object; AutocompError for unknown or malformed settings."""
+        known = {f.name for f in fields(cls)}
+        extra = sorted(set(values) - known)
+        if extra:
+            raise AutocompError(f"config.json has the unknown setting {extra[0]!r}.")
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**given)

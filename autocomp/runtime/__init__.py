@@ -1,0 +1,1 @@
+"""onnxruntime: one exporter session, one clock."""
