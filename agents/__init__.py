@@ -11,7 +11,7 @@ from typing import Any
 from autocomp.agents.base import Agent, OnOutcome, SearchResult
 from autocomp.agents.baselines.random_search import RandomAgent
 from autocomp.agents.baselines.uniform import UniformAgent
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.exact.dp import DPAgent
 from autocomp.agents.exact.ilp import ILPAgent
 from autocomp.agents.greedy import GreedyAgent
@@ -45,7 +45,7 @@ AGENTS: dict[str, Factory] = {
 }
 GROUP = "autocomp.agents"
 
-__all__ = ["AGENTS", "GROUP", "Agent", "Ledger", "OnOutcome", "SearchResult", "make_agent"]
+__all__ = ["AGENTS", "GROUP", "Agent", "Evaluator", "OnOutcome", "SearchResult", "make_agent"]
 
 
 def make_agent(agent: str | Agent, **options: Any) -> Agent:

@@ -15,7 +15,7 @@ PROPOSALS = 5
 """Or after this many proposals per evaluation: a converged agent proposes little that is new."""
 
 
-class Ledger:
+class Evaluator:
     """Evaluates plans through the problem and counts the distinct ones.
 
     A plan that this search has seen is answered from memory and not counted. One that only the

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans, starting_plans
 from autocomp.envs import make_menu
 from autocomp.search_spaces import SearchSpace
@@ -46,35 +46,35 @@ class GreedyAgent:
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
         menu = make_menu(problem, space)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         for indices in given_plans(menu, starts) or starting_plans(menu, self.starts):
-            if not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
-        while not ledger.spent:
-            before = len(ledger.outcomes)
-            self._round(menu, ledger)
-            if len(ledger.outcomes) == before:
+            if not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
+        while not evaluator.spent:
+            before = len(evaluator.outcomes)
+            self._round(menu, evaluator)
+            if len(evaluator.outcomes) == before:
                 break  # every move is known: a local optimum
-        return SearchResult(ledger.outcomes)
+        return SearchResult(evaluator.outcomes)
 
-    def _round(self, menu: PlanMenu, ledger: Ledger) -> None:
-        start = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+    def _round(self, menu: PlanMenu, evaluator: Evaluator) -> None:
+        start = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
         indices = menu.indices(start.plan)
         prices: list[tuple[float, int, int]] = []
         # at most half of what is left goes into measuring prices, half into moves
-        allowance = max(1, ledger.left // 2) if ledger.left > 1 else 0
+        allowance = max(1, evaluator.left // 2) if evaluator.left > 1 else 0
         for t, lower in _notches(menu, indices):
-            if allowance <= 0 or ledger.spent:
+            if allowance <= 0 or evaluator.spent:
                 break
             candidate = [*indices]
             candidate[t] = lower
             plan = menu.plan(candidate)
-            allowance -= not ledger.seen(plan)
-            outcome = ledger.evaluate(plan)
+            allowance -= not evaluator.seen(plan)
+            outcome = evaluator.evaluate(plan)
             prices.append((self._price(menu, start, outcome, t, indices[t], lower), t, lower))
         prices.sort()
         for lowered, raised_first in _moves(prices):
-            if ledger.spent:
+            if evaluator.spent:
                 return
             candidate = [*indices]
             for t, lower in lowered:
@@ -82,7 +82,7 @@ class GreedyAgent:
                     candidate[t] = lower
             taken = {t for t, _ in lowered}
             plan = menu.plan(_raise(menu, candidate, [t for t in raised_first if t not in taken]))
-            if not ledger.seen(plan) and ledger.evaluate(plan).rank > start.rank:
+            if not evaluator.seen(plan) and evaluator.evaluate(plan).rank > start.rank:
                 return  # measure anew from the better plan
 
     @staticmethod

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans
 from autocomp.envs import PlanMenu, make_menu
 from autocomp.search_spaces import CoefficientSpace, SearchSpace
@@ -56,16 +56,16 @@ class LocalAgent:
         if not isinstance(space, CoefficientSpace):
             space = CoefficientSpace(space)
         menu = CoefficientMenu(problem, space)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         for indices in [*given_plans(menu, starts), menu.solver.plan]:
-            if not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
-        self._draw(menu, ledger, np.random.default_rng(seed))
-        while not ledger.spent:
-            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
-            if not _move(menu, ledger, menu.indices(best.plan)):
+            if not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
+        self._draw(menu, evaluator, np.random.default_rng(seed))
+        while not evaluator.spent:
+            best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
+            if not _move(menu, evaluator, menu.indices(best.plan)):
                 break  # every neighbour is known: a local optimum
-        return SearchResult(ledger.outcomes)
+        return SearchResult(evaluator.outcomes)
 
     def _wander(
         self, menu: PlanMenu, problem: CompressionProblem, n_evaluations: int, seed: int,
@@ -75,44 +75,44 @@ class LocalAgent:
 
         Channels couple the layers' costs, so that no exact solver stands behind the multipliers.
         """
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         for indices in [*given_plans(menu, starts), menu.solver.plan]:
-            if not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
+            if not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
         rng = np.random.default_rng(seed)
         most = max(2, round(self.share * len(menu)))
         failures = known = 0
-        while not ledger.spent and known < _PATIENCE:
-            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+        while not evaluator.spent and known < _PATIENCE:
+            best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
             here = menu.indices(best.plan)
             rows = np.array([menu.coordinates(t)[i] for t, i in enumerate(here)])
             changed = min(max(1, most - failures // most), len(menu))
             plan = menu.plan(menu.fit(_redrawn(rows, changed, self.sigma / 2, rng)))
-            if ledger.seen(plan):
+            if evaluator.seen(plan):
                 known += 1
                 continue
             known = 0
-            better = ledger.evaluate(plan).rank > best.rank
+            better = evaluator.evaluate(plan).rank > best.rank
             failures = 0 if better else failures + 1
-        return SearchResult(ledger.outcomes)
+        return SearchResult(evaluator.outcomes)
 
-    def _draw(self, menu: CoefficientMenu, ledger: Ledger, rng: np.random.Generator) -> None:
+    def _draw(self, menu: CoefficientMenu, evaluator: Evaluator, rng: np.random.Generator) -> None:
         """Draws multipliers until they make no new plans."""
         actions = menu.middle
-        rank = max(outcome.rank for outcome in ledger.outcomes)
+        rank = max(outcome.rank for outcome in evaluator.outcomes)
         most = max(2, round(self.share * len(menu)))
         sigma = max(self.sigma * menu.spread, menu.coefficients.resolution)
         failures = known = 0
-        while not ledger.spent and known < _PATIENCE:
+        while not evaluator.spent and known < _PATIENCE:
             # one layer fewer after as many failures as there are layers to change
             changed = min(max(1, most - failures // most), len(menu))
             drawn = _redrawn(actions, changed, sigma, rng)
             plan = menu.plan(menu.fit(drawn))
-            if ledger.seen(plan):
+            if evaluator.seen(plan):
                 known += 1
                 continue
             known = 0
-            outcome = ledger.evaluate(plan)
+            outcome = evaluator.evaluate(plan)
             if outcome.rank > rank:
                 actions, rank, failures = drawn, outcome.rank, 0
             else:
@@ -126,17 +126,17 @@ def _redrawn(actions: Floats, n: int, sigma: float, rng: np.random.Generator) ->
     return np.clip(drawn, -1, 1)
 
 
-def _move(menu: CoefficientMenu, ledger: Ledger, indices: list[int]) -> bool:
+def _move(menu: CoefficientMenu, evaluator: Evaluator, indices: list[int]) -> bool:
     """Tries neighbours of a plan until one is better; returns whether any was new."""
-    start = ledger.evaluate(menu.plan(indices))
+    start = evaluator.evaluate(menu.plan(indices))
     new = False
     for candidate in _neighbours(menu, indices):
         plan = menu.plan(candidate)
-        if ledger.spent:
+        if evaluator.spent:
             break
-        if not ledger.seen(plan):
+        if not evaluator.seen(plan):
             new = True
-            if ledger.evaluate(plan).rank > start.rank:
+            if evaluator.evaluate(plan).rank > start.rank:
                 break
     return new
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AutocompError(Exception):
     """Base of all errors raised for bad input; the CLI prints its message and exits with 2."""
@@ -53,3 +56,11 @@ class UnknownNameError(AutocompError):
 
 class EvaluationsSpent(AutocompError):
     """The evaluation count that the search was given is used up; raised to end a search."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Returns the one-line message for an unknown name, with a suggestion where one is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"There is no {kind} named {name!r}. {hint}Known: {', '.join(known) or 'none'}."

@@ -24,14 +24,16 @@ from autocomp.envs import make_menu
 from autocomp.search_spaces import make_space
 from scipy.stats import kendalltau
 
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
-from autocomp.compression.writer import PlanWriter, working_copy
+from autocomp.compression.writer import PlanWriter
 from autocomp.core.plan import Choice, Plan
 from autocomp.data import DataSplits, load_data
 from autocomp.data.split import Split
 from autocomp.models import build_model
-from autocomp.network.scoring import Batches, score
+from autocomp.network.batches import Batches
+from autocomp.network.scoring import score
+from autocomp.network.working_copy import working_copy
 from autocomp.problem.problem import CompressionProblem
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +106,7 @@ def raw_scorer(
     """Returns what scores a plan the simple way: magnitude, nearest, nothing corrected."""
     copy = working_copy(network, torch.device("cpu"))
     simple = Pipeline(MagnitudePruner(), UniformQuantizer())
-    writer = PlanWriter(copy, OptionStore(network, problem.network, pipeline=simple))
+    writer = PlanWriter(copy, CompressionStore(network, problem.network, pipeline=simple))
     batches = Batches(split, 500, torch.device("cpu"))
 
     def raw(plan: Plan) -> float:

@@ -1,4 +1,4 @@
-"""Does a policy travel? Trained on all networks but one, tried on that one: prints a table.
+"""Does a policy travel? TrainedPolicy on all networks but one, tried on that one: prints a table.
 
     python benchmarks/transfer.py                      # five networks, 3 seeds, about half an hour
     python benchmarks/transfer.py --networks digits,mlp,vit --seeds 0 --episodes 60
@@ -34,8 +34,8 @@ from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import ENVS, PlanMenu
 from torch import nn
 
-from autocomp.api.setup import OBJECT, Job
-from autocomp.api.train_policy import Pupil, train_policy
+from autocomp.api.setup import OBJECT, SearchSetup
+from autocomp.api.train_policy import TrainingNetwork, train_policy
 from autocomp.core.budget import parse_budgets
 from autocomp.data import load_data
 from autocomp.models import build_model
@@ -90,18 +90,18 @@ def main() -> None:
             print(f"# {held_out}: trained in {trained / len(seeds):.0f} s a seed", flush=True)
 
 
-def pupil(name: str) -> Pupil | None:
+def pupil(name: str) -> TrainingNetwork | None:
     """Returns a network with its data; None for one that is not here."""
     if name == "digits":
-        return Pupil("digits", "digits")
+        return TrainingNetwork("digits", "digits")
     if name in TRAINED_HERE:
-        return Pupil(trained(name), "digits")
+        return TrainingNetwork(trained(name), "digits")
     shared = Path(os.environ.get("AUTOCOMP_SHARED", ROOT.parent / "shared"))
     weights, data = shared / "models" / "resnet20.safetensors", shared / "data" / "cifar10-jpeg"
     if not weights.exists() or not data.exists():
         print(f"# {name} left out: {shared} does not hold it; set AUTOCOMP_SHARED.")
         return None
-    return Pupil("resnet20", f"cifar10:{data}", str(weights))
+    return TrainingNetwork("resnet20", f"cifar10:{data}", str(weights))
 
 
 def trained(name: str) -> nn.Module:
@@ -122,12 +122,14 @@ def trained(name: str) -> nn.Module:
     return model.eval()
 
 
-def compare(own: Pupil, budget: str, policies: dict[int, Path]) -> dict[str, list[list[Any]]]:
+def compare(
+    own: TrainingNetwork, budget: str, policies: dict[int, Path]
+) -> dict[str, list[list[Any]]]:
     """Returns, per agent, a row of shares for each seed; None where there is no plan yet."""
     text = own.model if isinstance(own.model, str) else OBJECT
     config = SearchConfig(model=text, weights=own.weights, data=str(own.data), budget=(budget,),
                           space=SPACE, agent="ddpg", warm_start="none")  # fmt: skip
-    job = Job(config, own.model, own.data, "ddpg", SPACE, parse_budgets(budget))
+    job = SearchSetup(config, own.model, own.data, "ddpg", SPACE, parse_budgets(budget))
     menu, problem = job.menu, job.problem
     standard = problem.evaluate(menu.plan(menu.solver.plan)).divergence
 

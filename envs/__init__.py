@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gymnasium
 from autocomp.envs.layerwise import LayerwiseEnv
-from autocomp.envs.multi_task import CurriculumEnv
+from autocomp.envs.multi_task import MultiTaskEnv
 from autocomp.envs.rewards import REWARDS, Reward
 from autocomp.envs.whole_plan import WholePlanEnv
 from autocomp.search_spaces.coefficient_feasible import CoefficientMenu, make_menu
@@ -21,7 +21,7 @@ __all__ = [
     "REWARDS",
     "CoefficientMenu",
     "CoupledMenu",
-    "CurriculumEnv",
+    "MultiTaskEnv",
     "LayerwiseEnv",
     "PlanMenu",
     "Reward",
@@ -30,5 +30,5 @@ __all__ = [
 ]
 
 gymnasium.register(ENVS["layerwise"], entry_point="autocomp.envs.layerwise:LayerwiseEnv")
-gymnasium.register("autocomp/Curriculum-v0", entry_point="autocomp.envs.multi_task:CurriculumEnv")
+gymnasium.register("autocomp/Curriculum-v0", entry_point="autocomp.envs.multi_task:MultiTaskEnv")
 gymnasium.register(ENVS["whole-plan"], entry_point="autocomp.envs.whole_plan:WholePlanEnv")

@@ -44,8 +44,8 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     ## Starting State
     The first layer, nothing spent. The environment is deterministic. With the option
-    `{"lower_wall": False}` of `reset`, an episode may end far below its budgets: a given plan is
-    followed whatever it spends.
+    `{"enforce_utilisation": False}` of `reset`, an episode may end far below its budgets: a given
+    plan is followed whatever it spends.
 
     ## Episode End
     Terminates after the last layer; never truncates. The last `info` holds `plan` and `outcome`.
@@ -89,7 +89,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """Starts at the first layer."""
         super().reset(seed=seed)
         self._begin()
-        self._lower_wall = bool((options or {}).get("lower_wall", True))
+        self._lower_wall = bool((options or {}).get("enforce_utilisation", True))
         return self._observe(), {"layer": self.menu.layers[0].name}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

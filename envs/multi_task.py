@@ -13,14 +13,13 @@ from autocomp.envs.rewards import Result
 from autocomp.search_spaces.feasible_space import PlanMenu
 from numpy.typing import NDArray
 
-from autocomp.errors import AgentError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import AgentError, unknown
 
 LEVELS = ("F0", "F1")
 _WORST = -3.0
 
 
-class Lesson(LayerwiseEnv):
+class TrainingTask(LayerwiseEnv):
     """One problem at one budget, whose plans are judged against the exact solver's.
 
     The merit of a plan is by what share its loss lies below that of the solver's own plan, -3 at
@@ -57,7 +56,7 @@ class Lesson(LayerwiseEnv):
         return self.menu.problem.evaluate(self.menu.plan(indices)).divergence
 
 
-class CurriculumEnv(gymnasium.Env[NDArray[np.float32], Any]):
+class MultiTaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """Draws a lesson at each reset; observations are size-free and hold the budget.
 
     ## Description
@@ -67,7 +66,7 @@ class CurriculumEnv(gymnasium.Env[NDArray[np.float32], Any]):
     Those of `LayerwiseEnv`, the same for all lessons.
 
     ## Reward
-    0 but at the end, where it is the lesson's merit; see `Lesson`.
+    0 but at the end, where it is the lesson's merit; see `TrainingTask`.
 
     ## Starting State
     The first layer of a lesson that is drawn evenly, or of the one that `reset` is given as
@@ -78,7 +77,7 @@ class CurriculumEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     Args:
         menus: the lessons' menus, all of one action space.
-        level: "F0" or "F1", see `Lesson`.
+        level: "F0" or "F1", see `TrainingTask`.
 
     Raises:
         AgentError: if there is no menu, or their action spaces differ.
@@ -89,7 +88,7 @@ class CurriculumEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def __init__(self, menus: Sequence[PlanMenu], level: str = "F1") -> None:
         if not menus:
             raise AgentError("A curriculum needs at least one problem; give its menu.")
-        self.lessons = [Lesson(menu, level) for menu in menus]
+        self.lessons = [TrainingTask(menu, level) for menu in menus]
         first = self.lessons[0]
         for lesson in self.lessons:
             if lesson.action_space != first.action_space:

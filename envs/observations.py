@@ -31,7 +31,7 @@ import numpy as np
 from autocomp.search_spaces.feasible_space import Floats, Mask, PlanMenu
 from numpy.typing import NDArray
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 
 KINDS = ("conv", "transposed", "linear", "embedding", "attention")
 CURVE = 5

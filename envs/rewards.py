@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autocomp.errors import AgentError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import AgentError, unknown
 
 
 @dataclass(frozen=True)

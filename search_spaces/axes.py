@@ -11,7 +11,7 @@ import numpy as np
 from autocomp.search_spaces.base import Action, ActionSpace
 from gymnasium import spaces
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 
 Action: TypeAlias = NDArray[Any]

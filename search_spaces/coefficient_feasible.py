@@ -46,7 +46,7 @@ class CoefficientMenu(PlanMenu):
         return np.full(1, -1.0), np.ones(1)
 
     def execute(
-        self, prefix: Sequence[int], action: Action, lower_wall: bool = True
+        self, prefix: Sequence[int], action: Action, enforce_utilisation: bool = True
     ) -> tuple[int, Action]:
         """Returns the solver's choice, and the action itself."""
         entry = self._entries(action)
@@ -60,7 +60,9 @@ class CoefficientMenu(PlanMenu):
         entries = self._entries(self.vector.split(action))
         return self.fit(entries), self.coefficients.action(entries.reshape(-1))
 
-    def project(self, prefix: Sequence[int], action: Action, lower_wall: bool = True) -> int:
+    def project(
+        self, prefix: Sequence[int], action: Action, enforce_utilisation: bool = True
+    ) -> int:
         """Returns the solver's choice; see `execute`."""
         return self.execute(prefix, action)[0]
 

@@ -10,7 +10,7 @@ from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
 

@@ -11,7 +11,7 @@ from autocomp.search_spaces.feasible_space import Floats, Indices, PlanMenu
 from autocomp.allocation.constraint import Constraint
 from autocomp.allocation.coupled import CoupledConstraint
 from autocomp.allocation.coupled_solver import CoupledSolver
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import BudgetError
 from autocomp.problem.structured import StructuredModel
 
@@ -29,7 +29,7 @@ class CoupledMenu(PlanMenu):
     """
 
     def _layers(self) -> tuple[LayerSpec, ...]:
-        return self.problem.variants.layers
+        return self.problem.subnets.layers
 
     def _feasibility(self) -> Constraint:
         self._structured = StructuredModel(self.problem, self.choices)

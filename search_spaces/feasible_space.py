@@ -15,7 +15,7 @@ from autocomp.allocation.additive import AdditiveModel
 from autocomp.allocation.constraint import Constraint, SeparableConstraint
 from autocomp.allocation.solver import Solver, make_solver
 from autocomp.core.budget import Budget
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice, Plan
 from autocomp.errors import SpaceError
 from autocomp.problem.problem import CompressionProblem
@@ -165,14 +165,14 @@ class PlanMenu:
         return meant.min(0), meant.max(0)
 
     def execute(
-        self, prefix: Sequence[int], action: Action, lower_wall: bool = True
+        self, prefix: Sequence[int], action: Action, enforce_utilisation: bool = True
     ) -> tuple[int, Action]:
         """Returns the choice that an action means on the next layer, and the action executed.
 
-        `prefix` are the choices of the layers before; `lower_wall` is explained in `Feasibility`.
+        `prefix` are the choices of the layers before; for `enforce_utilisation` see `Feasibility`.
         """
         step = len(prefix)
-        index = self.project(prefix, action, lower_wall)
+        index = self.project(prefix, action, enforce_utilisation)
         return index, self.space.encode(self.layers[step], self.choices[step][index])
 
     def execute_whole(self, action: Action) -> tuple[list[int], Action]:
@@ -213,10 +213,12 @@ class PlanMenu:
         """Returns the plan itself: what is feasible here meets every budget exactly."""
         return list(indices)
 
-    def project(self, prefix: Sequence[int], action: Action, lower_wall: bool = True) -> int:
+    def project(
+        self, prefix: Sequence[int], action: Action, enforce_utilisation: bool = True
+    ) -> int:
         """Returns the feasible choice nearest to what `action` asks for; see `execute`."""
         step = len(prefix)
-        mask = self.feasibility.mask(prefix, lower_wall)
+        mask = self.feasibility.mask(prefix, enforce_utilisation)
         wanted = self.index(step, self.space.decode(self.layers[step], action))
         if mask[wanted]:
             return wanted

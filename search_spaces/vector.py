@@ -8,7 +8,7 @@ import numpy as np
 from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.errors import SpaceError
 

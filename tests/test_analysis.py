@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.errors import LayerError, PlanError
 from autocomp.models import MODELS, ModelSource, build_architecture
@@ -232,7 +232,7 @@ def test_keep(tiny_net: nn.Module) -> None:
     images = torch.rand(2, 3, 8, 8)
     every = analyse(tiny_net, images)
     network = analyse(tiny_net, images, keep=["0", "10"])
-    assert network.names == ("3", "6") and [x.name for x in network.kept] == ["0", "10"]
+    assert network.names == ("3", "6") and [x.name for x in network.frozen] == ["0", "10"]
     assert network.macs == every.macs == 64 * 16 * 27 + 64 * 16 * 9 + 16 * 32 * 144 + 512
     assert network.n_parameters == every.n_parameters == 5796
     assert network.layer("6").shape == (32, 16, 3, 3)
@@ -247,7 +247,7 @@ def test_keep_a_name_that_does_not_exist() -> None:
         LayerError, match=r"no layer to keep named 'encodr\.1'. Did you mean 'encoder\.1'\?"
     ):
         analyse(named, torch.rand(2, 4), keep=["encodr.1"])
-    with pytest.raises(LayerError, match="beside the kept ones; keep fewer"):
+    with pytest.raises(LayerError, match="beside the frozen ones; keep fewer"):
         analyse(named, torch.rand(2, 4), keep=["encoder.0", "encoder.1"])
 
 

@@ -109,7 +109,7 @@ def test_masks_are_exact_after_every_prefix(instance: tuple[Tiny, CoupledConstra
                 with pytest.raises(BudgetError, match="start the plan again"):
                     constraint.mask(prefix)
                 continue
-            assert constraint.mask(prefix, lower_wall=False).tolist() == expected
+            assert constraint.mask(prefix, enforce_utilisation=False).tolist() == expected
             walled = constraint.mask(prefix)
             assert not (walled & ~np.array(expected)).any() and walled.any()
 
@@ -153,7 +153,8 @@ def test_the_lower_wall(instance: tuple[Tiny, CoupledConstraint]) -> None:
                     ok, near = reach.get(plan[step], (False, False))
                     reach[plan[step]] = (
                         ok or bool((total <= constraint.limits).all()),
-                        near or bool((total >= constraint.floor * constraint.limits).any()),
+                        near
+                        or bool((total >= constraint.min_utilisation * constraint.limits).any()),
                     )
             choices = range(len(tiny.own[step]))
             feasible = [reach[i][0] for i in choices]
@@ -202,9 +203,9 @@ def test_by_hand_two_layers_and_a_group() -> None:
     assert found[8].mask([0]).tolist() == [True, False]
     assert found[18].alternatives([1, 1], 0).tolist() == [[9], [18]]
     assert found[18].alternatives([0, 1], 1).tolist() == [[8], [9]]
-    walled = CoupledConstraint(coupling, np.array([17]), floor=0.9)
+    walled = CoupledConstraint(coupling, np.array([17]), min_utilisation=0.9)
     assert walled.mask(()).tolist() == [False, True]
-    assert walled.mask((), lower_wall=False).tolist() == [True, True]
+    assert walled.mask((), enforce_utilisation=False).tolist() == [True, True]
 
 
 def test_an_offered_choice_is_real_even_where_budgets_disagree() -> None:

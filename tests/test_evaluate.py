@@ -8,16 +8,9 @@ from torch import Tensor, nn
 
 from autocomp.data.split import Split
 from autocomp.errors import DataError
-from autocomp.network.scoring import (
-    WORST_LOSS,
-    Batches,
-    Score,
-    channels_last,
-    check_logits,
-    divergence,
-    logits_of,
-    score,
-)
+from autocomp.network.batches import Batches, channels_last
+from autocomp.network.scoring import logits_of, score
+from autocomp.tasks.classification import WORST_LOSS, Score, check_logits, divergence
 
 CPU = torch.device("cpu")
 
@@ -71,7 +64,7 @@ def test_an_abandoned_pass_keeps_nothing_half() -> None:
 
 
 def test_large_batches_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autocomp.network.scoring._KEEP_BYTES", 10)
+    monkeypatch.setattr("autocomp.network.batches._KEEP_BYTES", 10)
     found = batches(torch.rand(5, 3), [0, 1, 2, 0, 1])
     first, second = list(found), list(found)
     assert first[0][0] is not second[0][0] and torch.equal(first[0][0], second[0][0])

@@ -126,7 +126,7 @@ def test_the_lower_wall(instance: tuple[Costs, NDArray[np.int64]], floor: float)
             near = [bool(a and b) for a, b in zip(feasible, reaches, strict=True)]
             expected = near if any(near) else feasible
             assert searched.mask(step, used).tolist() == expected
-            assert searched.mask(step, used, lower_wall=False).tolist() == feasible
+            assert searched.mask(step, used, enforce_utilisation=False).tolist() == feasible
 
 
 def test_by_hand() -> None:

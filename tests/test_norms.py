@@ -15,7 +15,7 @@ from autocomp.compression.calibration.norms import (
     running,
 )
 from autocomp.models import build_model
-from autocomp.network.scoring import divergence
+from autocomp.tasks.classification import divergence
 
 
 def net() -> nn.Sequential:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from autocomp.artifacts.side import round_side
 from autocomp.compression import store as options
 from autocomp.compression.calibration import statistics as calibration
-from autocomp.compression.calibration.statistics import calibrate, host_module
+from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.packing import norms_of
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.writer import PlanWriter
 from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.data.splits import DataSplits
@@ -85,17 +85,17 @@ def test_a_large_input_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_host_modules() -> None:
     layers = {x.name: x for x in analyse(Twice(), torch.rand(3, 5)).layers}
-    assert host_module(layers["linear"]) == "linear"
-    assert host_module(layers["attention.in_proj"]) == "attention"
-    assert host_module(layers["attention.out_proj"]) == "attention"
+    assert layers["linear"].host == "linear"
+    assert layers["attention.in_proj"].host == "attention"
+    assert layers["attention.out_proj"].host == "attention"
 
 
-def small_store() -> OptionStore:
+def small_store() -> CompressionStore:
     model = nn.Sequential(nn.Linear(4, 1, bias=False), nn.Linear(1, 3))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, -2.0, 3.0, -4.0]]))
         model[1].weight.zero_()
-    return OptionStore(model, analyse(model, torch.rand(2, 4)))
+    return CompressionStore(model, analyse(model, torch.rand(2, 4)))
 
 
 def test_errors_by_hand() -> None:
@@ -133,13 +133,13 @@ def test_the_least_recently_used_weight_goes_first(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def tiny_store(tiny_net: nn.Module, tiny_data: DataSplits) -> OptionStore:
+def tiny_store(tiny_net: nn.Module, tiny_data: DataSplits) -> CompressionStore:
     network = analyse(tiny_net, tiny_data.calibration.images)
     stats = calibrate(tiny_net, network, [tiny_data.calibration.images])
-    return OptionStore(tiny_net, network, stats)
+    return CompressionStore(tiny_net, network, stats)
 
 
-def test_writing_plans_one_after_another(tiny_store: OptionStore) -> None:
+def test_writing_plans_one_after_another(tiny_store: CompressionStore) -> None:
     dense = tiny_store.model.state_dict()
     model = copy.deepcopy(tiny_store.model)
     writer = PlanWriter(model, tiny_store)
@@ -166,7 +166,7 @@ def test_writing_plans_one_after_another(tiny_store: OptionStore) -> None:
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-def test_statistics_changed_in_between_are_put_back(tiny_store: OptionStore) -> None:
+def test_statistics_changed_in_between_are_put_back(tiny_store: CompressionStore) -> None:
     model = copy.deepcopy(tiny_store.model)
     writer = PlanWriter(model, tiny_store)
     model[1].running_mean.add_(1)  # type: ignore[index,union-attr]
@@ -174,6 +174,6 @@ def test_statistics_changed_in_between_are_put_back(tiny_store: OptionStore) -> 
     assert torch.equal(model[1].running_mean, tiny_store.model[1].running_mean)  # type: ignore[index]
 
 
-def test_a_plan_of_another_network(tiny_store: OptionStore) -> None:
+def test_a_plan_of_another_network(tiny_store: CompressionStore) -> None:
     with pytest.raises(PlanError, match="misses layer"):
         PlanWriter(copy.deepcopy(tiny_store.model), tiny_store).write(Plan({"0": NEUTRAL}))

@@ -15,7 +15,14 @@ from autocomp.envs import LayerwiseEnv, make_menu
 from torch import nn
 
 import autocomp
-from autocomp.api.train_policy import EPISODES, TRAINING, Pupil, Trained, budget_range, train_policy
+from autocomp.api.train_policy import (
+    EPISODES,
+    TRAINING,
+    TrainedPolicy,
+    TrainingNetwork,
+    budget_range,
+    train_policy,
+)
 from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
@@ -30,12 +37,12 @@ def shallow(width: int) -> nn.Module:
         return nn.Sequential(*layers).eval()
 
 
-def train(folder: Path, tiny_net: Any, tiny_data: Any, **more: Any) -> Trained:
+def train(folder: Path, tiny_net: Any, tiny_data: Any, **more: Any) -> TrainedPolicy:
     settings: dict[str, Any] = {
         "budget": "size=12%..30%", "agent": "ppo", "space": SPACE, "episodes": 14,
         "n_budgets": 2, "level": "F0",
     }  # fmt: skip
-    pupils = [Pupil(tiny_net, tiny_data), Pupil(shallow(12), tiny_data)]
+    pupils = [TrainingNetwork(tiny_net, tiny_data), TrainingNetwork(shallow(12), tiny_data)]
     return train_policy(pupils, out=folder, **{**settings, **more})
 
 
@@ -78,7 +85,7 @@ def test_what_is_no_range_is_refused_in_one_line(text: str, n: int) -> None:
 @pytest.fixture(scope="module")
 def trained(
     _trained_tiny: Any, tiny_data: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Trained, list[tuple[int, int, float]]]:
+) -> tuple[TrainedPolicy, list[tuple[int, int, float]]]:
     told: list[tuple[int, int, float]] = []
     folder = tmp_path_factory.mktemp("trained") / "deep" / "policy"
     found = train(folder, _trained_tiny, tiny_data, on_episode=lambda *one: told.append(one))

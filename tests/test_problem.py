@@ -15,8 +15,8 @@ from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ChoiceError
-from autocomp.network.scoring import divergence
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.tasks.classification import divergence
 
 MENU = (
     NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),

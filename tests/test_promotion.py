@@ -13,16 +13,16 @@ from torch import nn
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Choice, Plan
 from autocomp.data import DataSplits
-from autocomp.network.scoring import is_behind
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.problem.promotion import promote
+from autocomp.tasks.classification import is_behind
 
 
 def outcome(plan: Plan, accuracy: float, *, fidelity: str = "F1", within: bool = True) -> Outcome:
     return Outcome(plan, accuracy, 1.0, 100, {"size": 1}, within, fidelity, 0.1)
 
 
-class Judge:
+class Scorer:
     """Stands for a problem: plan "k" has accuracy k / 100 on the whole split."""
 
     def __init__(self, behind: float = 0.05) -> None:
@@ -51,7 +51,7 @@ def number(plan: Plan) -> int:
 
 
 def test_by_rank_against_the_best_so_far() -> None:
-    judge: Any = Judge()
+    judge: Any = Scorer()
     screened = [outcome(plan(k), a) for k, a in ((70, 0.9), (80, 0.8), (60, 0.7), (78, 0.6))]
     seen: list[Outcome] = []
     whole = promote(judge, screened, 3, on_outcome=seen.append)
@@ -62,7 +62,7 @@ def test_by_rank_against_the_best_so_far() -> None:
 
 
 def test_some_plans_run_in_any_case() -> None:
-    judge: Any = Judge()
+    judge: Any = Scorer()
     screened = [
         outcome(plan(70), 0.9),
         outcome(plan(10), 0.1),
@@ -73,7 +73,7 @@ def test_some_plans_run_in_any_case() -> None:
 
 
 def test_at_most_so_many_enter() -> None:
-    judge: Any = Judge(behind=-1)  # everything is given up
+    judge: Any = Scorer(behind=-1)  # everything is given up
     promote(judge, [outcome(plan(k), k / 100) for k in range(1, 60)], 4)
     assert len(judge.challenged) == 11 and judge.evaluated == [59]
 

@@ -4,9 +4,9 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from autocomp.errors import AutocompError, UnknownNameError
+from autocomp.errors import AutocompError, UnknownNameError, unknown
 from autocomp.plugins import registry
-from autocomp.plugins.registry import find, names, plugins, unknown
+from autocomp.plugins.registry import find, names, plugins
 
 GROUP = "autocomp.toys"
 BUILTIN = {"random": int, "evolution": float}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from autocomp.agents import Ledger, SearchResult
+from autocomp.agents import Evaluator, SearchResult
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,6 +23,7 @@ from autocomp.compression.loading import read
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, AutocompError, DataError, ModelError, RunError
+from autocomp.runs.folder import Run
 
 AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random", "local"]
 
@@ -108,7 +109,7 @@ def test_a_stopped_run_arrives_where_an_unbroken_one_does(agent: str, tmp_path: 
         search(tmp_path / "cut", agent=agent, evaluations=12, seed=5, on_outcome=kill)
     with (tmp_path / "cut" / "outcomes.jsonl").open("a") as file:
         file.write('{"accuracy": 0.5, "lo')  # the evaluation in flight
-    recorded = len(autocomp.searcher.Run(tmp_path / "cut").outcomes())
+    recorded = len(Run(tmp_path / "cut").outcomes())
     assert recorded == 7
     again = autocomp.resume(tmp_path / "cut")
     assert again.plan == whole.plan
@@ -146,10 +147,10 @@ def test_objects_are_searched_and_resumed_with_objects(
     class Middle:
         def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
                    on_outcome: Any = None) -> SearchResult:  # fmt: skip
-            ledger = Ledger(problem, n_evaluations, on_outcome)
+            evaluator = Evaluator(problem, n_evaluations, on_outcome)
             menu = autocomp.envs.PlanMenu(problem, space)
-            ledger.evaluate(menu.plan(menu.fit(menu.middle)))
-            return SearchResult(ledger.outcomes)
+            evaluator.evaluate(menu.plan(menu.fit(menu.middle)))
+            return SearchResult(evaluator.outcomes)
 
     result = autocomp.search(
         tiny_net, tiny_data, ["size=60%", "macs=80%"], agent=Middle(), evaluations=5,

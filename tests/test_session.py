@@ -145,7 +145,7 @@ def test_a_stopped_run_is_reported_on(
     assert path == run.path / REPORT and path.exists()
     found = Findings.read(run.path)
     assert found is not None and found.fidelity == "F1"
-    assert set(found.left_out) <= {"departures"}
+    assert set(found.left_out) <= {"ablations"}
     assert found.predictions is not None and found.predictions.n == len(tiny_data.search)
     assert len(run.outcomes()) == 4  # nothing is added to the search
 
@@ -214,7 +214,7 @@ def test_an_unknown_baseline_is_named(search: Search, tiny_net: Any, tiny_data: 
 
 def test_objects_are_given_again(search: Search, tiny_net: Any, tiny_data: Any) -> None:
     run = search(evaluations=2).run
-    with pytest.raises(RunError, match=r"model given as a Python object.*searcher\.report") as e:
+    with pytest.raises(RunError, match=r"model given as a Python object.*autocomp\.report") as e:
         report(run.path)
     assert "\n" not in str(e.value)
     with pytest.raises(RunError, match="its data given as a Python object"):

@@ -21,18 +21,19 @@ from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.records import weight_bits
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.loading import load
-from autocomp.compression.weights.base import Quantized
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.quantized import Quantized
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError, BudgetError, ChoiceError, UnknownNameError
 from autocomp.models import build_architecture, build_model
 from autocomp.models.builder import ModelSource
-from autocomp.network.scoring import divergence, logits_of
+from autocomp.network.scoring import logits_of
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.problem.structured import StructuredModel
 from autocomp.problem.subnets import LATEST
+from autocomp.tasks.classification import divergence
 
 SMALL = ProblemSettings(search_images=60)
 
@@ -98,7 +99,7 @@ def problem(request: pytest.FixtureRequest, problems: Any) -> Any:
 
 def menus_of(problem: CompressionProblem, space: str) -> list[tuple[Choice, ...]]:
     made = make_space(space)
-    return [tuple(dict.fromkeys(made.choices(layer))) for layer in problem.variants.layers]
+    return [tuple(dict.fromkeys(made.choices(layer))) for layer in problem.subnets.layers]
 
 
 def random_plan(problem: CompressionProblem, space: str, seed: int) -> Plan:
@@ -115,7 +116,7 @@ def with_channels(problem: CompressionProblem, share: float, inside: Choice = NE
         share_of = share if layer.units else 1.0
         return dataclasses.replace(inside, activation_bits=bits, channels=share_of)
 
-    return Plan({layer.name: choice(layer) for layer in problem.variants.layers})
+    return Plan({layer.name: choice(layer) for layer in problem.subnets.layers})
 
 
 @torch.no_grad()
@@ -184,22 +185,22 @@ def test_realised_counts_are_multiples_and_show_in_the_network(
 ) -> None:
     settings = dataclasses.replace(SMALL, unit_step=step)
     problem = CompressionProblem(digits_model, digits_data, "size=60%", settings)
-    counts = {x.name: x.units for x in problem.variants.layers if x.units}
+    counts = {x.name: x.units for x in problem.subnets.layers if x.units}
     assert counts == {
         "conv1": 16, "block1.conv1": 16, "block2.conv1": 32, "block2.conv2": 32, "block3.conv1": 32,
     }  # fmt: skip
     for share in (0.1, 0.45, 0.8):
         plan = with_channels(problem, share)
         model, _ = problem.compressed(plan)
-        kept = problem.variants.kept(plan)
-        for layer in problem.variants.layers:
+        kept = problem.subnets.kept(plan)
+        for layer in problem.subnets.layers:
             if layer.units:
                 wanted = layer.units_kept(share)
                 assert wanted % step == 0
                 stay = kept.get(layer.name, range(layer.units))
                 assert len(stay) == wanted == model.get_submodule(layer.name).out_channels
                 assert list(stay) == sorted(set(stay))
-        smaller = problem.variants.kept(with_channels(problem, share / 2))
+        smaller = problem.subnets.kept(with_channels(problem, share / 2))
         assert all(set(smaller[name]) <= set(stay) for name, stay in kept.items())
 
 
@@ -219,7 +220,7 @@ def test_a_share_that_keeps_every_unit_changes_nothing(problems: Any, name: str)
     """The plan asks for structure, but the counts come out whole."""
     problem = problems(name)
     plan = with_channels(problem, 0.999)
-    assert plan.is_structured and problem.variants.kept(plan) == {}
+    assert plan.is_structured and problem.subnets.kept(plan) == {}
     model, _ = problem.compressed(plan)
     images = problem.data.search.images[:40]
     assert torch.equal(logits(model, images), logits(problem.store.model, images))
@@ -236,14 +237,14 @@ def test_who_leads_no_group_loses_nothing(problems: Any) -> None:
 
 def test_a_criterion_orders_the_units(problems: Any) -> None:
     problem = problems("digits")
-    variants = problem.variants
-    orders = {c: variants.order("block2.conv1", c) for c in ("", "l1", "random:seed=1")}
+    subnets = problem.subnets
+    orders = {c: subnets.order("block2.conv1", c) for c in ("", "l1", "random:seed=1")}
     assert all(sorted(order) == list(range(32)) for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) == 3
     plan = problem.network.neutral_plan().replace(
         "block2.conv1", Choice(channels=0.25, criterion="l1")
     )
-    assert variants.kept(plan) == {"block2.conv1": tuple(sorted(orders["l1"][-8:]))}
+    assert subnets.kept(plan) == {"block2.conv1": tuple(sorted(orders["l1"][-8:]))}
     with pytest.raises(UnknownNameError, match="l11"):
         problem.evaluate(plan.replace("block2.conv1", Choice(channels=0.25, criterion="l11")))
 
@@ -251,14 +252,14 @@ def test_a_criterion_orders_the_units(problems: Any) -> None:
 def test_the_latest_networks_are_kept_and_made_again_alike(problems: Any) -> None:
     problem = problems("mixed")
     first = with_channels(problem, 0.5)
-    variant = problem.variants.of(first)
-    assert problem.variants.of(with_channels(problem, 0.5, Choice(weight_bits=4))) is variant
+    subnet = problem.subnets.of(first)
+    assert problem.subnets.of(with_channels(problem, 0.5, Choice(weight_bits=4))) is subnet
     data = problem.compressed(first)[1]
     for i in range(LATEST + 1):
-        problem.variants.of(
+        problem.subnets.of(
             problem.network.neutral_plan().replace("0", Choice(channels=(i + 1) / 16))
         )
-    assert problem.variants.of(first) is not variant
+    assert problem.subnets.of(first) is not subnet
     assert problem.compressed(first)[1] == data
 
 
@@ -298,7 +299,7 @@ def test_costs_are_those_of_the_real_network(problem: Any, space: str) -> None:
         real = problem.costs_of(plan)
         found = dict(zip(names, (constraint.total(indices) + fixed).tolist(), strict=True))
         assert found["macs"] == real["macs"] and found["bitops"] == real["bitops"]
-        lost = dense_sides - sides(problem.variants.of(plan).model)
+        lost = dense_sides - sides(problem.subnets.of(plan).model)
         assert real["params"] <= found["params"] <= real["params"] + lost
         reference = problem.costs["size"].reference
         if space == "structured":  # nothing is compressed: an upper bound
@@ -335,7 +336,7 @@ def test_costs_of_a_slice_by_hand() -> None:
 def test_losses_grow_with_what_is_gone(problem: Any) -> None:
     menus = menus_of(problem, "structured")
     losses = StructuredModel(problem, menus).losses()
-    for layer, menu, values in zip(problem.variants.layers, menus, losses, strict=True):
+    for layer, menu, values in zip(problem.subnets.layers, menus, losses, strict=True):
         assert len(values) == len(menu) and (values >= 0).all()
         assert values[menu.index(NEUTRAL)] == 0
         by_share = [v for _, v in sorted(zip((c.channels for c in menu), values, strict=True))]
@@ -446,11 +447,11 @@ def test_codes_take_their_order_0_entropy(problems: Any) -> None:
     """Within 2 % over all layers, plus scales and a few bytes for each layer's model."""
     problem = problems("digits")
     plan = with_channels(problem, 0.75, Choice(0.3, "", 5))
-    variant = problem.variants.of(plan)
-    inside = variant.inside(plan)
+    subnet = problem.subnets.of(plan)
+    inside = subnet.inside(plan)
     entropy = spent = sides = 0.0
-    for layer in variant.network.layers:
-        option = variant.store.weight(layer, inside[layer.name])
+    for layer in subnet.network.layers:
+        option = subnet.store.weight(layer, inside[layer.name])
         assert isinstance(option, Quantized)
         assert option.codes.shape == layer.shape
         entropy += entropy_bits(option.codes)
@@ -497,13 +498,13 @@ def test_what_cannot_be_cut_is_seen_in_the_corrected_network(problems: Any) -> N
     """A grouped convolution's moments are looked at anew, behind batch norms as they will be."""
     problem = problems("mixed")
     plan = with_channels(problem, 0.5)
-    variant = problem.variants.of(plan, "F1")
-    layer = next(x for x in variant.network.layers if x.groups == 4)
-    variant.store.weight(layer, Choice(sparsity=0.3))  # asks for the moments
-    found = variant.store.stats[layer.name].gram
-    variant.realise(plan, "F1")
-    some = dataclasses.replace(variant.network, layers=(layer,))
-    expected = input_moments(variant.model, some, [problem.data.calibration.images])[layer.name]
+    subnet = problem.subnets.of(plan, "F1")
+    layer = next(x for x in subnet.network.layers if x.groups == 4)
+    subnet.store.weight(layer, Choice(sparsity=0.3))  # asks for the moments
+    found = subnet.store.stats[layer.name].gram
+    subnet.realise(plan, "F1")
+    some = dataclasses.replace(subnet.network, layers=(layer,))
+    expected = input_moments(subnet.model, some, [problem.data.calibration.images])[layer.name]
     assert found is not None
     torch.testing.assert_close(found.second, expected.second, rtol=1e-4, atol=1e-5)
 
@@ -518,13 +519,13 @@ def test_front_to_back_repair_does_not_raise_the_divergence(problems: Any) -> No
         plan = with_channels(problem, share)
         pair = []
         for level in ("F2", "F2S"):
-            variant = problem.variants.of(plan, level)
-            variant.realise(plan, "F2")
-            pair.append(variant.divergence())
-        assert problem.variants.of(plan, "F2") is not problem.variants.of(plan, "F2S")
+            subnet = problem.subnets.of(plan, level)
+            subnet.realise(plan, "F2")
+            pair.append(subnet.divergence())
+        assert problem.subnets.of(plan, "F2") is not problem.subnets.of(plan, "F2S")
         assert pair[1] <= pair[0]
         # layers are fitted to the outputs of this network: its batch norms have to be corrected
-        teacher = problem.variants.of(plan, "F2S").store.model
+        teacher = problem.subnets.of(plan, "F2S").store.model
         batches = [problem.data.calibration.images]
         outputs = logits_of(teacher, batches), logits_of(problem.store.model, batches)
         assert divergence(*outputs) == pytest.approx(pair[1], rel=0.02)

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import Option, TableFolder, default_root
+from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.compression.store import CompressionStore
+from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights import GPTQQuantizer, Pipeline
-from autocomp.compression.weights.base import Quantized
 from autocomp.core.plan import NEUTRAL, Choice
+from autocomp.core.quantized import Quantized
 from autocomp.data import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.storage.cache import default_root
 
 MENU = [Choice(0.5, "", 2), Choice(0.5, "", 3), Choice(0.5), NEUTRAL]
 
@@ -40,7 +42,7 @@ def test_a_second_search_computes_nothing(
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(OptionStore, "_make", forbidden)
+    monkeypatch.setattr(CompressionStore, "_make", forbidden)
     monkeypatch.setattr("autocomp.problem.loss_estimates.divergences", forbidden)
     monkeypatch.setattr("autocomp.problem.problem.input_moments", forbidden)
     second = problem(tiny_net, tiny_data, tmp_path)
@@ -87,7 +89,7 @@ def test_damage_is_as_good_as_absence(
 def test_no_folder_keeps_nothing(tiny_problem: CompressionProblem) -> None:
     layer = tiny_problem.network.layers[0]
     folder = TableFolder(None)
-    folder.save(layer, {NEUTRAL: Option(torch.ones(2), 0.0)})
+    folder.save(layer, {NEUTRAL: CompressedLayer(torch.ones(2), 0.0)})
     folder.save_facts(layer, [NEUTRAL], {"a": 1})
     assert folder.load(layer, [NEUTRAL]) is None and folder.load_facts(layer, [NEUTRAL]) == {}
 
@@ -98,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     layer = tiny_problem.network.layers[0]
     (tmp_path / "file").write_text("in the way")
     folder = TableFolder(tmp_path / "file", "key")
-    folder.save(layer, {NEUTRAL: Option(torch.ones(2), 0.0)})
+    folder.save(layer, {NEUTRAL: CompressedLayer(torch.ones(2), 0.0)})
     assert folder.load(layer, [NEUTRAL]) is None
 
 
@@ -133,7 +135,7 @@ def test_what_has_gone_from_memory_is_read_again(
     def forbidden(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(OptionStore, "_make", forbidden)
+    monkeypatch.setattr(CompressionStore, "_make", forbidden)
     other.feasibility(menus)
     for layer in one.network.layers:
         for choice in MENU:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans
 from autocomp.envs import make_menu
 from autocomp.search_spaces import SearchSpace
@@ -30,12 +30,12 @@ class RandomAgent:
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
         menu = make_menu(problem, space)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         for indices in given_plans(menu, starts):
-            if not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
+            if not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
         rng = np.random.default_rng(seed)
-        while not ledger.spent:
+        while not evaluator.spent:
             actions = rng.uniform(-1, 1, (len(menu), menu.vector.width))
-            ledger.evaluate(menu.plan(menu.fit(actions)))
-        return SearchResult(ledger.outcomes)
+            evaluator.evaluate(menu.plan(menu.fit(actions)))
+        return SearchResult(evaluator.outcomes)

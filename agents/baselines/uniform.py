@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans, uniform_plans
 from autocomp.envs import make_menu
 from autocomp.search_spaces import SearchSpace
@@ -32,8 +32,8 @@ class UniformAgent:
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
         menu = make_menu(problem, space)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         for indices in [*given_plans(menu, starts), *(uniform_plans(menu) or [menu.even()])]:
-            if not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
-        return SearchResult(ledger.outcomes)
+            if not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
+        return SearchResult(evaluator.outcomes)

@@ -13,11 +13,11 @@ import gymnasium
 import numpy as np
 import torch
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
-from autocomp.agents.reinforcement.checkpoints import PolicyTrail, save
+from autocomp.agents.evaluator import Evaluator
+from autocomp.agents.reinforcement.checkpoints import PolicyCheckpoints, save
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow, returns
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.agents.reinforcement.transfer import policy_file, take_over
+from autocomp.agents.reinforcement.transfer import load_policy, policy_file
 from autocomp.agents.starts import given_plans, starting_plans
 from autocomp.envs import ENVS, PlanMenu, make_menu
 from autocomp.envs.rewards import Reward, find_reward
@@ -27,8 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from autocomp.core.plan import Plan
-from autocomp.errors import AgentError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import AgentError, unknown
 from autocomp.problem.problem import CompressionProblem
 
 _FOREVER = 10**9
@@ -96,44 +95,44 @@ class ReinforcementAgent(ABC):
         """Searches; see `Agent.search`."""
         menu = make_menu(problem, space)
         self.check(menu)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         given = given_plans(menu, starts)
         env = EpisodeLog(
             gymnasium.make(
-                ENVS[self.env], problem=menu, reward=self.reward, evaluate=ledger.evaluate,
+                ENVS[self.env], problem=menu, reward=self.reward, evaluate=evaluator.evaluate,
                 disable_env_checker=True,
             )
         )  # fmt: skip
         trail = None
         if self.trail is not None:
-            trail = PolicyTrail(self.trail, menu, self.env, n_evaluations)
+            trail = PolicyCheckpoints(self.trail, menu, self.env, n_evaluations)
         with private_random_state():
             learned = []
             if self.policy:
                 proposal = propose(self.learned(env.env, menu, seed), menu, self.env)
                 learned = [menu.settle(proposal.indices)]
-            self._warm_up(env, menu, ledger, given, learned, seed)
+            self._warm_up(env, menu, evaluator, given, learned, seed)
             if len(env.episodes) > 1:
                 env.set([returns(episode) for episode in env.episodes])
             model = self.build(env, menu, seed)
             model.set_logger(self._logger())
             if self.policy:
-                take_over(model, self.policy)
+                load_policy(model, self.policy)
             self.prepare(model, env)
-            if not ledger.spent:
+            if not evaluator.spent:
                 model.learn(
-                    _FOREVER, callback=_Learning(self, env, ledger, trail), log_interval=1,
+                    _FOREVER, callback=_Learning(self, env, evaluator, trail), log_interval=1,
                     reset_num_timesteps=True,
                 )  # fmt: skip
             model.logger.close()
             if trail is not None:
-                trail.look(model, len(ledger.outcomes), last=True)
-        return SearchResult(ledger.outcomes, lambda folder: save(model, folder))
+                trail.look(model, len(evaluator.outcomes), last=True)
+        return SearchResult(evaluator.outcomes, lambda folder: save(model, folder))
 
     def learned(self, env: gymnasium.Env[Any, Any], menu: PlanMenu, seed: int = 0) -> Any:
         """Returns the algorithm with the networks that `policy` names."""
         model: Any = self.build(EpisodeLog(env), menu, seed)
-        take_over(model, self.policy)
+        load_policy(model, self.policy)
         return model
 
     def _logger(self) -> Logger:
@@ -142,22 +141,22 @@ class ReinforcementAgent(ABC):
         return configure(str(self.tensorboard), ["tensorboard"])
 
     def _warm_up(
-        self, env: EpisodeLog, menu: PlanMenu, ledger: Ledger, given: list[list[int]],
+        self, env: EpisodeLog, menu: PlanMenu, evaluator: Evaluator, given: list[list[int]],
         learned: list[list[int]], seed: int,
     ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
         # a search of very few evaluations still tries one plan before it learns
-        wanted = max(1, round(self.warm_up * ledger.n_evaluations))
+        wanted = max(1, round(self.warm_up * evaluator.n_evaluations))
         first = [*given, *learned]
         for plan in first or starting_plans(menu, max(1, min(4, wanted // 2))):
-            if not ledger.spent and not follow(env, menu, plan) and first:
-                ledger.evaluate(menu.plan(plan))  # no action makes it; nothing to replay
+            if not evaluator.spent and not follow(env, menu, plan) and first:
+                evaluator.evaluate(menu.plan(plan))  # no action makes it; nothing to replay
         for _ in range(10 * wanted):  # proposals may repeat in a small space
-            if len(ledger.outcomes) >= wanted or ledger.spent:
+            if len(evaluator.outcomes) >= wanted or evaluator.spent:
                 break
-            best = max(ledger.outcomes, key=lambda outcome: outcome.rank)
+            best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
             plan = menu.vary(menu.indices(best.plan), rng, self.env == "layerwise")
-            if not ledger.seen(menu.plan(plan)):
+            if not evaluator.seen(menu.plan(plan)):
                 follow(env, menu, plan)
 
 
@@ -165,10 +164,14 @@ class _Learning(BaseCallback):
     """Refreshes the agent before each rollout; ends learning when the evaluations are used up."""
 
     def __init__(
-        self, agent: ReinforcementAgent, env: EpisodeLog, ledger: Ledger, trail: PolicyTrail | None
+        self,
+        agent: ReinforcementAgent,
+        env: EpisodeLog,
+        evaluator: Evaluator,
+        trail: PolicyCheckpoints | None,
     ) -> None:
         super().__init__()
-        self._agent, self._env, self._ledger, self._trail = agent, env, ledger, trail
+        self._agent, self._env, self._ledger, self._trail = agent, env, evaluator, trail
 
     def _on_rollout_start(self) -> None:
         if self._trail is not None:

@@ -18,7 +18,7 @@ _COUNT = 20
 """Looks per search."""
 
 
-class PolicyTrail:
+class PolicyCheckpoints:
     """Saves the algorithm and its deterministic plan about twenty times a search.
 
     `agent.zip` is replaced whole, so that a run that is killed keeps a policy that can be read;

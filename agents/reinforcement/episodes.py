@@ -46,7 +46,7 @@ def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> 
         actions = menu.step_actions(indices)
     if actions is None:
         return False
-    env.reset(options={"lower_wall": False})
+    env.reset(options={"enforce_utilisation": False})
     for action in actions:
         env.step(action)
     return True

@@ -10,9 +10,9 @@ import torch
 from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
 from autocomp.agents.reinforcement.episodes import EpisodeLog, returns
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.agents.reinforcement.transfer import take_over
-from autocomp.envs import CurriculumEnv
-from autocomp.envs.multi_task import Lesson
+from autocomp.agents.reinforcement.transfer import load_policy
+from autocomp.envs import MultiTaskEnv
+from autocomp.envs.multi_task import TrainingTask
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -31,7 +31,7 @@ _AROUND = 2
 
 def school(
     agent: ReinforcementAgent,
-    env: CurriculumEnv,
+    env: MultiTaskEnv,
     *,
     n_episodes: int,
     seed: int,
@@ -83,14 +83,14 @@ def school(
         model: Any = agent.build(log, env.longest, seed)
         model.set_logger(Logger(folder=None, output_formats=[]))
         if agent.policy:
-            take_over(model, agent.policy)
+            load_policy(model, agent.policy)
         agent.prepare(model, log)
         if len(log.episodes) < n_episodes:
             model.learn(_FOREVER, callback=_Lessons(agent, log, n_episodes, tell))
     return model
 
 
-def temper(model: Any, env: CurriculumEnv) -> float:
+def shrink_actions(model: Any, env: MultiTaskEnv) -> float:
     """Scales a continuous policy's action towards 0 as far as lessons that it never saw want it.
 
     What was learned on few lessons may be their quirks. The last layer of the action network is
@@ -122,7 +122,7 @@ def temper(model: Any, env: CurriculumEnv) -> float:
     return best
 
 
-def _merit(model: Any, lesson: Lesson) -> float:
+def _merit(model: Any, lesson: TrainingTask) -> float:
     menu = lesson.menu
     return lesson.judged(menu.settle(propose(model, menu).indices), {}).merit
 
@@ -142,7 +142,7 @@ def _last_linear(head: nn.Module) -> nn.Linear:
 
 
 def _demonstrate(
-    log: EpisodeLog, env: CurriculumEnv, n_episodes: int, rng: np.random.Generator
+    log: EpisodeLog, env: MultiTaskEnv, n_episodes: int, rng: np.random.Generator
 ) -> None:
     for number, lesson in enumerate(env.lessons):
         menu = lesson.menu
@@ -153,7 +153,7 @@ def _demonstrate(
             later = len(env.lessons) - number - 1
             if actions is None or len(log.episodes) + later >= n_episodes:
                 continue  # each lesson's own plan is shown in any case
-            log.reset(options={"lesson": number, "lower_wall": False})
+            log.reset(options={"lesson": number, "enforce_utilisation": False})
             for action in actions:
                 log.step(action)
 

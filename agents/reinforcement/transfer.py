@@ -34,7 +34,7 @@ def algorithm_of(model: Any) -> str:
     return next(library).__name__
 
 
-def take_over(model: BaseAlgorithm, path: str | Path) -> None:
+def load_policy(model: BaseAlgorithm, path: str | Path) -> None:
     """Loads the networks of a saved algorithm into a new one; optimisers start anew.
 
     Observations are size-free and hold the budget, so the problems may differ; the algorithm and

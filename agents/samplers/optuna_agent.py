@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 from autocomp.agents.base import OnOutcome, SearchResult
-from autocomp.agents.evaluator import Ledger
+from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans, starting_plans
 from autocomp.envs import make_menu
 from autocomp.search_spaces import Action, SearchSpace
@@ -83,9 +83,9 @@ class OptunaAgent:
     ) -> SearchResult:
         """Searches; see `Agent.search`."""
         menu = make_menu(problem, space)
-        ledger = Ledger(problem, n_evaluations, on_outcome)
+        evaluator = Evaluator(problem, n_evaluations, on_outcome)
         distributions = _distributions(menu)
-        points, trials = self._points(menu, ledger, given_plans(menu, starts), seed)
+        points, trials = self._points(menu, evaluator, given_plans(menu, starts), seed)
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
@@ -96,25 +96,27 @@ class OptunaAgent:
                 journal = self._journal()
                 for point in points:
                     study.enqueue_trial(point)
-                while not ledger.spent:
-                    trial = self._trial(study, menu, ledger, distributions)
+                while not evaluator.spent:
+                    trial = self._trial(study, menu, evaluator, distributions)
                     if journal is not None:
                         journal.add_trial(trial)
         finally:
             optuna.logging.set_verbosity(verbosity)
-        return SearchResult(ledger.outcomes)
+        return SearchResult(evaluator.outcomes)
 
     def _points(
-        self, menu: PlanMenu, ledger: Ledger, given: list[list[int]], seed: int
+        self, menu: PlanMenu, evaluator: Evaluator, given: list[list[int]], seed: int
     ) -> tuple[list[dict[str, float]], int]:
         """Returns the vectors to try first, and how many trials come before the sampler's own."""
         for indices in given:
             # a plan that no vector makes cannot be a trial; it is evaluated all the same
-            if menu.whole_action(indices) is None and not ledger.spent:
-                ledger.evaluate(menu.plan(indices))
-        plans = given or starting_plans(menu, min(self.starts, max(1, ledger.n_evaluations // 4)))
+            if menu.whole_action(indices) is None and not evaluator.spent:
+                evaluator.evaluate(menu.plan(indices))
+        plans = given or starting_plans(
+            menu, min(self.starts, max(1, evaluator.n_evaluations // 4))
+        )
         vectors = [menu.whole_action(indices) for indices in plans]
-        startup = min(self.startup, ledger.n_evaluations // 4)
+        startup = min(self.startup, evaluator.n_evaluations // 4)
         if not given and menu.spread == 1:
             return _params(menu, vectors), self.starts + startup
         rng = np.random.default_rng([seed, 2])
@@ -126,13 +128,13 @@ class OptunaAgent:
         self,
         study: optuna.Study,
         menu: PlanMenu,
-        ledger: Ledger,
+        evaluator: Evaluator,
         distributions: dict[str, BaseDistribution],
     ) -> FrozenTrial:
         trial = study.ask(distributions)
         entries = np.array([trial.params[name] for name in distributions])
         actions = np.array([menu.normalise(row) for row in menu.vector.split(entries)])
-        outcome = ledger.evaluate(menu.plan(menu.fit(actions)))
+        outcome = evaluator.evaluate(menu.plan(menu.fit(actions)))
         for name, limit in menu.problem.limits.items():
             trial.set_constraint(name, outcome.costs[name] / limit - 1)
         trial.set_user_attr("plan", outcome.plan.to_json())

@@ -32,7 +32,7 @@ class Constraint(Protocol):
         """Largest total cost in each budget."""
         ...
 
-    def mask(self, prefix: Sequence[int], lower_wall: bool = True) -> Mask:
+    def mask(self, prefix: Sequence[int], enforce_utilisation: bool = True) -> Mask:
         """Returns which choices of the next layer leave a completion that meets every budget."""
         ...
 
@@ -81,9 +81,9 @@ class SeparableConstraint:
         """See `Constraint`."""
         return self._feasibility.dearest
 
-    def mask(self, prefix: Sequence[int], lower_wall: bool = True) -> Mask:
+    def mask(self, prefix: Sequence[int], enforce_utilisation: bool = True) -> Mask:
         """See `Constraint`."""
-        return self._feasibility.mask(len(prefix), self.spent(prefix), lower_wall)
+        return self._feasibility.mask(len(prefix), self.spent(prefix), enforce_utilisation)
 
     def spent(self, prefix: Sequence[int]) -> Costs:
         """See `Constraint`."""

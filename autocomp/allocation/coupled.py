@@ -49,15 +49,15 @@ class CoupledConstraint:
     real plan: what is called feasible is. It is exact wherever one choice of a layer is the
     cheapest in every budget at once, as the most compressed one is.
 
-    See `Constraint` for the methods and `Feasibility` for the lower wall.
+    See `Constraint` for the methods and `Feasibility` for the minimum utilisation.
 
     Attributes:
         coupling: which groups each layer's cost depends on.
     """
 
-    def __init__(self, coupling: Coupling, limits: Costs, floor: float = 0.0) -> None:
+    def __init__(self, coupling: Coupling, limits: Costs, min_utilisation: float = 0.0) -> None:
         self.limits = np.asarray(limits, np.int64)
-        self.floor = floor
+        self.min_utilisation = min_utilisation
         self.coupling = coupling
         self._tables: dict[tuple[int, Levels], Costs] = {}
         self._ends: dict[tuple[int, Levels, bool], Costs] = {}
@@ -81,7 +81,7 @@ class CoupledConstraint:
         """Whether the cheapest plan meets every budget."""
         return bool((self.cheapest <= self.limits).all())
 
-    def mask(self, prefix: Sequence[int], lower_wall: bool = True) -> Mask:
+    def mask(self, prefix: Sequence[int], enforce_utilisation: bool = True) -> Mask:
         """See `Constraint`.
 
         Raises:
@@ -100,10 +100,10 @@ class CoupledConstraint:
             of_level = own == level
             fits = (after + low <= self.limits).all(1) & of_level
             allowed |= fits
-            near |= fits & (after + high >= self.floor * self.limits).any(1)
+            near |= fits & (after + high >= self.min_utilisation * self.limits).any(1)
         if not allowed.any():
             raise BudgetError("No choice is left that meets the budgets; start the plan again.")
-        return near if lower_wall and near.any() else allowed
+        return near if enforce_utilisation and near.any() else allowed
 
     def spent(self, prefix: Sequence[int]) -> Costs:
         """See `Constraint`."""

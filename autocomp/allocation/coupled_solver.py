@@ -136,7 +136,7 @@ def _walked(constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int
     """Returns a feasible plan, front to back: the least loss that a completion allows."""
     indices: list[int] = []
     for x in losses:
-        mask = constraint.mask(indices, lower_wall=False)
+        mask = constraint.mask(indices, enforce_utilisation=False)
         indices.append(int(np.where(mask, x, np.inf).argmin()))
     return indices
 

@@ -27,18 +27,19 @@ class Feasibility:
     A front longer than `FRONT` is thinned to completions that exist, so a choice that is called
     feasible always is; only then can a feasible one be missed.
 
-    The lower wall keeps a search near its budget: choices after which even the dearest completion
-    would stay below `floor * limit` in every budget are left out, unless nothing else is feasible.
+    The minimum utilisation keeps a search near its budget: choices after which even the dearest
+    completion would stay below `min_utilisation * limit` in every budget are left out, unless
+    nothing else is feasible.
 
     Attributes:
         costs: per layer, an int64 array `(n_choices, n_budgets)`.
         limits: int64 array `(n_budgets,)`: what all layers together may cost.
     """
 
-    def __init__(self, costs: Sequence[Costs], limits: Costs, floor: float = 0.0) -> None:
+    def __init__(self, costs: Sequence[Costs], limits: Costs, min_utilisation: float = 0.0) -> None:
         self.costs = [np.asarray(c, np.int64) for c in costs]
         self.limits = np.asarray(limits, np.int64)
-        self.floor = floor
+        self.min_utilisation = min_utilisation
         self._fronts = _suffix_fronts(self.costs)
         self._dearest = _suffix_dearest(self.costs)
 
@@ -58,7 +59,7 @@ class Feasibility:
         """Whether any plan meets every budget, as `mask` finds it."""
         return bool(self._allowed(0, np.zeros_like(self.limits)).any())
 
-    def mask(self, step: int, used: Costs, lower_wall: bool = True) -> Mask:
+    def mask(self, step: int, used: Costs, enforce_utilisation: bool = True) -> Mask:
         """Returns which choices of layer `step` are feasible after spending `used`.
 
         Raises:
@@ -68,8 +69,8 @@ class Feasibility:
         allowed = self._allowed(step, used)
         if not allowed.any():
             raise BudgetError("No choice is left that meets the budgets; start the plan again.")
-        if lower_wall and self.floor > 0:
-            reach = after + self._dearest[step + 1] >= self.floor * self.limits
+        if enforce_utilisation and self.min_utilisation > 0:
+            reach = after + self._dearest[step + 1] >= self.min_utilisation * self.limits
             near: Mask = allowed & reach.any(1)
             if near.any():
                 return near

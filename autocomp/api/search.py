@@ -11,7 +11,7 @@ from torch import nn
 
 from autocomp.agents import Agent, OnOutcome
 from autocomp.api.session import Result, Session
-from autocomp.api.setup import OBJECT, Job
+from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget, parse_budgets
 from autocomp.errors import AutocompError, RunError
 from autocomp.runs.folder import Run
@@ -70,7 +70,7 @@ def search(
         )
     except TypeError as error:
         raise AutocompError(f"A search does not take these settings: {error}.") from None
-    job = Job(config, model, data, agent, space, budgets)
+    job = SearchSetup(config, model, data, agent, space, budgets)
     return Session.start(job, None if out is None else Path(out), on_outcome)
 
 
@@ -141,7 +141,7 @@ def report(
 def _job_of(
     call: str, run: str | Path, model: Any, data: Any, agent: Agent | None,
     space: SearchSpace | None,
-) -> tuple[Run, Job]:  # fmt: skip
+) -> tuple[Run, SearchSetup]:  # fmt: skip
     """Returns a run and its job, built again from its settings."""
     opened = Run.open(run)
     config = SearchConfig.from_json(opened.config()["settings"])
@@ -152,7 +152,7 @@ def _job_of(
         if thing is None and text == OBJECT:
             raise RunError(
                 f"The run was started with its {name} given as a Python object; give it again, as "
-                f"in autocomp.searcher.{call}({str(run)!r}, {name}=...)."
+                f"in autocomp.{call}({str(run)!r}, {name}=...)."
             )
         parts[name] = text if thing is None else thing
-    return opened, Job(config, **parts, budgets=parse_budgets(config.budget))
+    return opened, SearchSetup(config, **parts, budgets=parse_budgets(config.budget))

@@ -20,7 +20,7 @@ from torch import nn
 from autocomp.agents import Agent, OnOutcome, SearchResult, make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.samplers.optuna_agent import OptunaAgent
-from autocomp.api.setup import Job
+from autocomp.api.setup import SearchSetup
 from autocomp.compression.loading import load
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
@@ -29,13 +29,13 @@ from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import STUDY, inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
-from autocomp.network.scoring import dtype_of
+from autocomp.network.device import dtype_of
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
 from autocomp.reports.files import write_report
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Summary, summarise
-from autocomp.runs.tensorboard import BOARD, TensorBoardTrail
+from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
 
 _PACKAGES = (
     "autocomp", "torch", "gymnasium", "stable-baselines3", "optuna", "numpy", "constriction",
@@ -72,11 +72,11 @@ class Session:
         run: its folder.
     """
 
-    def __init__(self, job: Job, run: Run) -> None:
+    def __init__(self, job: SearchSetup, run: Run) -> None:
         self.job, self.run = job, run
 
     @classmethod
-    def start(cls, job: Job, out: Path | None, on_outcome: OnOutcome | None) -> Result:
+    def start(cls, job: SearchSetup, out: Path | None, on_outcome: OnOutcome | None) -> Result:
         """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
         source = noted_source(job.network)
         name = source.name.rpartition(":")[2] if source else type(job.network).__name__
@@ -169,12 +169,12 @@ class Session:
             )
         return agent
 
-    def _board(self) -> TensorBoardTrail | None:
+    def _board(self) -> TensorBoardWriter | None:
         """Returns what writes TensorBoard records; those of a run that is resumed are made anew."""
         if not self.job.config.tensorboard:
             return None
         shutil.rmtree(self.run.path / BOARD, ignore_errors=True)
-        return TensorBoardTrail(
+        return TensorBoardWriter(
             self.run.path / BOARD / "search", self.job.problem.costs, self.job.problem.limits
         )
 

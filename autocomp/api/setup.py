@@ -14,29 +14,29 @@ from autocomp.agents import Agent, make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.transfer import policy_file
 from autocomp.compression.low_rank import make_decomposition
-from autocomp.compression.tables import default_root
 from autocomp.compression.weights import COMPRESSORS, Pipeline
 from autocomp.compression.weights import GROUP as COMPRESSOR_GROUP
-from autocomp.compression.writer import working_copy
 from autocomp.core.budget import Budget
 from autocomp.data import DataSplits, load_data
 from autocomp.envs import make_menu
 from autocomp.errors import AgentError, AutocompError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
+from autocomp.network.device import usable_device
 from autocomp.network.fingerprint import fingerprint
 from autocomp.network.modes import evaluation_mode
-from autocomp.network.scoring import usable_device
+from autocomp.network.working_copy import working_copy
 from autocomp.plugins.registry import find
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.runs.folder import Run
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import make_space
+from autocomp.storage.cache import default_root
 
 OBJECT = "<object>"
 """Stands in a run's settings for what was given as a Python object."""
 
 
-class Job:
+class SearchSetup:
     """A search with all its parts built, before and after there is a folder for it.
 
     Attributes:

@@ -16,10 +16,10 @@ import numpy as np
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.checkpoints import save
-from autocomp.agents.reinforcement.pretrain import OnEpisode, school, temper
-from autocomp.api.setup import OBJECT, Job
+from autocomp.agents.reinforcement.pretrain import OnEpisode, school, shrink_actions
+from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget
-from autocomp.envs import CurriculumEnv, PlanMenu
+from autocomp.envs import MultiTaskEnv, PlanMenu
 from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
 from autocomp.runs.settings import SearchConfig
 from autocomp.storage.files import write_json
@@ -29,7 +29,7 @@ EPISODES = "episodes.jsonl"
 
 
 @dataclass(frozen=True)
-class Pupil:
+class TrainingNetwork:
     """One network to train on.
 
     Attributes:
@@ -44,7 +44,7 @@ class Pupil:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPolicy:
     """What training hands back.
 
     Attributes:
@@ -52,7 +52,7 @@ class Trained:
         returns: return of each episode: by what share its plan's loss lay below the solver's.
         lessons: which lesson each was about, as places in `budgets`.
         budgets: (network's number, budget) of each lesson.
-        share: by how much the policy was scaled, see `temper`; 1 where it was not.
+        share: by how much the policy was scaled, see `shrink_actions`; 1 where it was not.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Trained:
 
 
 def train_policy(
-    pupils: Sequence[Pupil],
+    pupils: Sequence[TrainingNetwork],
     budget: str = "size=3%..12%",
     *,
     agent: str = "ddpg",
@@ -75,10 +75,11 @@ def train_policy(
     out: str | Path | None = None,
     on_episode: OnEpisode | None = None,
     **settings: Any,
-) -> Trained:
+) -> TrainedPolicy:
     """Trains one policy over several networks and budgets, and saves it.
 
-    At the end it is scaled by what budgets between those that it was trained on want (`temper`).
+    At the end it is scaled by what budgets between those that it was trained on want, see
+    `shrink_actions`.
 
     Args:
         pupils: the networks, with their data.
@@ -115,7 +116,7 @@ def train_policy(
         menus += taught
         unseen += between
         lessons += [(number, ",".join(map(str, menu.problem.budgets))) for menu in taught]
-    env = CurriculumEnv(menus, level)
+    env = MultiTaskEnv(menus, level)
     path = _folder(out, agent)
     found: list[tuple[int, float]] = []
     file = path / EPISODES
@@ -133,7 +134,7 @@ def train_policy(
         if not found:
             path.rmdir()
         raise
-    share = temper(model, CurriculumEnv(unseen, level)) if unseen else 1.0
+    share = shrink_actions(model, MultiTaskEnv(unseen, level)) if unseen else 1.0
     save(model, path)
     write_json(
         path / TRAINING,
@@ -144,7 +145,7 @@ def train_policy(
             "lessons": [list(lesson) for lesson in lessons],
         },
     )  # fmt: skip
-    return Trained(
+    return TrainedPolicy(
         path,
         tuple(value for _, value in found),
         tuple(at for at, _ in found),
@@ -179,7 +180,7 @@ def budget_range(text: str, n: int) -> list[Budget]:
 
 
 def _lessons(
-    pupil: Pupil, budgets: Sequence[Budget], agent: str, space: str, seed: int,
+    pupil: TrainingNetwork, budgets: Sequence[Budget], agent: str, space: str, seed: int,
     settings: dict[str, Any],
 ) -> tuple[list[PlanMenu], list[PlanMenu]]:  # fmt: skip
     """Returns menus to train on, and menus at the budgets between them, which are not."""
@@ -191,7 +192,7 @@ def _lessons(
         )  # fmt: skip
     except TypeError as error:
         raise AutocompError(f"Training does not take these settings: {error}.") from None
-    job = Job(config, pupil.model, pupil.data, agent, space, (budgets[0],))
+    job = SearchSetup(config, pupil.model, pupil.data, agent, space, (budgets[0],))
     taught, between = [job.menu], []
     for before, budget in itertools.pairwise(budgets):
         middle = Budget(budget.cost, round(math.sqrt(before.limit * budget.limit), 6), True)

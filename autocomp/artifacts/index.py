@@ -19,7 +19,7 @@ from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.fused_norm import PARTS
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.tensors import dtype_name, dtype_named
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.quantized import Quantized
 
 _COUNTER = "num_batches_tracked"
 _USUAL = "float32"

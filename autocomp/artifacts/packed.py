@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from autocomp.compression.weights.activation import ActivationQuantizer
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.plan import Plan
+from autocomp.core.quantized import Quantized
 
 
 @dataclass(frozen=True)

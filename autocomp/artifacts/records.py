@@ -26,9 +26,9 @@ from autocomp.artifacts.scales import scale_codes, scale_from_codes
 from autocomp.artifacts.symbols import SymbolModel
 from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
-from autocomp.compression.weights.activation import ActivationQuantizer
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.plan import BITS, Choice
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
 
 DENSE, SPARSE, QUANTIZED = range(3)

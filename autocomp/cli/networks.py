@@ -52,7 +52,9 @@ def add(commands: Any) -> None:
 def _evaluate(given: argparse.Namespace) -> int:
     from autocomp.compression.loading import load
     from autocomp.data import load_data
-    from autocomp.network.scoring import Batches, dtype_of, score, usable_device
+    from autocomp.network.batches import Batches
+    from autocomp.network.device import dtype_of, usable_device
+    from autocomp.network.scoring import score
 
     if given.batch_size < 1:
         raise AutocompError(f"`batch-size >= 1` must hold, but got {given.batch_size}.")

@@ -107,9 +107,9 @@ def _search(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    from autocomp.api.train_policy import Pupil, train_policy
+    from autocomp.api.train_policy import TrainingNetwork, train_policy
 
-    pupils = [Pupil(m, d, "" if w == "-" else w) for m, w, d in given.problem]
+    pupils = [TrainingNetwork(m, d, "" if w == "-" else w) for m, w, d in given.problem]
     step = max(1, given.episodes // 10)
 
     def tell(episode: int, lesson: int, value: float) -> None:

@@ -8,19 +8,18 @@ from torch import Tensor, nn
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.side import round_side
-from autocomp.compression.calibration.statistics import host_module
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import Option
-from autocomp.core.layers import Network
+from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.compression.store import CompressionStore
+from autocomp.core.network import Network
 from autocomp.core.plan import NEUTRAL, Plan
 from autocomp.models.builder import noted_source
 
 
 def packed(
-    store: OptionStore,
+    store: CompressionStore,
     plan: Plan,
     state: Mapping[str, Tensor],
-    options: Mapping[str, Option] | None = None,
+    options: Mapping[str, CompressedLayer] | None = None,
 ) -> PackedModel:
     """Takes a network apart for the file.
 
@@ -36,11 +35,11 @@ def packed(
     side = {name: state[name].detach().cpu() for name in network.side}
     if plan.side_bits == 16:
         side = round_side(side, norms_of(store.model, network))
-    kept = {layer.parameter for layer in network.kept}
-    unchanged = (*network.exact, *network.unsupported, *sorted(kept))
+    frozen = {layer.parameter for layer in network.frozen}
+    unchanged = (*network.exact, *network.unsupported, *sorted(frozen))
     return PackedModel(
         plan=plan,
-        layers=tuple(LayerEntry(x.name, x.parameter, host_module(x)) for x in network.layers),
+        layers=tuple(LayerEntry(x.name, x.parameter, x.host) for x in network.layers),
         weights={
             x.parameter: others[x.name].weight
             if x.name in others

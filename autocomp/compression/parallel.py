@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
-Job = TypeVar("Job")
+SearchSetup = TypeVar("SearchSetup")
 
 
-def in_parallel(work: Callable[[Job], None], jobs: Iterable[Job]) -> None:
+def in_parallel(work: Callable[[SearchSetup], None], jobs: Iterable[SearchSetup]) -> None:
     """Runs `work` on every job; the first exception is raised.
 
     Thousands of operations on small matrices gain nothing from splitting each over threads, and

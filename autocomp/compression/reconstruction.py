@@ -9,15 +9,14 @@ from torch import Tensor
 
 from autocomp.compression.calibration.moments import absorbing_layers
 from autocomp.compression.calibration.norms import NormCorrection, install
-from autocomp.compression.calibration.statistics import host_module
+from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.recovery.sequential import PairedMoments, PairedRuns
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import Option
-from autocomp.compression.weights.base import Quantized
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights.pipeline import Compressed
 from autocomp.compression.writer import PlanWriter
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice, Plan
+from autocomp.core.quantized import Quantized
 
 _ATTEMPTS = 4
 _STEP = 0.004
@@ -27,14 +26,14 @@ Bytes = Callable[[LayerSpec, Choice, Quantized | Tensor], int]
 
 
 def reconstruct(
-    store: OptionStore,
+    store: CompressionStore,
     writer: PlanWriter,
     correction: NormCorrection,
     batches: Sequence[Tensor],
     plan: Plan,
     length: Bytes,
     room: int | None,
-) -> dict[str, Option]:
+) -> dict[str, CompressedLayer]:
     """Returns new options for the layers of a plan, each fitted to its compressed inputs.
 
     Tables are made on the dense network's inputs; in a compressed one every layer sees what the
@@ -56,7 +55,7 @@ def reconstruct(
         Layer name -> option; layers that keep the table's weight are left out, as those do of
         whose inputs too few were seen.
     """
-    found: dict[str, Option] = {}
+    found: dict[str, CompressedLayer] = {}
     absorbing = absorbing_layers(store.model, store.network, batches[0][:2])
     runs = PairedRuns(store.model, writer.model, batches)
     norms = correction.front_to_back()
@@ -65,7 +64,7 @@ def reconstruct(
         if choice.of_weights.is_neutral:
             continue
         writer.write(plan, found)
-        install(writer.model, norms.before(host_module(layer)))
+        install(writer.model, norms.before(layer.host))
         moments = runs.moments(layer, layer.name in absorbing)
         if moments is None or not moments.suffices:
             continue
@@ -78,13 +77,13 @@ def reconstruct(
         if room is not None:
             room += before - length(layer, choice, weight)
         shift = moments.shift(store.dense(layer), made.weight).float()
-        found[layer.name] = Option(weight, 0.0, shift)
+        found[layer.name] = CompressedLayer(weight, 0.0, shift)
     return found
 
 
 def _fit(
-    store: OptionStore, layer: LayerSpec, choice: Choice, moments: PairedMoments, length: Bytes,
-    allowed: int | None,
+    store: CompressionStore, layer: LayerSpec, choice: Choice, moments: PairedMoments,
+    length: Bytes, allowed: int | None,
 ) -> Compressed | None:  # fmt: skip
     dense = store.dense(layer)
     target = moments.target(dense).to(dense.dtype)

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
-from autocomp.compression.tables import Option, TableFolder
-from autocomp.compression.weights.activation import ActivationQuantizer, activation_range
-from autocomp.compression.weights.base import Quantized
+from autocomp.compression.tables import TableFolder
+from autocomp.compression.weights.activation_range import activation_range
 from autocomp.compression.weights.pipeline import Compressed, Pipeline
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
@@ -30,7 +33,7 @@ _LOCK = Lock()
 Moments = Callable[[], Mapping[str, Gram]]
 
 
-class OptionStore:
+class CompressionStore:
     """What every (layer, choice) becomes; computed when first asked for, kept on disk by menu.
 
     Attributes:
@@ -65,7 +68,7 @@ class OptionStore:
         }
         self._moments = moments
         self._tables = tables or TableFolder(None)
-        self._options: OrderedDict[tuple[str, Choice], Option] = OrderedDict()
+        self._options: OrderedDict[tuple[str, Choice], CompressedLayer] = OrderedDict()
         self._errors: dict[tuple[str, Choice], float] = {}
         self._held = 0
         self._activations: dict[tuple[str, int], ActivationQuantizer] = {}
@@ -128,7 +131,9 @@ class OptionStore:
             self._option(layer, choice)
         extra = 0.0
         if choice.activation_bits < 32 and layer.quantizable_input:
-            extra = self.activation(layer, choice.activation_bits).error(self.stats[layer.name])
+            extra = self.activation(layer, choice.activation_bits).error(
+                self.stats[layer.name].inputs
+            )
         return self._errors[key] + extra
 
     def activation(self, layer: LayerSpec, bits: int) -> ActivationQuantizer:
@@ -167,7 +172,7 @@ class OptionStore:
                 self._tables.save_facts(layer, list(self._menus[layer.name]), facts)
         return facts[name]
 
-    def _option(self, layer: LayerSpec, choice: Choice) -> Option:
+    def _option(self, layer: LayerSpec, choice: Choice) -> CompressedLayer:
         key = (layer.name, choice.of_weights)
         if key in self._options:
             self._options.move_to_end(key)
@@ -175,7 +180,7 @@ class OptionStore:
         menu = self.menu(layer)
         kept = self._tables.load(layer, list(menu), key[1]) if key[1] in menu else None
         if key[1].is_neutral:  # needs no calibration
-            option = Option(self._dense[layer.name], 0.0)
+            option = CompressedLayer(self._dense[layer.name], 0.0)
         elif kept is not None:  # it had gone from memory
             option = kept[key[1]]
         else:
@@ -192,7 +197,7 @@ class OptionStore:
             }
             self._moments = None
 
-    def _make(self, layer: LayerSpec, choices: Sequence[Choice]) -> list[Option]:
+    def _make(self, layer: LayerSpec, choices: Sequence[Choice]) -> list[CompressedLayer]:
         self._observe()
         stats = self.stats[layer.name]
         dense = self._dense[layer.name]
@@ -203,25 +208,27 @@ class OptionStore:
         return options
 
     @staticmethod
-    def _measured(stats: LayerStatistics, dense: Tensor, made: Compressed) -> Option:
+    def _measured(stats: LayerStatistics, dense: Tensor, made: Compressed) -> CompressedLayer:
         weight = made.quantized or made.weight
         difference = made.weight - dense
         gram = stats.gram
         if gram is None:
             energy = float(dense.square().sum()) or 1.0
-            return Option(weight, float(difference.square().sum()) / energy)
+            return CompressedLayer(weight, float(difference.square().sum()) / energy)
         energy = gram.error(dense)
         # constant inputs: what is left around their mean is rounding noise, and no error
         if energy <= 1e-10 * replace(gram, centred=False, _memo={}).error(dense):
-            return Option(weight, 0.0, gram.shift(difference).float())
-        return Option(weight, gram.error(difference) / energy, gram.shift(difference).float())
+            return CompressedLayer(weight, 0.0, gram.shift(difference).float())
+        return CompressedLayer(
+            weight, gram.error(difference) / energy, gram.shift(difference).float()
+        )
 
-    def _keep_all(self, layer: LayerSpec, table: Mapping[Choice, Option]) -> None:
+    def _keep_all(self, layer: LayerSpec, table: Mapping[Choice, CompressedLayer]) -> None:
         with _LOCK:
             for choice, option in table.items():
                 self._keep((layer.name, choice), option)
 
-    def _keep(self, key: tuple[str, Choice], option: Option) -> None:
+    def _keep(self, key: tuple[str, Choice], option: CompressedLayer) -> None:
         self._errors[key] = option.error
         if key in self._options:
             self._held -= _bytes(self._options.pop(key).weight)

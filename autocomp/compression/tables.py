@@ -1,12 +1,10 @@
-"""Option tables on disk: what a layer's choices become, kept for the next search."""
+"""CompressedLayer tables on disk: what a layer's choices become, kept for the next search."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +12,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from autocomp.compression.weights.base import Quantized
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 from autocomp.storage.files import write_bytes
 
 VERSION = 1
 """Counts up when the same key would give other weights."""
 LARGEST = 1 << 30
 """Bytes of one layer's table; a larger one is not kept."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """What a choice makes of a layer.
-
-    Attributes:
-        weight: codes and scales, or a tensor when it stays floating.
-        error: mean squared error of the layer's outputs, relative to their energy.
-        shift: float32 `(outputs,)`: by how much the mean of each output moves; None if unknown.
-    """
-
-    weight: Quantized | Tensor
-    error: float
-    shift: Tensor | None = None
 
 
 class TableFolder:
@@ -56,7 +40,7 @@ class TableFolder:
 
     def load(
         self, layer: LayerSpec, choices: Sequence[Choice], only: Choice | None = None
-    ) -> dict[Choice, Option] | None:
+    ) -> dict[Choice, CompressedLayer] | None:
         """Returns the table of a layer for these choices, or one entry; None if there is none."""
         path = self._path(layer, choices, "safetensors")
         if path is None or not path.exists():
@@ -80,12 +64,12 @@ class TableFolder:
                         whole = Quantized(codes, scale)
                     if whole is None:
                         return None
-                    found[choice] = Option(whole, float(error), read(f"{i}.shift"))
+                    found[choice] = CompressedLayer(whole, float(error), read(f"{i}.shift"))
                 return found
         except (SafetensorError, KeyError, ValueError, TypeError, OSError):
             return None
 
-    def save(self, layer: LayerSpec, table: Mapping[Choice, Option]) -> None:
+    def save(self, layer: LayerSpec, table: Mapping[Choice, CompressedLayer]) -> None:
         """Keeps a layer's table; a disk that is full or read-only is no error."""
         path = self._path(layer, list(table), "safetensors")
         if path is None:
@@ -128,12 +112,6 @@ class TableFolder:
             return None
         menu = json.dumps([layer.name, *(choice.to_json() for choice in choices)])
         return self._folder / f"{hashlib.sha256(menu.encode()).hexdigest()[:24]}.{ending}"
-
-
-def default_root() -> Path:
-    """Returns the user's cache folder for this program (XDG base directories)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "autocomp"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
@@ -10,40 +9,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from autocomp.artifacts.side import round_side
-from autocomp.compression.calibration.statistics import host_module
+from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.packing import norms_of
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import Option
-from autocomp.compression.weights.activation import ActivationQuantizer
-from autocomp.compression.weights.base import Quantized
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
-from autocomp.errors import ModelError
-
-
-def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
-    """Returns a copy of `model` on `device`, in evaluation mode and channels-last order.
-
-    Raises:
-        ModelError: if the network cannot be copied, or holds numbers that are not finite.
-    """
-    try:
-        copied = copy.deepcopy(model).to(device).eval()
-    except Exception as error:
-        raise ModelError(
-            f"The network must be one that can be copied, but copy.deepcopy raised "
-            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
-            "weight_norm, and detach stored tensors."
-        ) from error
-    for name, parameter in copied.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise ModelError(
-                f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
-                "give the weights of a training that converged."
-            )
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return copied
+from autocomp.core.quantized import Quantized
 
 
 class PlanWriter:
@@ -54,7 +26,7 @@ class PlanWriter:
     never depends on the plan before it.
     """
 
-    def __init__(self, model: nn.Module, store: OptionStore) -> None:
+    def __init__(self, model: nn.Module, store: CompressionStore) -> None:
         self.model = model
         self._store = store
         self._in_place = store.network.neutral_plan()
@@ -65,7 +37,7 @@ class PlanWriter:
         }
 
     @torch.no_grad()
-    def write(self, plan: Plan, options: Mapping[str, Option] | None = None) -> None:
+    def write(self, plan: Plan, options: Mapping[str, CompressedLayer] | None = None) -> None:
         """Puts the plan's weights and activation quantizers into the network, and corrects biases.
 
         b' = b - dW E[x]: the mean of each output stays where it was (Nagel et al. 2019,
@@ -93,17 +65,17 @@ class PlanWriter:
             dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
             parameter.copy_(dense)
             if choice.activation_bits != before.activation_bits:
-                self._hook(layer.name, host_module(layer), quantizer)
+                self._hook(layer.name, layer.host, quantizer)
             self._in_place = self._in_place.replace(layer.name, choice)
             (self._foreign.discard if other is None else self._foreign.add)(layer.name)
         for name, tensor in _named(self.model, self._store.network.side):
             tensor.copy_(self._dense_side[name])
         self._correct_biases(plan, options or {})
 
-    def _correct_biases(self, plan: Plan, options: Mapping[str, Option]) -> None:
+    def _correct_biases(self, plan: Plan, options: Mapping[str, CompressedLayer]) -> None:
         for layer in self._store.network.layers:
             choice = plan[layer.name]
-            name = bias_of(layer)
+            name = layer.bias_name
             if name is None or choice.is_neutral or name not in self._dense_side:
                 continue
             other = options.get(layer.name)
@@ -134,20 +106,9 @@ class PlanWriter:
             self._hooks[name] = module.register_forward_pre_hook(quantizer)
 
 
-def bias_of(layer: LayerSpec) -> str | None:
-    """Returns the state-dict name of the bias that is added to the layer's outputs, if any."""
-    if not layer.bias:
-        return None
-    host, _, weight = layer.parameter.rpartition(".")
-    dot = f"{host}." if host else ""
-    if layer.kind == "attention" and weight != "weight":
-        return f"{dot}in_proj_bias"
-    return f"{dot}bias"
-
-
 def _section(layer: LayerSpec, bias: Tensor) -> Tensor:
     """Returns the part of a packed attention bias that belongs to one projection."""
-    part = ("q_proj", "k_proj", "v_proj").index(layer.name.rpartition(".")[2])
+    part = ("q_proj", "k_proj", "v_proj").index(layer.projection)
     return bias.chunk(3)[part]
 
 

@@ -1,12 +1,12 @@
 """Costs: (LayerSpec, Choice) -> a whole number with a unit, one a file.
 
 To add one, implement `Cost` and register its class in `COSTS`, or under the entry-point group
-`autocomp.costs` of another package; it is called with an `OptionStore`.
+`autocomp.costs` of another package; it is called with an `CompressionStore`.
 """
 
 from __future__ import annotations
 
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.costs.base import Cost, total
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-def make_cost(name: str, store: OptionStore) -> Cost:
+def make_cost(name: str, store: CompressionStore) -> Cost:
     """Builds the cost registered as `name`; UnknownNameError if there is none."""
     cost: Cost = find("cost", name, COSTS, GROUP)(store)
     return cost

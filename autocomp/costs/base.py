@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import Choice, Plan
 
 

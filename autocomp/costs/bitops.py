@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autocomp.compression.store import OptionStore
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 from autocomp.costs.macs import Macs
 
@@ -16,7 +16,7 @@ class BitOps:
 
     unit = "BitOps"
 
-    def __init__(self, store: OptionStore) -> None:
+    def __init__(self, store: CompressionStore) -> None:
         self._macs = Macs(store)
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
@@ -24,7 +24,7 @@ class BitOps:
         return self._macs.of_layer(layer, choice) * choice.weight_bits * choice.activation_bits
 
     def fixed(self, side_bits: int) -> int:
-        """Returns the kept layers' bit operations."""
+        """Returns the frozen layers' bit operations."""
         return self._macs.fixed(side_bits) * 32 * 32
 
     @property

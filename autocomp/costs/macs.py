@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autocomp.compression.store import OptionStore
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 
 
@@ -16,8 +16,8 @@ class Macs:
 
     unit = "MACs"
 
-    def __init__(self, store: OptionStore) -> None:
-        self._fixed = sum(layer.macs for layer in store.network.kept)
+    def __init__(self, store: CompressionStore) -> None:
+        self._fixed = sum(layer.macs for layer in store.network.frozen)
         self._dense = store.network.macs
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
@@ -25,7 +25,7 @@ class Macs:
         return -(-layer.macs * layer.nonzeros(choice) // layer.n_weights)
 
     def fixed(self, side_bits: int) -> int:
-        """Returns the MACs of the kept layers."""
+        """Returns the MACs of the frozen layers."""
         return self._fixed
 
     @property

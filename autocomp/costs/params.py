@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from autocomp.compression.store import OptionStore
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 
 
 class Params:
     """Number of parameters that pruning leaves; rounding to few bits may zero some more.
 
-    Unit: parameters. Every parameter counts, also biases and those of kept layers.
+    Unit: parameters. Every parameter counts, also biases and those of frozen layers.
     """
 
     unit = "params"
 
-    def __init__(self, store: OptionStore) -> None:
+    def __init__(self, store: CompressionStore) -> None:
         network = store.network
         self._fixed = network.n_parameters - sum(layer.n_weights for layer in network.layers)
         self._dense = network.n_parameters

@@ -11,10 +11,10 @@ from autocomp.artifacts.container import VERSION, pack
 from autocomp.artifacts.records import activation_bits, weight_bits
 from autocomp.artifacts.side import side_bytes
 from autocomp.compression.packing import packed
-from autocomp.compression.store import OptionStore
-from autocomp.compression.weights.base import Quantized
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import NEUTRAL, Choice
+from autocomp.core.quantized import Quantized
 
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
@@ -33,7 +33,7 @@ class Size:
 
     unit = "bytes"
 
-    def __init__(self, store: OptionStore) -> None:
+    def __init__(self, store: CompressionStore) -> None:
         self._store = store
         self._bytes: dict[tuple[str, Choice], int] = {}
         self._fixed: dict[int, int] = {}
@@ -66,7 +66,7 @@ class Size:
         return found[menu[part]]
 
     def fixed(self, side_bits: int) -> int:
-        """Returns the rest of the file: headers, side tensors, kept layers, unsupported ones."""
+        """Returns the rest of the file: headers, side tensors, frozen layers, unsupported ones."""
         if side_bits not in self._fixed:
             self._fixed[side_bits] = self._measure_fixed(side_bits)
         return self._fixed[side_bits]

@@ -15,9 +15,9 @@ from autocomp.data.hub import datasets_library, torchvision_cifar10, torchvision
 from autocomp.data.parquet import cifar10
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits, as_splits
-from autocomp.errors import DataError, UnknownNameError
+from autocomp.errors import DataError, UnknownNameError, unknown
 from autocomp.plugins.imports import call_user, is_import_spec
-from autocomp.plugins.registry import Factory, find, names, unknown
+from autocomp.plugins.registry import Factory, find, names
 
 __all__ = ["DATA", "GROUP", "DataSplits", "Split", "as_splits", "from_callable", "load_data"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.quantized import Quantized
 
 WIDTHS = (2, 4, 8, 16)
 """Bits of ONNX's integer types that weights can have."""

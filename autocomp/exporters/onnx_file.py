@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import PackedModel
-from autocomp.compression.weights.base import Quantized
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError, AutocompError, ModelError
 from autocomp.exporters.fold import drop_clips
 from autocomp.exporters.graph import Graph

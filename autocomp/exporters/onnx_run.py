@@ -13,7 +13,7 @@ from autocomp.errors import ArtifactError
 from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
 from autocomp.exporters.report import Exported
 from autocomp.exporters.runtime import latencies, verify
-from autocomp.network.scoring import Batches
+from autocomp.network.batches import Batches
 
 
 def export_run(

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from autocomp.errors import ArtifactError
 from autocomp.exporters.report import Check
-from autocomp.network.scoring import check_logits, dtype_of, is_right
+from autocomp.network.device import dtype_of
 from autocomp.runtime.session import as_array, library, run, session
+from autocomp.tasks.classification import check_logits, is_right
 
 _THROUGH = ("DequantizeLinear", "Transpose", "Cast", "Identity")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autocomp.compression.weights.activation import ActivationQuantizer
+from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.errors import ModelError
 from autocomp.plugins.imports import describe
 

@@ -14,7 +14,7 @@ MOST = 24
 
 
 @dataclass(frozen=True)
-class Departure:
+class LayerAblation:
     """One layer whose choice differs from the solver's.
 
     The differences are of the plan as it is, less the plan with this one layer put back: negative
@@ -41,7 +41,7 @@ class Departure:
     within_budget: bool
 
 
-def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
+def ablations(menu: PlanMenu, plan: Plan) -> tuple[LayerAblation, ...]:
     """Measures what each departure from the exact solver's plan was worth.
 
     One layer at a time is put back, and the plan evaluated again at F1. Of more than `MOST` layers
@@ -56,7 +56,7 @@ def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
     """
     indices = menu.indices(plan)
     solver = menu.solver.plan
-    steps = departing(menu, plan)
+    steps = differing_layers(menu, plan)
     steps.sort(key=lambda t: -abs(_estimated(menu, indices, solver, t)))
     own = menu.problem.evaluate(plan)
     found = []
@@ -66,7 +66,7 @@ def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
         back = menu.problem.evaluate(plan.replace(layer, choice))
         costs = costs_at(menu, indices, step)
         found.append(
-            Departure(
+            LayerAblation(
                 layer=layer,
                 chosen=str(plan[layer]),
                 solver=str(choice),
@@ -80,7 +80,7 @@ def departures(menu: PlanMenu, plan: Plan) -> tuple[Departure, ...]:
     return tuple(found)
 
 
-def departing(menu: PlanMenu, plan: Plan) -> list[int]:
+def differing_layers(menu: PlanMenu, plan: Plan) -> list[int]:
     """Returns the places of the layers whose choice differs from the exact solver's."""
     solver = menu.solver.plan
     return [t for t, index in enumerate(menu.indices(plan)) if index != solver[t]]

@@ -10,7 +10,7 @@ from typing import Any
 import cattrs
 
 from autocomp.errors import RunError
-from autocomp.inspection.ablation import Departure
+from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import ErrorCurve
 from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import PolicyPicture
@@ -20,7 +20,9 @@ from autocomp.inspection.study import StudyPicture
 from autocomp.storage.files import write_json
 
 FILE = "inspection.json"
-FORMAT = 1
+FORMAT = 2
+_RENAMED = {"departures": "ablations"}
+"""What format 1 called otherwise."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Findings:
         layers: the plan, layer by layer.
         curves: error curves, layer by layer; () where the space has none.
         prices: marginal prices, layer by layer; () likewise.
-        departures: where the plan departs from the exact solver's.
+        ablations: where the plan departs from the exact solver's.
         predictions: single predictions; None if they were not looked at.
         policy: the learned policy; None without one.
         study: the Optuna study; None without one.
@@ -49,7 +51,7 @@ class Findings:
     layers: tuple[PlannedLayer, ...]
     curves: tuple[ErrorCurve, ...] = ()
     prices: tuple[Price, ...] = ()
-    departures: tuple[Departure, ...] = ()
+    ablations: tuple[LayerAblation, ...] = ()
     predictions: Predictions | None = None
     policy: PolicyPicture | None = None
     study: StudyPicture | None = None
@@ -77,7 +79,10 @@ class Findings:
             return None
         try:
             values = json.loads(file.read_text())
-            if values.pop("format", None) != FORMAT:
+            written = values.pop("format", None)
+            if written == 1:
+                values = _renamed(values)
+            elif written != FORMAT:
                 return None
             return cattrs.structure(values, cls)
         except Exception as error:
@@ -85,3 +90,11 @@ class Findings:
                 f"{str(file)!r} must hold what was found out about the run, but is damaged "
                 f"({type(error).__name__}); delete it and make the report again."
             ) from None
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns an object of format 1 under the names of today."""
+    renamed = {_RENAMED.get(name, name): value for name, value in values.items()}
+    left_out = renamed.get("left_out", {})
+    renamed["left_out"] = {_RENAMED.get(name, name): why for name, why in left_out.items()}
+    return renamed

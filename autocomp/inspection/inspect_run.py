@@ -13,7 +13,7 @@ from autocomp.agents.reinforcement.checkpoints import NETWORKS
 from autocomp.agents.samplers.optuna_agent import OptunaAgent
 from autocomp.core.outcome import Outcome
 from autocomp.envs import PlanMenu
-from autocomp.inspection.ablation import MOST, departing, departures
+from autocomp.inspection.ablation import MOST, ablations, differing_layers
 from autocomp.inspection.curve import error_curves
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import planned_layers
@@ -53,11 +53,11 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
             return otherwise
 
     curves = part("curves", lambda: error_curves(menu, menu.indices(plan)), nothing)
-    moved = part("departures", lambda: departures(menu, plan), nothing)
-    if not moved and "departures" not in left_out:
-        left_out["departures"] = "the plan is the exact solver's own"
-    elif len(moved) == MOST and len(departing(menu, plan)) > MOST:
-        left_out["departures"] = f"the {MOST} layers of largest estimated difference are measured"
+    moved = part("ablations", lambda: ablations(menu, plan), nothing)
+    if not moved and "ablations" not in left_out:
+        left_out["ablations"] = "the plan is the exact solver's own"
+    elif len(moved) == MOST and len(differing_layers(menu, plan)) > MOST:
+        left_out["ablations"] = f"the {MOST} layers of largest estimated difference are measured"
     budget = problem.budgets[0]
     # predictions are of the whole split, also where a run that was stopped has no finalist
     whole = "F2" if best.fidelity == "F1" else best.fidelity
@@ -69,7 +69,7 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
         layers=part("layers", lambda: planned_layers(problem, plan, best.fidelity), nothing),
         curves=curves,
         prices=part("prices", lambda: prices(curves), nothing),
-        departures=moved,
+        ablations=moved,
         predictions=part(
             "predictions",
             lambda: compare_predictions(problem.data.search, *problem.outputs(plan, whole)),

@@ -47,12 +47,12 @@ def planned_layers(
     problem: CompressionProblem, plan: Plan, fidelity: str = "F2"
 ) -> tuple[PlannedLayer, ...]:
     """Returns every layer of a plan, before and after."""
-    variant = problem.variants.of(plan, fidelity)
-    size, macs = variant.costs["size"], variant.costs["macs"]
+    subnet = problem.subnets.of(plan, fidelity)
+    size, macs = subnet.costs["size"], subnet.costs["macs"]
     found = []
     for layer in problem.network.layers:
         choice = plan[layer.name]
-        parts = variant.parts_of(layer.name)
+        parts = subnet.parts_of(layer.name)
         kept = sum(part.nonzeros(choice.inside) for part in parts)
         weights = sum(part.n_weights for part in parts)
         found.append(

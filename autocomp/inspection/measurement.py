@@ -14,8 +14,9 @@ from rich.text import Text
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from autocomp.compression.store import OptionStore
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import NEUTRAL
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
@@ -36,7 +37,7 @@ class LayerMeasurement:
     Attributes:
         name: the layer's name.
         kind: "conv", "transposed", "linear", "embedding" or "attention".
-        kept: whether the user wants it left alone.
+        frozen: whether the user wants it left alone.
         shape: the weight's shape.
         input_shape: one example's input at the first call, () where it was never seen.
         output_shape: its output there.
@@ -51,7 +52,7 @@ class LayerMeasurement:
 
     name: str
     kind: str
-    kept: bool
+    frozen: bool
     shape: tuple[int, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
@@ -69,7 +70,7 @@ class Measurement:
     """A network's costs; the totals are the references of ratio budgets.
 
     Attributes:
-        layers: the compressible layers in forward order, kept ones last.
+        layers: the compressible layers in forward order, frozen ones last.
         params: parameters of the whole network.
         bytes: length of its plain safetensors file.
         macs: multiply-accumulates of one example.
@@ -120,7 +121,7 @@ def measure_network(
         LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
     """
     network = analyse(model, example_inputs, keep)
-    store = OptionStore(model, network)
+    store = CompressionStore(model, network)
     macs, bitops = Macs(store), BitOps(store)
     seen = _activation_bytes(model, example_inputs, network)
     clock = Latency(store, example_inputs, table)
@@ -129,23 +130,23 @@ def measure_network(
     if latency:
         try:
             nanoseconds = clock.reference
-            for layer in (*network.layers, *network.kept):
+            for layer in (*network.layers, *network.frozen):
                 clock.of_layer(layer, NEUTRAL)
         except ModelError as error:
             problem, nanoseconds = str(error), None
     timed = nanoseconds is not None
 
-    def row(layer: LayerSpec, kept: bool) -> LayerMeasurement:
+    def row(layer: LayerSpec, frozen: bool) -> LayerMeasurement:
         known = timed and layer.name not in clock.unmeasured
         return LayerMeasurement(
-            layer.name, layer.kind, kept, layer.shape, layer.input_shape, layer.output_shape,
+            layer.name, layer.kind, frozen, layer.shape, layer.input_shape, layer.output_shape,
             layer.calls, layer.n_weights, 4 * layer.n_weights, macs.of_layer(layer, NEUTRAL),
             bitops.of_layer(layer, NEUTRAL), seen.get(layer.name, 0),
             clock.of_layer(layer, NEUTRAL) if known else None,
         )  # fmt: skip
 
     rows = [row(layer, False) for layer in network.layers]
-    rows += [row(layer, True) for layer in network.kept]
+    rows += [row(layer, True) for layer in network.frozen]
     return Measurement(
         layers=tuple(rows),
         params=Params(store).reference,
@@ -171,7 +172,7 @@ def measurement_table(measurement: Measurement) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in m.layers:
         table.add_row(
-            Text(f"{row.name} (kept)" if row.kept else row.name),
+            Text(f"{row.name} (frozen)" if row.frozen else row.name),
             "x".join(map(str, row.shape)), "x".join(map(str, row.output_shape)) or "never called",
             f"{row.params:,}", f"{row.bytes:,}", f"{row.macs:,}", f"{row.bitops:,}",
             _microseconds(row.nanoseconds), f"{row.activation_bytes:,}",
@@ -224,8 +225,8 @@ def _activation_bytes(model: nn.Module, example: Tensor, network: Network) -> di
     modules = dict(model.named_modules())
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(model))
-        for layer in (*network.layers, *network.kept):
-            owner = layer.parameter.rpartition(".")[0]
+        for layer in (*network.layers, *network.frozen):
+            owner = layer.owner
             parent = modules.get(owner.rpartition(".")[0])
             # an output projection is not called itself; its attention is
             module = parent if isinstance(parent, nn.MultiheadAttention) else modules[owner]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from autocomp.errors import ModelError, UnknownNameError
+from autocomp.errors import ModelError, UnknownNameError, unknown
 from autocomp.models.builder import (
     ModelSource,
     call_factory,
@@ -31,7 +31,7 @@ from autocomp.models.vgg import vgg11, vgg13, vgg16
 from autocomp.models.vit import vit
 from autocomp.models.weights import load_weights
 from autocomp.plugins.imports import is_import_spec
-from autocomp.plugins.registry import Factory, find, names, unknown
+from autocomp.plugins.registry import Factory, find, names
 
 __all__ = [
     "GROUP",

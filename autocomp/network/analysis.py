@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autocomp.core.layers import LayerSpec, Network, split_kept
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network, split_frozen
 from autocomp.errors import LayerError
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import Site, find_sites
@@ -28,7 +29,7 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
     Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
     embedding layers and the projections of `nn.MultiheadAttention` become layers, in the order in
     which a forward pass calls them; ones that it never calls come last, with no MACs. A weight that
-    several modules share is one layer. Every other parameter is kept as it is.
+    several modules share is one layer. Every other parameter is frozen as it is.
 
     Args:
         model: not modified; run once in evaluation mode without gradients.
@@ -54,8 +55,8 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
         )
         for group in seen.values()
     ]
-    searched, kept = split_kept(specs, keep)
-    return _sort_tensors(model, searched, kept)
+    searched, frozen = split_frozen(specs, keep)
+    return _sort_tensors(model, searched, frozen)
 
 
 def _trace(
@@ -104,14 +105,14 @@ def _one(tensor: object) -> tuple[int, ...]:
 
 
 def _sort_tensors(
-    model: nn.Module, layers: tuple[LayerSpec, ...], kept: tuple[LayerSpec, ...]
+    model: nn.Module, layers: tuple[LayerSpec, ...], frozen: tuple[LayerSpec, ...]
 ) -> Network:
     stored: dict[int, str] = {}
     aliases: list[tuple[str, str]] = []
     side: list[str] = []
     exact: list[str] = []
     unsupported: list[str] = []
-    weights = {spec.parameter for spec in (*layers, *kept)}
+    weights = {spec.parameter for spec in (*layers, *frozen)}
     tensors = model.state_dict(keep_vars=True)
     parameters = {id(p) for p in model.parameters()}
     # a tied weight is stored under the name of its layer, whichever name comes first
@@ -141,7 +142,7 @@ def _sort_tensors(
                 exact.append(name)
     return Network(
         layers=layers,
-        kept=kept,
+        frozen=frozen,
         side=tuple(side),
         exact=tuple(exact),
         unsupported=tuple(unsupported),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from autocomp.errors import AutocompError, UnknownNameError
+from autocomp.errors import AutocompError, UnknownNameError, unknown
 
 Factory = Callable[..., Any]
 
@@ -48,11 +47,3 @@ def find(kind: str, name: str, builtin: Mapping[str, Factory], group: str) -> Fa
             f"{type(error).__name__}: {error}. Repair or uninstall the package that offers it."
         ) from error
     return factory
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Returns the one-line message for an unknown name, with a suggestion where one is near."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"There is no {kind} named {name!r}. {hint}Known: {', '.join(known) or 'none'}."

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autocomp.errors import AutocompError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import AutocompError, unknown
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from autocomp.problem.sensitivity import (
     loss_curve,
     measured_choices,
 )
-from autocomp.problem.subnet import Variant
+from autocomp.problem.subnet import Subnet
 
 Losses = NDArray[np.float64]
 Menus = Sequence[Sequence[Choice]]
@@ -36,11 +36,11 @@ class LossEstimates:
     on disk with the tables.
 
     Args:
-        dense: the dense network's variant, into which choices are written.
+        dense: the dense network's subnet, into which choices are written.
         images: gives the calibration inputs to measure on.
     """
 
-    def __init__(self, dense: Variant, images: Callable[[], Tensor]) -> None:
+    def __init__(self, dense: Subnet, images: Callable[[], Tensor]) -> None:
         self._dense = dense
         self._images = images
         self._known: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}

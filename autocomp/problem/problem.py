@@ -18,9 +18,8 @@ from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.calibration.norms import NormCorrection
 from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.source_digest import source_digest
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
-from autocomp.compression.writer import working_copy
 from autocomp.core.budget import Budget, parse_budgets
 from autocomp.core.outcome import FIDELITIES, Outcome
 from autocomp.core.plan import Choice, Plan
@@ -29,13 +28,17 @@ from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError
 from autocomp.network.analysis import analyse
+from autocomp.network.batches import Batches
+from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.fingerprint import fingerprint
-from autocomp.network.scoring import Batches, Score, dtype_of, logits_of, score, usable_device
+from autocomp.network.scoring import logits_of, score
+from autocomp.network.working_copy import working_copy
 from autocomp.problem.loss_estimates import LossEstimates
-from autocomp.problem.scorer import Judge, Judged
+from autocomp.problem.scorer import ComparedScore, Scorer
 from autocomp.problem.settings import ProblemSettings
-from autocomp.problem.subnet import Variant
-from autocomp.problem.subnets import Variants
+from autocomp.problem.subnet import Subnet
+from autocomp.problem.subnets import Subnets
+from autocomp.tasks.classification import Score
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
 
@@ -75,14 +78,14 @@ class CompressionProblem:
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy.deepcopy(self._model)
-        self.store = OptionStore(
+        self.store = CompressionStore(
             dense, self.network, stats, self.settings.pipeline,
             lambda: input_moments(dense, self.network, self._calibration), self._tables(),
         )  # fmt: skip
         self.store.example = self._calibration[0][:1]
         data.check_labels(data.search)
         few_searched = data.search.subset(self.settings.search_images, seed=0)
-        self._judge = Judge(
+        self._scorer = Scorer(
             dense, {"F1": self._batches(few_searched), "F2": self._batches(data.search)}
         )
         few = self._some_calibration(self.settings.correction_images)
@@ -91,22 +94,22 @@ class CompressionProblem:
             "F2": NormCorrection(self._model, self._calibration),
         }
         names = (*ALWAYS, *(b.cost for b in self.budgets if b.cost not in ALWAYS))
-        dense_variant = Variant(
+        dense_subnet = Subnet(
             self._model, self.store, corrections, names, self._calibration, self._dense_logits
         )
-        self.costs: dict[str, Cost] = dense_variant.costs
+        self.costs: dict[str, Cost] = dense_subnet.costs
         self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
-        self.variants = Variants(
-            dense_variant, self._calibration, corrections, self._dense_logits,
+        self.subnets = Subnets(
+            dense_subnet, self._calibration, corrections, self._dense_logits,
             self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
             self.settings.decomposition,
         )  # fmt: skip
-        self._estimates = LossEstimates(dense_variant, self.slope_inputs)
+        self._estimates = LossEstimates(dense_subnet, self.slope_inputs)
         self._memo: dict[tuple[str, str], Outcome] = {}
 
     def dense_score(self, fidelity: str = "F1") -> Score:
         """Returns the dense network's score on the search images of `fidelity`."""
-        return self._judge.dense_score(fidelity)
+        return self._scorer.dense_score(fidelity)
 
     def outputs(self, plan: Plan, fidelity: str = "F2") -> tuple[Tensor, Tensor]:
         """Returns the logits `(n, classes)` of the dense and of the compressed network.
@@ -114,8 +117,8 @@ class CompressionProblem:
         On the search images of `fidelity`, in their order. Nothing is counted or remembered.
         """
         _check_fidelity(fidelity)
-        dense = self._judge.dense_outputs(fidelity[:2])
-        return dense, self._judge.outputs(self._realise(plan, fidelity).model, fidelity[:2])
+        dense = self._scorer.dense_outputs(fidelity[:2])
+        return dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity[:2])
 
     def under(self, budgets: str | Budget | Iterable[str | Budget]) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -139,18 +142,18 @@ class CompressionProblem:
 
     def costs_of(self, plan: Plan) -> dict[str, int]:
         """Returns every cost of the network under `plan`."""
-        return self.variants.of(plan).costs_of(plan)
+        return self.subnets.of(plan).costs_of(plan)
 
     def size_of(self, plan: Plan) -> int:
         """Returns the real bytes of the plan's file, from memory where it was evaluated."""
         known = self._memo.get((plan.key, "F1"))
         if known is not None:
             return known.costs["size"]
-        return self.variants.of(plan).costs_of(plan, names=("size",))["size"]
+        return self.subnets.of(plan).costs_of(plan, names=("size",))["size"]
 
     def is_within(self, plan: Plan) -> bool:
         """Whether `plan` meets every budget."""
-        costs = self.variants.of(plan).costs_of(plan, names=tuple(self.limits))
+        costs = self.subnets.of(plan).costs_of(plan, names=tuple(self.limits))
         return all(costs[name] <= limit for name, limit in self.limits.items())
 
     def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
@@ -169,7 +172,7 @@ class CompressionProblem:
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
-            judged = self._judge.judge(self._realise(plan, fidelity).model, fidelity, plan.key)
+            judged = self._scorer.judge(self._realise(plan, fidelity).model, fidelity, plan.key)
             assert judged is not None  # only a challenger is given up
             self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
@@ -186,10 +189,10 @@ class CompressionProblem:
         """
         if self.known(plan, "F2"):
             return self.evaluate(plan, "F2")
-        if not self._judge.knows(best.key):
-            self._judge.judge(self._realise(best).model, "F2", best.key)
+        if not self._scorer.knows(best.key):
+            self._scorer.judge(self._realise(best).model, "F2", best.key)
         start = time.perf_counter()
-        judged = self._judge.judge(self._realise(plan).model, "F2", plan.key, best.key)
+        judged = self._scorer.judge(self._realise(plan).model, "F2", plan.key, best.key)
         if judged is None:
             return None
         outcome = self._outcome(plan, "F2", start, judged)
@@ -215,12 +218,12 @@ class CompressionProblem:
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
         """
-        variant = self._realise(plan, fidelity)
-        data = variant.pack(plan, fidelity)
+        subnet = self._realise(plan, fidelity)
+        data = subnet.pack(plan, fidelity)
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
-        return copy.deepcopy(variant.model).cpu(), data
+        return copy.deepcopy(subnet.model).cpu(), data
 
     def test(self, plan: Plan, fidelity: str = "F2") -> tuple[Score, Score]:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
@@ -251,7 +254,7 @@ class CompressionProblem:
         ]
         fixed = self.fixed(menus)
         limits = np.array([self.limits[n] for n in names], np.int64) - fixed
-        result = Feasibility(costs, limits, self.settings.floor)
+        result = Feasibility(costs, limits, self.settings.min_utilisation)
         if not result.possible:
             raise self.impossible(result.cheapest + fixed)
         return result
@@ -290,8 +293,8 @@ class CompressionProblem:
         device = torch.device(self.settings.device)
         return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
-    def _outcome(self, plan: Plan, fidelity: str, start: float, judged: Judged) -> Outcome:
-        costs = self.variants.of(plan, fidelity).costs_of(plan, fidelity)
+    def _outcome(self, plan: Plan, fidelity: str, start: float, judged: ComparedScore) -> Outcome:
+        costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         return Outcome(
             plan, judged.score.accuracy, judged.score.loss, judged.score.n, costs, within, fidelity,
@@ -314,11 +317,11 @@ class CompressionProblem:
         )  # fmt: skip
         return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
 
-    def _realise(self, plan: Plan, fidelity: str = "F2") -> Variant:
+    def _realise(self, plan: Plan, fidelity: str = "F2") -> Subnet:
         """Returns the network of the plan's shapes, with the plan written into it."""
-        variant = self.variants.of(plan, fidelity)
-        variant.realise(plan, fidelity, self.limits.get("size"))
-        return variant
+        subnet = self.subnets.of(plan, fidelity)
+        subnet.realise(plan, fidelity, self.limits.get("size"))
+        return subnet
 
     def _dense_logits(self) -> Tensor:
         if self._logits is None:

@@ -8,26 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autocomp.network.scoring import (
-    Batches,
-    Score,
-    divergence,
-    is_behind,
-    is_right,
-    predictions,
-    total_score,
-)
+from autocomp.network.batches import Batches
+from autocomp.network.scoring import predictions
+from autocomp.tasks.classification import Score, divergence, is_behind, is_right, total_score
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparedScore:
     """A score, and the divergence of the outputs from the dense network's."""
 
     score: Score
     divergence: float
 
 
-class Judge:
+class Scorer:
     """Scores networks on fixed images, and remembers what the dense network makes of them.
 
     Args:
@@ -65,7 +59,7 @@ class Judge:
 
     def judge(
         self, model: nn.Module, fidelity: str, key: str, best: str | None = None
-    ) -> Judged | None:
+    ) -> ComparedScore | None:
         """Scores a network as it is; remembers which images of the whole split are right.
 
         Args:
@@ -85,4 +79,6 @@ class Judge:
         outputs = torch.cat([logits for logits, _ in parts])
         if fidelity == "F2":
             self._right[key] = torch.cat([is_right(*part) for part in parts])
-        return Judged(total_score(parts), divergence(outputs, self.dense_outputs(fidelity[:2])))
+        return ComparedScore(
+            total_score(parts), divergence(outputs, self.dense_outputs(fidelity[:2]))
+        )

@@ -14,11 +14,12 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.norms import batch_statistics
-from autocomp.compression.calibration.statistics import host_module
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import Choice
 from autocomp.network.prefix_cache import PrefixCache
-from autocomp.network.scoring import divergence, logits_of
+from autocomp.network.scoring import logits_of
+from autocomp.tasks.classification import divergence
 
 Point = tuple[float, float]
 """(relative output error of a layer, divergence of the network's outputs in nats)."""
@@ -78,7 +79,7 @@ def divergences(
         for layer, choices in zip(layers, options, strict=True):
             values: list[float] = []
             if choices:
-                with cache.before(host_module(layer)):
+                with cache.before(layer.host):
                     for choice in choices:
                         write(layer.name, choice)
                         values.append(max(divergence(logits_of(model, [images]), dense), 0.0))
@@ -120,7 +121,7 @@ def gradient_slopes(model: nn.Module, network: Network, images: Tensor) -> list[
             parameter.requires_grad_(parameter.is_floating_point())
         with ExitStack() as stack, torch.enable_grad():
             for layer in network.layers:
-                hook = modules[host_module(layer)].register_forward_hook(keep(layer.name))
+                hook = modules[layer.host].register_forward_hook(keep(layer.name))
                 stack.callback(hook.remove)
             for some in torch.split(images, _CHUNK):  # activations of a few images at a time
                 outputs.clear()

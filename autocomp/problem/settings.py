@@ -20,7 +20,8 @@ class ProblemSettings:
         correction_images: size of the fixed subset of the calibration images on which F1 corrects
             batch-norm statistics; F2 takes all of them.
         slope_images: size of the subset on which a layer's effect on the outputs is measured.
-        floor: lower wall of the search as a share of the budget, see `Feasibility`.
+        min_utilisation: share of the budget that a search layer by layer has to spend, see
+            `Feasibility`.
         pipeline: what compresses a weight.
         cache: folder of option tables, or None to keep none on disk.
         unit_step: channels stay in multiples of this.
@@ -33,7 +34,7 @@ class ProblemSettings:
     slope_images: int = 256
     batch_size: int = 500
     device: str = "cpu"
-    floor: float = 0.95
+    min_utilisation: float = 0.95
     pipeline: Pipeline = field(default_factory=Pipeline)
     cache: Path | None = None
     unit_step: int = 1

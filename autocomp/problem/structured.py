@@ -18,7 +18,7 @@ from autocomp.allocation.solver import make_solver
 from autocomp.compression.low_rank import composed_weight
 from autocomp.compression.structure.repair import repair
 from autocomp.compression.structure.shapes import readers, sliced_spec
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import NEUTRAL, Choice, Plan
 from autocomp.errors import BudgetError
 from autocomp.problem.problem import CompressionProblem
@@ -51,8 +51,8 @@ class StructuredModel:
     def __init__(self, problem: CompressionProblem, menus: Menus) -> None:
         self.problem = problem
         self.menus = [tuple(menu) for menu in menus]
-        self.layers = problem.variants.layers
-        self._groups = problem.variants.found.groups
+        self.layers = problem.subnets.layers
+        self._groups = problem.subnets.pruning.groups
         self._units = {group.name: group.units for group in self._groups}
         self._reads = readers(self.layers, self._groups)
         ranked = any(c.rank != 1 for menu in self.menus for c in menu)
@@ -94,7 +94,7 @@ class StructuredModel:
         )
         fixed = problem.fixed(self.menus) + np.array([_RECORD * (n == "size") for n in names])
         limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
-        result = CoupledConstraint(coupling, limits, problem.settings.floor)
+        result = CoupledConstraint(coupling, limits, problem.settings.min_utilisation)
         if not result.possible:
             raise problem.impossible(result.cheapest + fixed)
         return result
@@ -174,7 +174,7 @@ class StructuredModel:
     @cached_property
     def _along(self) -> dict[str, int]:
         """Parameters that a unit of each group takes along: biases, and those of norms."""
-        source = self.problem.variants.source
+        source = self.problem.subnets.source
         found = {}
         for group in self._groups:
             count = 0
@@ -189,12 +189,12 @@ class StructuredModel:
 
     def _parts(self, step: int, small: LayerSpec, share: float) -> tuple[LayerSpec, ...]:
         """Returns the layers that stand for one at a share of its rank."""
-        low_rank = self.problem.variants.low_rank
+        low_rank = self.problem.subnets.low_rank
         rank = low_rank.rank(small, share) if share != 1 else 0
         if not rank:
             return (small,)
-        host = self.layers[step].parameter.rpartition(".")[0]
-        module = self.problem.variants.source.get_submodule(host)
+        host = self.layers[step].owner
+        module = self.problem.subnets.source.get_submodule(host)
         return low_rank.factors(small, module, rank)
 
     def _of(
@@ -239,11 +239,11 @@ class StructuredModel:
         outputs on calibration images, batch norms on batch statistics, a few counts a group, and a
         monotone curve over the share that is gone (`removal_curve`).
         """
-        variants = self.problem.variants
+        subnets = self.problem.subnets
         groups = {group.name: group for group in self._groups}
         images = self.problem.slope_inputs()
-        model = copy.deepcopy(variants.source)
-        network = variants.network
+        model = copy.deepcopy(subnets.source)
+        network = subnets.network
         dense = {x.parameter: model.get_parameter(x.parameter).detach().clone()
                  for x in network.layers}  # fmt: skip
         biases = {n: p.detach().clone() for n, p in model.named_parameters() if n.endswith("bias")}
@@ -256,19 +256,19 @@ class StructuredModel:
                 return
             if choice.rank != 1:
                 layer = network.layer(name)
-                rank = variants.low_rank.rank(layer, choice.rank)
-                gram = variants.moments.get(name)
-                chain = variants.low_rank.chain(model, layer, rank, gram)
+                rank = subnets.low_rank.rank(layer, choice.rank)
+                gram = subnets.moments.get(name)
+                chain = subnets.low_rank.chain(model, layer, rank, gram)
                 with torch.no_grad():
                     weight = composed_weight(chain)
                     model.get_parameter(layer.parameter).copy_(weight)
                     if layer.bias:
-                        host = layer.parameter.rpartition(".")[0]
+                        host = layer.owner
                         bias = model.get_submodule(host).get_parameter("bias")
                         bias.copy_(chain[-1].get_parameter("bias"))
                 return
             plan = Plan({x.name: choice if x.name == name else NEUTRAL for x in self.layers})
-            repair(model, network, variants.moments, [groups[name]], variants.kept(plan))
+            repair(model, network, subnets.moments, [groups[name]], subnets.kept(plan))
 
         chosen = [_measured(menu) for menu in self.menus]
         values = divergences(model, network.layers, chosen, write, images)

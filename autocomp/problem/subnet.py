@@ -8,19 +8,21 @@ from torch import Tensor, nn
 
 from autocomp.artifacts.container import pack
 from autocomp.compression.calibration.norms import NormCorrection, install
+from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.packing import packed
 from autocomp.compression.reconstruction import reconstruct
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import Option
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.writer import PlanWriter
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import Choice, Plan
 from autocomp.costs import Cost, make_cost, total
 from autocomp.costs.size import Size
-from autocomp.network.scoring import divergence, logits_of
+from autocomp.network.scoring import logits_of
+from autocomp.tasks.classification import divergence
 
 
-class Variant:
+class Subnet:
     """The dense network, or one with fewer channels or lower ranks; plans are written into it.
 
     A plan speaks of the dense network's layers. Here its choices without their structure are put
@@ -36,7 +38,7 @@ class Variant:
     def __init__(
         self,
         model: nn.Module,
-        store: OptionStore,
+        store: CompressionStore,
         corrections: Mapping[str, NormCorrection],
         cost_names: Sequence[str],
         calibration: Sequence[Tensor],
@@ -68,7 +70,7 @@ class Variant:
         self._calibration = calibration
         self._logits = logits
         self._parts = parts
-        self._rebuilt: dict[str, dict[str, Option]] = {}
+        self._rebuilt: dict[str, dict[str, CompressedLayer]] = {}
 
     def inside(self, plan: Plan) -> Plan:
         """Returns the plan for the layers here."""
@@ -120,7 +122,9 @@ class Variant:
         """Returns how far the outputs are from the dense network's, on the calibration inputs."""
         return divergence(logits_of(self.model, list(self._calibration)), self._logits())
 
-    def _write(self, inside: Plan, fidelity: str, options: Mapping[str, Option] | None) -> None:
+    def _write(
+        self, inside: Plan, fidelity: str, options: Mapping[str, CompressedLayer] | None
+    ) -> None:
         self.writer.write(inside, options)
         untouched = all(choice.is_neutral for choice in inside.values())
         if untouched and self._parts is None:
@@ -152,7 +156,7 @@ class Variant:
         if self.divergence() >= plain:  # few images, or little to repair
             self._rebuilt[plan.key] = {}
 
-    def _growth(self, inside: Plan, options: Mapping[str, Option]) -> int:
+    def _growth(self, inside: Plan, options: Mapping[str, CompressedLayer]) -> int:
         """Returns by how many bytes reconstructed layers are longer than the table's."""
         return sum(
             Size.of_weight(layer, inside[layer.name], options[layer.name].weight)

@@ -18,8 +18,8 @@ from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.low_rank import Blueprint
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.saliency import make_criterion
-from autocomp.compression.store import OptionStore
-from autocomp.compression.structure.find import Found, find_groups
+from autocomp.compression.store import CompressionStore
+from autocomp.compression.structure.find import PruningGroups, find_groups
 from autocomp.compression.structure.heads import with_heads
 from autocomp.compression.structure.low_rank import FALLBACK, LowRank
 from autocomp.compression.structure.order import removal_order
@@ -29,12 +29,13 @@ from autocomp.compression.structure.sequential import repair_sequentially
 from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.compression.structure.surgery import places, sliced
 from autocomp.compression.weights.obs import OBSPruner
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.plan import Plan
 from autocomp.costs import Latency
 from autocomp.errors import ChoiceError
 from autocomp.network.analysis import analyse
-from autocomp.problem.subnet import Variant, structure_of
+from autocomp.problem.subnet import Subnet, structure_of
 
 LATEST = 8
 """Networks that are kept."""
@@ -42,7 +43,7 @@ LATEST = 8
 Kept = dict[str, tuple[int, ...]]
 
 
-class Variants:
+class Subnets:
     """Makes and keeps the networks that plans ask for.
 
     The plan without structure gets the dense network itself. Any other gets a copy that has lost
@@ -51,7 +52,7 @@ class Variants:
 
     def __init__(
         self,
-        dense: Variant,
+        dense: Subnet,
         calibration: Sequence[Tensor],
         corrections: Mapping[str, NormCorrection],
         logits: Callable[[], Tensor],
@@ -60,7 +61,7 @@ class Variants:
         labels: Sequence[Tensor] | None = None,
         decomposition: str = FALLBACK,
     ) -> None:
-        """Takes the dense network's variant, and what all variants share; see `Variant`.
+        """Takes the dense network's subnet, and what all subnets share; see `Subnet`.
 
         Args:
             dense: the dense network.
@@ -80,11 +81,11 @@ class Variants:
         self._keep = tuple(keep)
         self._unit_step = unit_step
         self._labels = labels
-        self._made: OrderedDict[tuple[object, bool], Variant] = OrderedDict()
+        self._made: OrderedDict[tuple[object, bool], Subnet] = OrderedDict()
         self._survived: dict[str, Tensor] = {}
         self._orders: dict[tuple[str, str], list[int]] = {}
 
-    def of(self, plan: Plan, fidelity: str = "F1") -> Variant:
+    def of(self, plan: Plan, fidelity: str = "F1") -> Subnet:
         """Returns the network of a plan's shapes, as a level of fidelity wants it.
 
         For F2S the repair goes front to back, each layer for the inputs that it really gets.
@@ -111,14 +112,14 @@ class Variants:
         return model
 
     @cached_property
-    def found(self) -> Found:
+    def pruning(self) -> PruningGroups:
         """The groups of channels, and what is left alone."""
         return find_groups(self.source, self.network, self._calibration[0])
 
     @cached_property
     def layers(self) -> tuple[LayerSpec, ...]:
         """The dense network's layers, which say how many units they lead."""
-        units = {group.name: group.units for group in self.found.groups}
+        units = {group.name: group.units for group in self.pruning.groups}
         heads = {x.name: x for x in self.network.layers}
         return tuple(
             replace(
@@ -134,14 +135,16 @@ class Variants:
         Raises:
             ChoiceError: if a layer's choice asks for channels and it leads no group.
         """
-        groups = {group.name: group for group in self.found.groups}
+        groups = {group.name: group for group in self.pruning.groups}
         found: Kept = {}
         for layer in self.layers:
             choice = plan[layer.name]
             if choice.channels == 1:
                 continue
             if layer.name not in groups:
-                why = self.found.kept.get(layer.name, "another layer leads its group, or none does")
+                why = self.pruning.skipped.get(
+                    layer.name, "another layer leads its group, or none does"
+                )
                 raise ChoiceError(
                     f"A layer that leads a group may lose channels, but {layer.name!r} does not "
                     f"({why}); set its channels to 1."
@@ -166,12 +169,12 @@ class Variants:
         key = (name, criterion)
         if key not in self._orders and criterion:
             batches = list(zip(self._calibration, self._labels_or_none(), strict=True))
-            scores = make_criterion(criterion).scores(self.source, self.found.groups, batches)
+            scores = make_criterion(criterion).scores(self.source, self.pruning.groups, batches)
             for scored, values in scores.items():
                 order = torch.argsort(values.cpu(), stable=True)
                 self._orders[scored, criterion] = [int(unit) for unit in order]
         elif key not in self._orders:
-            group = next(g for g in self.found.groups if g.name == name)
+            group = next(g for g in self.pruning.groups if g.name == name)
             self._orders[key] = removal_order(self.source, self.network, self.moments, group)
         return self._orders[key]
 
@@ -188,9 +191,9 @@ class Variants:
         """The layers of `source`."""
         return analyse(self.source, self._calibration[0][:2], self._keep)
 
-    def _make(self, plan: Plan, sequential: bool) -> Variant:
+    def _make(self, plan: Plan, sequential: bool) -> Subnet:
         kept = self.kept(plan)
-        groups = self.found.groups
+        groups = self.pruning.groups
         model = copy.deepcopy(self.source)
         if sequential:
             repair_sequentially(
@@ -218,7 +221,7 @@ class Variants:
         pipeline = dense.pipeline
         if isinstance(pipeline.pruner, OBSPruner):
             pipeline = replace(pipeline, pruner=InheritingPruner(self._survivals, cuts))
-        store = OptionStore(
+        store = CompressionStore(
             reference, network, stats, pipeline,
             lambda: self._moments(reference, network, cuts, where),
         )  # fmt: skip
@@ -227,7 +230,7 @@ class Variants:
             level: correction.sliced(small, where)
             for level, correction in self._corrections.items()
         }
-        return Variant(
+        return Subnet(
             small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
             parts,
             {name: c for name, c in self.dense.costs.items() if isinstance(c, Latency)},
@@ -259,7 +262,7 @@ class Variants:
             known = self.moments.get(name)
             gram = None if known is None else sliced_gram(known, cuts[name])
             n = self.low_rank.replace(model, layer, rank, gram)
-            host = layer.parameter.rpartition(".")[0]
+            host = layer.owner
             parts[name] = tuple(f"{host}.{i}" for i in range(n))
             chain = model.get_submodule(host)
             assert isinstance(chain, nn.Sequential)
@@ -274,7 +277,7 @@ class Variants:
         for layer in network.layers:
             if layer.name not in before:
                 continue  # a factor
-            host = layer.parameter.rpartition(".")[0]
+            host = layer.owner
             outputs, inputs = stay.get(host, (None, None))
             cuts[layer.name] = Slice(before[layer.name], layer, outputs, inputs)
         return cuts

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from autocomp.errors import AutocompError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import AutocompError, unknown
 
 WARM_STARTS = ("dp", "none")
 """What a search may start from: the exact solver's plan, or the agent's own plans."""

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autocomp.compression.recovery.layout import Layout
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.errors import RunError
-from autocomp.network.scoring import Score
 from autocomp.problem.problem import CompressionProblem
+from autocomp.tasks.classification import Score
 
 
 @dataclass(frozen=True)
@@ -144,21 +144,21 @@ def summarise(
         limits=dict(problem.limits),
         units={name: cost.unit for name, cost in problem.costs.items()},
         layers=rows,
-        left_dense=(*(layer.name for layer in network.kept), *network.unsupported),
+        left_dense=(*(layer.name for layer in network.frozen), *network.unsupported),
         in_blocks=tuple(layer.name for layer in network.layers if Layout.of(layer).slices > 1),
         evaluations=evaluations,
         seconds=seconds,
         measured=dict(measured or {}),
-        whole=dict(problem.variants.found.kept) if best.plan.is_structured else {},
+        whole=dict(problem.subnets.pruning.skipped) if best.plan.is_structured else {},
     )
 
 
 def _row(problem: CompressionProblem, layer: LayerSpec, best: Outcome) -> LayerRow:
     choice = best.plan[layer.name]
-    variant = problem.variants.of(best.plan, best.fidelity)
-    parts = variant.parts_of(layer.name)
+    subnet = problem.subnets.of(best.plan, best.fidelity)
+    parts = subnet.parts_of(layer.name)
     shapes = tuple(part.shape for part in parts)
-    size = variant.costs["size"]
+    size = subnet.costs["size"]
     return LayerRow(
         name=layer.name,
         kind=layer.kind,

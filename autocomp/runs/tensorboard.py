@@ -17,7 +17,7 @@ BOARD = "tensorboard"
 """Folder of the records within a run."""
 
 
-class TensorBoardTrail:
+class TensorBoardWriter:
     """Writes scalars and histograms of each outcome, whatever the agent.
 
     Per evaluation: accuracy, loss, divergence, merit, best merit so far, and every budget's share

@@ -11,10 +11,11 @@ import pytest
 
 from autocomp.allocation.feasibility import Feasibility
 from autocomp.core.budget import parse_budgets
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Choice, Plan
-from autocomp.network.scoring import Score
+from autocomp.tasks.classification import Score
 
 SENSITIVITY = (8.0, 0.2, 2.0, 0.5)
 WEIGHTS = (64, 256, 128, 256)

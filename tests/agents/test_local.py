@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autocomp.agents import Ledger, make_agent
+from autocomp.agents import Evaluator, make_agent
 from autocomp.agents.local import _neighbours, _redrawn
 from autocomp.envs import CoefficientMenu
 from autocomp.search_spaces import CoefficientSpace, make_space
@@ -58,4 +58,4 @@ def test_a_coefficients_space_is_taken_as_it_is(toy: Any) -> None:
     plain = make_agent("local").search(toy, inner, n_evaluations=10, seed=0)
     wrapped = make_agent("local").search(toy, CoefficientSpace(inner), n_evaluations=10, seed=0)
     assert [o.plan for o in plain.outcomes] == [o.plan for o in wrapped.outcomes]
-    assert Ledger(toy, 1).left == 1
+    assert Evaluator(toy, 1).left == 1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
-from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyTrail
+from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.agents.reinforcement.transfer import take_over
+from autocomp.agents.reinforcement.transfer import load_policy
 from autocomp.envs import LayerwiseEnv, make_menu
 from autocomp.search_spaces import make_space
 
@@ -60,7 +60,7 @@ def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> Non
     with private_random_state():
         model = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, 0)
     (tmp_path / LOOKS).write_text("of an earlier session\n")
-    trail = PolicyTrail(tmp_path, menu, "layerwise", n)
+    trail = PolicyCheckpoints(tmp_path, menu, "layerwise", n)
     assert not (tmp_path / LOOKS).exists()
     for done in range(n):
         trail.look(model, done)
@@ -79,7 +79,7 @@ def test_the_last_look_is_the_saved_policys_plan(text: str, make_toy: Any, tmp_p
     model = agent.learned(LayerwiseEnv(menu), menu, seed=99)
     shown = propose(model, menu).actions.round(4).tolist()
     assert looks(tmp_path)[-1] == {"evaluations": 9, "actions": shown}
-    take_over(model, tmp_path)  # the folder names it, too
+    load_policy(model, tmp_path)  # the folder names it, too
 
 
 @pytest.mark.parametrize("text", ["ddpg", "ppo"])

@@ -10,9 +10,9 @@ import torch
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.agent import private_random_state
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.agents.reinforcement.pretrain import school, temper
+from autocomp.agents.reinforcement.pretrain import school, shrink_actions
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
+from autocomp.envs import LayerwiseEnv, MultiTaskEnv, PlanMenu, make_menu
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -33,14 +33,14 @@ def schooled(
     told: list[tuple[int, int, float]] = []
     agent: Any = make_agent(text)
     model = school(
-        agent, CurriculumEnv(found, level), n_episodes=n, seed=seed,
+        agent, MultiTaskEnv(found, level), n_episodes=n, seed=seed,
         on_episode=lambda *episode: told.append(episode),
     )  # fmt: skip
     return model, told
 
 
 def test_a_fixed_list_of_menus_passes_the_checkers(make_toy: Any) -> None:
-    env = CurriculumEnv(menus(make_toy), "F1")
+    env = MultiTaskEnv(menus(make_toy), "F1")
     gymnasium_check(env, skip_render_check=True)
     sb3_check(env, warn=True, skip_render_check=True)
 
@@ -154,11 +154,11 @@ def test_a_policy_that_only_harms_is_made_neutral(text: str, make_toy: Any) -> N
     last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
     with torch.no_grad():
         last.weight.copy_(torch.as_tensor(rng.normal(0, 3, last.weight.shape)).float())
-    lessons = CurriculumEnv(found, "F0")
+    lessons = MultiTaskEnv(found, "F0")
     harmed = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
               for lesson in lessons.lessons]  # fmt: skip
     assert min(harmed) < 0
-    share = temper(model, lessons)
+    share = shrink_actions(model, lessons)
     assert share < 1
     after = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
              for lesson in lessons.lessons]  # fmt: skip
@@ -173,7 +173,7 @@ def test_a_policy_that_does_no_harm_is_left(make_toy: Any) -> None:
     with torch.no_grad():  # exactly the same everywhere
         model.actor.mu[-2].weight.zero_()
         before["actor.mu.4.weight"] = torch.zeros_like(before["actor.mu.4.weight"])
-    assert temper(model, CurriculumEnv(found, "F0")) == 1
+    assert shrink_actions(model, MultiTaskEnv(found, "F0")) == 1
     for name, value in model.policy.state_dict().items():
         if name.startswith("actor."):
             assert torch.equal(value, before[name])
@@ -185,5 +185,5 @@ def test_a_discrete_policy_is_not_scaled(make_toy: Any) -> None:
     with private_random_state():
         model: Any = agent.build(EpisodeLog(LayerwiseEnv(found[0])), found[0], 0)
     before = {k: v.clone() for k, v in model.policy.state_dict().items()}
-    assert temper(model, CurriculumEnv(found, "F0")) == 1
+    assert shrink_actions(model, MultiTaskEnv(found, "F0")) == 1
     assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())

@@ -17,7 +17,7 @@ from autocomp.agents.reinforcement.agent import private_random_state
 from autocomp.agents.reinforcement.checkpoints import NETWORKS, save
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.agents.reinforcement.transfer import algorithm_of, policy_file, take_over
+from autocomp.agents.reinforcement.transfer import algorithm_of, load_policy, policy_file
 from autocomp.agents.starts import starting_plans
 from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
 from autocomp.search_spaces import make_space
@@ -58,7 +58,7 @@ def test_networks_are_taken_over(name: str, make_toy: Any, tmp_path: Path) -> No
     save(old, tmp_path)
     new = build(name, make_toy("size=10%"), seed=7)  # other budget, other seed
     before = weights(new)
-    take_over(new, tmp_path)
+    load_policy(new, tmp_path)
     assert policy_file(tmp_path) == policy_file(tmp_path / NETWORKS) == tmp_path / NETWORKS
     changed = 0
     for key, value in weights(new).items():
@@ -72,7 +72,7 @@ def test_a_policy_keeps_the_new_searchs_spread(toy: Any, tmp_path: Path) -> None
     old = build("ppo:sigma=0.05", toy)
     save(old, tmp_path)
     new = build("ppo:sigma=0.5", toy, seed=1)
-    take_over(new, tmp_path)
+    load_policy(new, tmp_path)
     assert new.policy.log_std.tolist() == pytest.approx([np.log(0.5)] * 2)
     assert old.policy.log_std.tolist() == pytest.approx([np.log(0.05)] * 2)
 
@@ -108,7 +108,7 @@ def test_a_damaged_policy_is_refused_in_one_line(kind: str, toy: Any, tmp_path: 
     before = weights(model)
     file = damaged(tmp_path, kind, model)
     with pytest.raises(AgentError, match="cannot be read") as caught:
-        take_over(model, file)
+        load_policy(model, file)
     assert "\n" not in str(caught.value) and str(file) in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in weights(model).items())
 
@@ -123,7 +123,7 @@ def test_another_algorithms_policy_is_refused(
 ) -> None:
     save(build(old, toy), tmp_path)
     with pytest.raises(AgentError, match=rf"other parts than those of {name} here;") as caught:
-        take_over(build(new, toy), tmp_path)
+        load_policy(build(new, toy), tmp_path)
     assert "\n" not in str(caught.value)
     assert algorithm_of(build(new, toy)) == name
 
@@ -141,7 +141,7 @@ def test_another_spaces_policy_is_refused(
 ) -> None:
     save(build("ppo", toy), tmp_path)
     with pytest.raises(AgentError, match=words) as caught:
-        take_over(build(text, toy, space), tmp_path)
+        load_policy(build(text, toy, space), tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -204,7 +204,7 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
         (tmp_path / f"{shift}").mkdir()
         found.save(tmp_path / f"{shift}")
         again = build("ppo", toy)
-        take_over(again, tmp_path / f"{shift}")
+        load_policy(again, tmp_path / f"{shift}")
         finals.append(float(again.policy.value_net.bias.detach()))
     assert finals[1] - finals[0] > 2
 
@@ -234,7 +234,7 @@ def test_nothing_in_a_policy_file_is_run(toy: Any, tmp_path: Path) -> None:
             if part == "data":
                 text = json.dumps({"action_space": {":type:": "x", ":serialized:": trap}}).encode()
             new.writestr(part, text)
-    take_over(model, tmp_path / "new.zip")
+    load_policy(model, tmp_path / "new.zip")
     assert not (tmp_path / "sprung").exists()
     assert isinstance(pickle.loads(base64.b64decode(trap)), type(None))
     assert (tmp_path / "sprung").exists()  # the trap works

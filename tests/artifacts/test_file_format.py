@@ -23,9 +23,11 @@ from autocomp.artifacts.scales import round_scale
 from autocomp.artifacts.side import side_bytes
 from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.packing import packed
-from autocomp.compression.store import OptionStore
-from autocomp.compression.weights import ActivationQuantizer, Pipeline, Quantized, UniformQuantizer
+from autocomp.compression.store import CompressionStore
+from autocomp.compression.weights import Pipeline, UniformQuantizer
+from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.quantized import Quantized
 from autocomp.costs import make_cost, total
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError
@@ -229,7 +231,7 @@ def test_nothing_in_it_is_code() -> None:
 
 
 @pytest.fixture(scope="module")
-def digits_stores(digits_model: nn.Module, digits_data: DataSplits) -> list[OptionStore]:
+def digits_stores(digits_model: nn.Module, digits_data: DataSplits) -> list[CompressionStore]:
     """The digits network: all layers, some kept, and with another quantizer."""
     images = digits_data.calibration.images
     stores = []
@@ -240,11 +242,11 @@ def digits_stores(digits_model: nn.Module, digits_data: DataSplits) -> list[Opti
     ]:
         network = analyse(digits_model, images[:1], keep)
         stats = calibrate(digits_model, network, [images])
-        stores.append(OptionStore(digits_model, network, stats, Pipeline(quantizer=quantizer)))
+        stores.append(CompressionStore(digits_model, network, stats, Pipeline(quantizer=quantizer)))
     return stores
 
 
-def plans_of(store: OptionStore) -> Iterator[Plan]:
+def plans_of(store: CompressionStore) -> Iterator[Plan]:
     rng = random.Random(0)
     names = store.network.names
     yield store.network.neutral_plan()
@@ -266,7 +268,7 @@ def plans_of(store: OptionStore) -> Iterator[Plan]:
     yield Plan({name: Choice(pattern=rng.choice(["1:4", "2:4"])) for name in names})
 
 
-def test_length_is_what_the_size_cost_says(digits_stores: list[OptionStore]) -> None:
+def test_length_is_what_the_size_cost_says(digits_stores: list[CompressionStore]) -> None:
     """Never longer, at most 64 bytes shorter; and every file holds its network bit for bit."""
     for store in digits_stores:
         cost = make_cost("size", store)
@@ -292,7 +294,7 @@ def test_length_is_what_the_size_cost_says(digits_stores: list[OptionStore]) -> 
 def test_length_is_near_the_entropy(shared: Path) -> None:
     """2 % above order-0 entropy and scales, headers and all; the layers' own shares 1 %."""
     model = build_model("resnet20", shared / "models" / "resnet20.safetensors")
-    store = OptionStore(model, analyse(model, torch.rand(1, 3, 32, 32)))
+    store = CompressionStore(model, analyse(model, torch.rand(1, 3, 32, 32)))
     network = store.network
     plan = Plan(dict.fromkeys(network.names, Choice(0.6, "", 3)))
     entropy = 0.0
@@ -326,7 +328,7 @@ def whole() -> bytes:
         nn.init.normal_(parameter, generator=generator)
     images = torch.rand(4, 3, 8, 8, generator=generator)
     network = analyse(model.eval(), images)
-    store = OptionStore(model, network, calibrate(model, network, [images]))
+    store = CompressionStore(model, network, calibrate(model, network, [images]))
     choices = [Choice(0.5, "", 3, 8), NEUTRAL, Choice(0.5), Choice(weight_bits=16)]
     plan = Plan(dict(zip(network.names, choices, strict=True)))
     return pack(packed(store, plan, model.state_dict()))

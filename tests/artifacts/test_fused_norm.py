@@ -16,7 +16,7 @@ from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.fused_norm import PARTS, FusedNorm
 from autocomp.artifacts.side import round_side
 from autocomp.compression.packing import norms_of, packed
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
 from autocomp.compression.writer import PlanWriter
 from autocomp.core.plan import Choice, Plan
@@ -193,9 +193,9 @@ def network(*norms: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def store_of(model: nn.Module) -> OptionStore:
+def store_of(model: nn.Module) -> CompressionStore:
     pipeline = Pipeline(MagnitudePruner(), UniformQuantizer())
-    return OptionStore(model, analyse(model, torch.rand(2, 8, 4, 4)), pipeline=pipeline)
+    return CompressionStore(model, analyse(model, torch.rand(2, 8, 4, 4)), pipeline=pipeline)
 
 
 def test_which_are_fused() -> None:
@@ -227,7 +227,7 @@ def test_the_file_holds_the_evaluated_network(dimensions: int) -> None:
     x = torch.randn(3, 8, *[5] * dimensions)
     model(x)
     pipeline = Pipeline(MagnitudePruner(), UniformQuantizer())
-    store = OptionStore(model, analyse(model, x), pipeline=pipeline)
+    store = CompressionStore(model, analyse(model, x), pipeline=pipeline)
     assert store.network.norms == ("1", "4")
     used = copy.deepcopy(model)
     writer = PlanWriter(used, store)

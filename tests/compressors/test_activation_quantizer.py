@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.compression.weights import ActivationQuantizer, activation_range
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.weights import activation_range
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import BITS
 from autocomp.errors import ChoiceError
 

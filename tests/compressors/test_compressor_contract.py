@@ -17,12 +17,12 @@ from autocomp.compression.weights import (
     COMPRESSORS,
     MagnitudePruner,
     Pipeline,
-    Quantized,
     UniformQuantizer,
     uniform,
 )
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import BITS, NEUTRAL, Choice
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
 SHAPES = {

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from autocomp.compression.store import OptionStore
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.costs import COSTS, Cost, make_cost, total
 from autocomp.errors import UnknownNameError
@@ -22,8 +22,8 @@ SPARSITIES = [Choice(s / 20) for s in range(20)]
 UNITS = {"size": "bytes", "params": "params", "macs": "MACs", "bitops": "BitOps"}
 
 
-def store_of(model: nn.Module, keep: tuple[str, ...] = ()) -> OptionStore:
-    return OptionStore(model, analyse(model, torch.rand(2, *shape_of(model)), keep))
+def store_of(model: nn.Module, keep: tuple[str, ...] = ()) -> CompressionStore:
+    return CompressionStore(model, analyse(model, torch.rand(2, *shape_of(model)), keep))
 
 
 def shape_of(model: nn.Module) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
 from autocomp.costs.base import Cost, total
 from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precision, is_available
@@ -41,9 +41,9 @@ def latency_of(
     keep: tuple[str, ...] = (),
     example: torch.Tensor | None = None,
     root: Path | None = None,
-) -> tuple[Latency, OptionStore]:
+) -> tuple[Latency, CompressionStore]:
     example = torch.rand(2, 3, 8, 8) if example is None else example
-    store = OptionStore(model, analyse(model, example, keep))
+    store = CompressionStore(model, analyse(model, example, keep))
     table = LatencyTable(root, machine=Machine("made-up", "none 0", 1), measure=by_hand)
     return Latency(store, None, table, whole=whole), store
 
@@ -154,7 +154,7 @@ def test_nothing_is_loaded_before_the_first_number(
 ) -> None:
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    store = OptionStore(tiny_net, analyse(tiny_net, torch.rand(2, 3, 8, 8)))
+    store = CompressionStore(tiny_net, analyse(tiny_net, torch.rand(2, 3, 8, 8)))
     cost = Latency(store)
     with pytest.raises(ModelError, match=r"pip install 'autocomp\[onnx\]'"):
         cost.reference  # noqa: B018
@@ -163,7 +163,7 @@ def test_nothing_is_loaded_before_the_first_number(
 @pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
 def test_with_onnxruntime(tmp_path: Path) -> None:
     model, x = two(), torch.rand(2, 3, 8, 8)
-    store = OptionStore(model, analyse(model, x))
+    store = CompressionStore(model, analyse(model, x))
     cost = Latency(store, x, LatencyTable(tmp_path, repeats=3))
     neutral = store.network.neutral_plan()
     assert total(cost, store.network, neutral) == cost.reference > 0

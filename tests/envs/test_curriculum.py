@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents.reinforcement.episodes import EpisodeLog, returns
-from autocomp.envs import CurriculumEnv, LayerwiseEnv, PlanMenu, make_menu
-from autocomp.envs.multi_task import Lesson
+from autocomp.envs import LayerwiseEnv, MultiTaskEnv, PlanMenu, make_menu
+from autocomp.envs.multi_task import TrainingTask
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 from torch import nn
@@ -57,7 +57,7 @@ def menus_of(problems: Any) -> Any:
 @pytest.mark.parametrize("level", ["F0", "F1"])
 @pytest.mark.parametrize("space", SPACES)
 def test_checkers_pass_without_a_warning(space: str, level: str, menus_of: Any) -> None:
-    env = CurriculumEnv(menus_of(space), level)
+    env = MultiTaskEnv(menus_of(space), level)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gymnasium_check(env, skip_render_check=True)
@@ -79,7 +79,7 @@ def episode(env: Any, **options: Any) -> tuple[int, float, list[bytes], dict[str
 
 def test_episodes_are_as_long_as_their_network(menus_of: Any) -> None:
     menus = menus_of()
-    env = CurriculumEnv(menus, "F0")
+    env = MultiTaskEnv(menus, "F0")
     env.action_space.seed(0)
     assert env.longest is menus[0]
     assert len(env.longest) == 4
@@ -92,7 +92,7 @@ def test_episodes_are_as_long_as_their_network(menus_of: Any) -> None:
 
 
 def test_lessons_are_drawn_evenly_and_by_the_seed(menus_of: Any) -> None:
-    env = CurriculumEnv(menus_of(), "F0")
+    env = MultiTaskEnv(menus_of(), "F0")
     env.reset(seed=3)
     first = [env.reset()[1]["lesson"] for _ in range(300)]
     assert min(first.count(lesson) for lesson in range(3)) > 70  # 100 +- 8
@@ -106,7 +106,7 @@ def test_lessons_are_drawn_evenly_and_by_the_seed(menus_of: Any) -> None:
 def test_the_same_seed_gives_the_same_episodes(level: str, menus_of: Any) -> None:
     traces = []
     for _ in range(2):
-        env = CurriculumEnv(menus_of(), level)
+        env = MultiTaskEnv(menus_of(), level)
         env.action_space.seed(1)
         env.reset(seed=1)
         traces.append([episode(env)[:3] for _ in range(6)])
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_episodes(level: str, menus_of: Any) -> Non
 def walked(env: Any, menu: PlanMenu, indices: list[int], **options: Any) -> float:
     actions = menu.step_actions(indices)
     assert actions is not None
-    env.reset(options={"lower_wall": False, **options})
+    env.reset(options={"enforce_utilisation": False, **options})
     for action in actions:
         _, reward, done, _, info = env.step(action)
     assert done and info["plan"] == menu.plan(indices)
@@ -131,7 +131,7 @@ def walked(env: Any, menu: PlanMenu, indices: list[int], **options: Any) -> floa
 @pytest.mark.parametrize("space", [SPACES[0], SPACES[2]])
 def test_the_solvers_own_plan_is_worth_nothing(space: str, level: str, menus_of: Any) -> None:
     menus = menus_of(space)
-    env = CurriculumEnv(menus, level)
+    env = MultiTaskEnv(menus, level)
     for lesson, menu in enumerate(menus):
         assert walked(env, menu, menu.solver.plan, lesson=lesson) == 0
 
@@ -150,11 +150,11 @@ def test_the_merit_is_the_share_of_the_solvers_loss(menus_of: Any) -> None:
     found = []
     for indices in others:
         estimated = float(menu.estimate(np.array([indices]))[0])
-        merit = walked(Lesson(menu, "F0"), menu, indices)
+        merit = walked(TrainingTask(menu, "F0"), menu, indices)
         assert merit == pytest.approx(max(-3.0, 1 - estimated / best))
         assert merit <= 0  # nothing is estimated to be better than the solver's plan
         divergence = menu.problem.evaluate(menu.plan(indices)).divergence
-        assert walked(Lesson(menu, "F1"), menu, indices) == pytest.approx(
+        assert walked(TrainingTask(menu, "F1"), menu, indices) == pytest.approx(
             max(-3.0, 1 - divergence / measured)
         )
         found.append(merit)
@@ -164,13 +164,13 @@ def test_the_merit_is_the_share_of_the_solvers_loss(menus_of: Any) -> None:
 def test_merits_end_at_minus_three(menus_of: Any) -> None:
     menu = menus_of()[0]
     cheapest = [int(costs[:, 0].argmin()) for costs in menu.feasibility.costs]
-    assert walked(Lesson(menu, "F0"), menu, cheapest) == -3
+    assert walked(TrainingTask(menu, "F0"), menu, cheapest) == -3
 
 
 def test_a_lesson_without_loss_is_no_division_by_zero(menus_of: Any) -> None:
     menu = copy.copy(menus_of()[0])
     menu.losses = [np.zeros_like(loss) for loss in menu.losses]
-    lesson = Lesson(menu, "F0")
+    lesson = TrainingTask(menu, "F0")
     vars(menu).pop("model", None)
     vars(menu).pop("solver", None)
     assert lesson.standard == 1e-9
@@ -179,7 +179,7 @@ def test_a_lesson_without_loss_is_no_division_by_zero(menus_of: Any) -> None:
 
 def test_estimates_alone_evaluate_nothing(menus_of: Any) -> None:
     menus = [menu.under([str(b) for b in menu.problem.budgets]) for menu in menus_of()]
-    env = CurriculumEnv(menus, "F0")
+    env = MultiTaskEnv(menus, "F0")
     for lesson in range(3):
         _, value, _, _ = episode(env, lesson=lesson)
         assert math.isfinite(value) and value <= 0
@@ -188,7 +188,7 @@ def test_estimates_alone_evaluate_nothing(menus_of: Any) -> None:
 
 def test_observations_are_those_of_the_layerwise_environment(menus_of: Any) -> None:
     menus = menus_of()
-    env = CurriculumEnv(menus, "F0")
+    env = MultiTaskEnv(menus, "F0")
     for lesson, menu in enumerate(menus):
         alone = LayerwiseEnv(menu)
         assert env.observation_space == alone.observation_space
@@ -202,7 +202,7 @@ def test_observations_are_those_of_the_layerwise_environment(menus_of: Any) -> N
 
 
 def test_the_best_episodes_are_those_of_each_lesson(menus_of: Any) -> None:
-    env = CurriculumEnv(menus_of(), "F0")
+    env = MultiTaskEnv(menus_of(), "F0")
     env.action_space.seed(2)
     env.reset(seed=2)
     log = EpisodeLog(env)
@@ -228,7 +228,7 @@ def test_the_best_episodes_are_those_of_each_lesson(menus_of: Any) -> None:
 def test_a_plan_repeats_within_its_lesson_only(menus_of: Any) -> None:
     menus = menus_of()
     loose, tight = menus[0], menus[1]
-    log = EpisodeLog(CurriculumEnv([loose, tight], "F0"))
+    log = EpisodeLog(MultiTaskEnv([loose, tight], "F0"))
     plan = tight.solver.plan
     walked(log, tight, plan, lesson=1)
     assert not log.repeated
@@ -245,10 +245,10 @@ def test_a_plan_repeats_within_its_lesson_only(menus_of: Any) -> None:
 
 def test_no_menus_and_unequal_spaces_are_refused(problems: Any, menus_of: Any) -> None:
     with pytest.raises(AgentError, match="at least one problem"):
-        CurriculumEnv([])
+        MultiTaskEnv([])
     other = make_menu(problems[1], "bits")
     with pytest.raises(AgentError, match="one action space") as caught:
-        CurriculumEnv([menus_of()[0], other])
+        MultiTaskEnv([menus_of()[0], other])
     assert "\n" not in str(caught.value)
     with pytest.raises(AgentError, match="level"):
-        CurriculumEnv(menus_of(), "F2")
+        MultiTaskEnv(menus_of(), "F2")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
-from autocomp.compression.weights.activation import ActivationQuantizer
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.plan import Choice, Plan
+from autocomp.core.quantized import Quantized
 
 Made = tuple[nn.Module, PackedModel]
 Make = Callable[..., Made]

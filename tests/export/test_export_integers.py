@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.quantized import Quantized
 from autocomp.exporters.integers import Codes, Stored, blocks, packed, store
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import autocomp.exporters.onnx_file as onnx_file
 from autocomp.artifacts.packed import PackedModel
-from autocomp.compression.weights.base import Quantized
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError, AutocompError, ModelError
 from autocomp.exporters.onnx_file import export_onnx
 from autocomp.exporters.report import Check, ExportReport

@@ -9,7 +9,7 @@ from autocomp.envs import PlanMenu
 from autocomp.search_spaces import make_space
 
 import autocomp.inspection.ablation as module
-from autocomp.inspection.ablation import departures
+from autocomp.inspection.ablation import ablations
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
 
@@ -31,7 +31,7 @@ def moved(menu: PlanMenu, **steps: int) -> list[int]:
 
 def test_the_solvers_own_plan_departs_nowhere(make_separable: Any) -> None:
     menu = menu_of(make_separable("size=12%", informed=True))
-    assert departures(menu, menu.plan(menu.solver.plan)) == ()
+    assert ablations(menu, menu.plan(menu.solver.plan)) == ()
 
 
 def test_estimates_are_measured_where_they_are_right(make_separable: Any) -> None:
@@ -39,7 +39,7 @@ def test_estimates_are_measured_where_they_are_right(make_separable: Any) -> Non
     menu = menu_of(toy)
     indices = moved(menu, l0=-1, l2=1)
     plan = menu.plan(indices)
-    found = departures(menu, plan)
+    found = ablations(menu, plan)
     assert [d.layer for d in found] == ["l0", "l2"]
     for d in found:
         t = int(d.layer[1])
@@ -61,7 +61,7 @@ def test_a_departure_that_pays_has_a_negative_divergence(make_separable: Any) ->
     """The estimates hold all layers for equally sensitive; the first is 40 times the second."""
     toy = make_separable("size=12%")
     menu = menu_of(toy)
-    by_layer = {d.layer: d for d in departures(menu, menu.plan(moved(menu, l0=1, l1=-1)))}
+    by_layer = {d.layer: d for d in ablations(menu, menu.plan(moved(menu, l0=1, l1=-1)))}
     assert by_layer["l0"].divergence == pytest.approx(8.0 * by_layer["l0"].estimated)
     assert by_layer["l1"].divergence == pytest.approx(0.2 * by_layer["l1"].estimated)
     assert by_layer["l0"].divergence < 0 < by_layer["l1"].divergence
@@ -75,9 +75,9 @@ def test_the_largest_estimates_are_measured(
     toy = make_separable("size=12%", informed=True)
     menu = menu_of(toy)
     plan = menu.plan(moved(menu, l0=1, l1=-1, l2=-1, l3=-1))  # the first one matters least
-    found = departures(menu, plan)
+    found = ablations(menu, plan)
     monkeypatch.setattr(module, "MOST", 24)
-    everything = departures(menu, plan)
+    everything = ablations(menu, plan)
     assert len(everything) == 4
     largest = sorted(everything, key=lambda d: -abs(d.estimated))[:2]
     assert set(found) == set(largest)
@@ -90,7 +90,7 @@ def test_coupled_plans_are_put_back_layer_by_layer(menu_of: Any) -> None:
     indices = list(menu.solver.plan)
     leader = next(t for t, layer in enumerate(menu.layers) if layer.units)
     indices[leader] = 0 if indices[leader] else 1
-    (found,) = departures(menu, menu.plan(indices))
+    (found,) = ablations(menu, menu.plan(indices))
     assert found.layer == menu.layers[leader].name
     macs = [menu.problem.costs_of(menu.plan(x))["macs"] for x in (indices, menu.solver.plan)]
     assert found.cost == macs[0] - macs[1]

@@ -62,7 +62,7 @@ def test_a_learned_run_is_found_out_about(learned: Any, menu_of: Any) -> None:
     assert found.policy is not None and found.policy.algorithm == "PPO"
     assert found.policy.movement.evaluations[-1] == 6
     assert found.study is None
-    assert set(found.left_out) <= {"departures"}
+    assert set(found.left_out) <= {"ablations"}
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -75,7 +75,7 @@ def test_findings_are_read_as_they_were_written(
         make_separable("size=12%"), menu_of().space, n_evaluations=9, seed=0
     )
     found = replace(found, study=study_picture(tmp_path / STUDY, "TPE"), left_out={"a": "b"})
-    assert found.study is not None and found.departures and found.policy is not None
+    assert found.study is not None and found.ablations and found.policy is not None
     assert found.write(tmp_path) == tmp_path / FILE
     assert Findings.read(tmp_path) == found
     values = json.loads((tmp_path / FILE).read_text())
@@ -114,9 +114,9 @@ def test_bytes_that_are_no_text_are_damage(tmp_path: Path) -> None:
         Findings.read(tmp_path)
 
 
-PARTS = ["error_curves", "departures", "planned_layers", "prices", "compare_predictions",
+PARTS = ["error_curves", "ablations", "planned_layers", "prices", "compare_predictions",
          "PolicyReplay"]  # fmt: skip
-ATTRIBUTES = ["curves", "departures", "layers", "prices", "predictions", "policy"]
+ATTRIBUTES = ["curves", "ablations", "layers", "prices", "predictions", "policy"]
 
 
 @pytest.mark.parametrize(("part", "attribute"), [*zip(PARTS, ATTRIBUTES, strict=True)])
@@ -159,16 +159,16 @@ def test_the_agents_own_policy_option_is_left_alone(learned: Any, menu_of: Any) 
 def test_a_plan_of_other_choices_has_no_curves(learned: Any, menu_of: Any, tmp_path: Path) -> None:
     _, _, best = learned
     found = inspect_run(menu_of("bits:weight_bits=3/5"), make_agent("random"), best, tmp_path)
-    assert set(found.left_out) == {"curves", "departures"}
-    assert (found.curves, found.prices, found.departures) == ((), (), ())
+    assert set(found.left_out) == {"curves", "ablations"}
+    assert (found.curves, found.prices, found.ablations) == ((), (), ())
     assert found.layers and found.predictions
 
 
 def test_the_solvers_plan_has_no_departures_and_says_so(menu_of: Any, tmp_path: Path) -> None:
     menu = menu_of()
     found = inspect_run(menu, make_agent("dp"), judged(menu, menu.solver.plan, "F2"), tmp_path)
-    assert found.left_out == {"departures": "the plan is the exact solver's own"}
-    assert found.departures == () and found.policy is None and found.study is None
+    assert found.left_out == {"ablations": "the plan is the exact solver's own"}
+    assert found.ablations == () and found.policy is None and found.study is None
     assert found.predictions is not None and found.predictions.n == 120  # the whole split
 
 
@@ -188,7 +188,7 @@ def test_any_budgets_and_spaces(menu_of: Any, space: str, budgets: str, tmp_path
     assert found.left_out == {}
     assert found.cost == menu.problem.budgets[0].cost
     assert found.unit == menu.problem.costs[found.cost].unit
-    assert len(found.departures) >= 1 and len(found.curves) == len(menu)
+    assert len(found.ablations) >= 1 and len(found.curves) == len(menu)
     json.dumps(found.to_json(), allow_nan=False)
 
 

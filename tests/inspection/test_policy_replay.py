@@ -15,7 +15,7 @@ import pytest
 import torch
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
-from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyTrail, save
+from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints, save
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import ENVS, PlanMenu, make_menu
@@ -54,7 +54,7 @@ def untrained(text: str, menu: PlanMenu, folder: Path, change: Change | None = N
     with torch.no_grad():
         if change is not None:
             change(model)
-    PolicyTrail(folder, menu, agent.env, 10).look(model, 3)
+    PolicyCheckpoints(folder, menu, agent.env, 10).look(model, 3)
     agent.policy = str(save(model, folder))
     return agent
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.recovery.gram import Gram
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.network.analysis import analyse
 
 

@@ -14,7 +14,7 @@ from autocomp.artifacts.scales import round_scale, scale_codes
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery import gram
-from autocomp.compression.store import OptionStore
+from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import (
     AdaRoundQuantizer,
     GPTQQuantizer,
@@ -234,7 +234,7 @@ def test_constant_inputs_make_no_error(make_case: Any) -> None:
     case = make_case("linear")
     network = analyse(case.model, case.x)
     one = input_moments(case.model, network, [case.x[:1]])[case.layer.name]
-    store = OptionStore(
+    store = CompressionStore(
         case.model, network, {case.layer.name: LayerStatistics(case.layer, gram=one)}
     )
     assert one.centred and store.error(case.layer, Choice(weight_bits=2)) == 0

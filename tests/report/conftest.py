@@ -12,7 +12,7 @@ import pytest
 
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Choice, Plan
-from autocomp.inspection.ablation import Departure
+from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import PlannedLayer
@@ -27,8 +27,8 @@ from autocomp.inspection.predictions import (
 from autocomp.inspection.price import Price
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
-from autocomp.network.scoring import Score
 from autocomp.runs.summary import LayerRow, Summary
+from autocomp.tasks.classification import Score
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
 """A name that breaks any page that does not escape it."""
@@ -227,8 +227,8 @@ def sample() -> Sample:
                       1e-4 / (k % 7 + 1))
                 for k, layer in enumerate(layers)
             ),
-            departures=tuple(
-                Departure(layer.name, layer.choice, "55% zero w3", 300 - 90 * k, 1e-3 * (k - 1),
+            ablations=tuple(
+                LayerAblation(layer.name, layer.choice, "55% zero w3", 300 - 90 * k, 1e-3 * (k - 1),
                           2e-3 * (1 - k), 0.002 * (k - 1), k % 3 != 1)
                 for k, layer in enumerate(layers[: max(3, depth // 4)])
             ),

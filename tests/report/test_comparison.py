@@ -23,9 +23,9 @@ from autocomp.inspection.grouping import group_runs
 from autocomp.inspection.paired import PairedDifference, bootstrap_interval
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.run_figures import RunFigures, merit_after
-from autocomp.network.scoring import Score
 from autocomp.reports.terminal.comparison_tables import comparison_tables, group_rows, interval_text
 from autocomp.runs.summary import Summary
+from autocomp.tasks.classification import Score
 
 PLAN = Plan({"a": NEUTRAL})
 ACCURACIES = (0.5, 0.4, 0.6, 0.7)

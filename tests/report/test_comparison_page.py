@@ -14,7 +14,6 @@ from autocomp.errors import RunError
 from autocomp.inspection.comparison import compare_runs
 from autocomp.inspection.grouping import group_runs
 from autocomp.inspection.record import RunRecord
-from autocomp.network.scoring import Score
 from autocomp.reports.html.comparison_page import render_comparison
 from autocomp.reports.html.figures import plain
 from autocomp.reports.html.group_figures import (
@@ -24,6 +23,7 @@ from autocomp.reports.html.group_figures import (
     results_figure,
 )
 from autocomp.runs.summary import Summary
+from autocomp.tasks.classification import Score
 
 NASTY = "<img src=x onerror=alert(1)>&\"'"
 ACCURACIES = (0.5, 0.4, 0.7)

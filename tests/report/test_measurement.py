@@ -58,12 +58,12 @@ def test_by_hand() -> None:
     model = two()
     m = measure_network(model, torch.rand(5, 3, 8, 8), ("4",), latency=False)
     conv, linear = m.layers
-    assert (conv.name, conv.kind, conv.kept, conv.shape) == ("0", "conv", False, (2, 3, 3, 3))
+    assert (conv.name, conv.kind, conv.frozen, conv.shape) == ("0", "conv", False, (2, 3, 3, 3))
     assert (conv.input_shape, conv.output_shape, conv.calls) == ((3, 8, 8), (2, 6, 6), 1)
     assert (conv.params, conv.bytes, conv.macs) == (54, 216, 36 * 54)
     assert conv.bitops == 1024 * conv.macs and conv.nanoseconds is None
     assert conv.activation_bytes == 4 * (192 + 72)
-    assert linear.kept and linear.macs == 32 and linear.activation_bytes == 4 * 12
+    assert linear.frozen and linear.macs == 32 and linear.activation_bytes == 4 * 12
     assert m.params == 54 + 2 + 32 + 4 and m.macs == 36 * 54 + 32 and m.bitops == 1024 * m.macs
     assert m.bytes == len(save(dict(model.state_dict())))
     assert m.peak_activation_bytes == 4 * (192 + 72)

@@ -19,7 +19,7 @@ from autocomp.reports.html.sections.view import close_span, span
 from autocomp.reports.html.sections.wording import percent, short, signed, signed_points
 
 Sample = Callable[..., RunRecord]
-ALL = ["glance", "plan", "search", "front", "curves", "policy", "study", "departures", "measured",
+ALL = ["glance", "plan", "search", "front", "curves", "policy", "study", "ablations", "measured",
        "predictions", "making"]  # fmt: skip
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
 MIB = 1 << 20
@@ -83,7 +83,7 @@ def test_a_full_run_has_every_section_in_order(sample: Sample) -> None:
 
 def test_sections_without_data_are_left_out(sample: Sample) -> None:
     record = sample(depth=4)
-    findings = replace(record.findings, curves=(), prices=(), departures=(), predictions=None,
+    findings = replace(record.findings, curves=(), prices=(), ablations=(), predictions=None,
                        policy=None, study=None)  # fmt: skip
     assert Reader(render_run(replace(record, findings=findings))).sections == [
         "glance", "plan", "search", "front", "measured", "making",
@@ -97,9 +97,9 @@ def test_what_is_left_out_says_why(sample: Sample) -> None:
     record = sample(depth=4)
     reasons = {
         name: f"because of {name}"
-        for name in ("curves", "prices", "departures", "predictions", "policy", "study")
+        for name in ("curves", "prices", "ablations", "predictions", "policy", "study")
     }
-    findings = replace(record.findings, curves=(), prices=(), departures=(), predictions=None,
+    findings = replace(record.findings, curves=(), prices=(), ablations=(), predictions=None,
                        policy=None, study=None, left_out=reasons)  # fmt: skip
     page = Reader(render_run(replace(record, findings=findings)))
     assert page.sections == ALL

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from autocomp.errors import RunError
-from autocomp.network.scoring import Score
 from autocomp.reports.terminal.tables import dense_against_compressed, layer_by_layer, notes
 from autocomp.runs.summary import LayerRow, Summary
+from autocomp.tasks.classification import Score
 
 NAME = "encoder.layers.11.self_attention.out_proj"
 

@@ -14,7 +14,7 @@ import autocomp
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Choice, Plan
 from autocomp.errors import AutocompError
-from autocomp.runs.tensorboard import BOARD, TensorBoardTrail
+from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
 
 pytest.importorskip("tensorboard")
 PLAN = ("plan/sparsity", "plan/weight_bits", "plan/channels", "plan/rank")
@@ -51,7 +51,7 @@ def outcome(bits: int, accuracy: float, size: int, fidelity: str = "F1", **more:
 
 def test_scalars_are_the_outcomes(tmp_path: Path) -> None:
     costs: Any = {"size": Reference(1000), "macs": Reference(0)}
-    board = TensorBoardTrail(tmp_path, costs, {"size": 100})
+    board = TensorBoardWriter(tmp_path, costs, {"size": 100})
     outcomes = [outcome(4, 0.5, 90), outcome(3, 0.9, 120), outcome(5, 0.7, 95), outcome(6, 0.6, 80)]
     finalists = [outcome(5, 0.71, 95, "F2"), outcome(5, 0.72, 96, "F2S")]
     for one in [*outcomes, *finalists]:
@@ -75,7 +75,7 @@ def test_scalars_are_the_outcomes(tmp_path: Path) -> None:
 
 def test_a_record_is_there_before_the_end(tmp_path: Path) -> None:
     costs: Any = {"size": Reference(1000), "macs": Reference(100)}
-    board = TensorBoardTrail(tmp_path, costs, {"size": 100})
+    board = TensorBoardWriter(tmp_path, costs, {"size": 100})
     for n in (1, 2):
         board.record(outcome(3, 0.5, 90))
         assert len(values(read(tmp_path), "F1/accuracy")) == n
@@ -83,7 +83,7 @@ def test_a_record_is_there_before_the_end(tmp_path: Path) -> None:
 
 
 def test_histograms_are_the_plans(tmp_path: Path) -> None:
-    board = TensorBoardTrail(tmp_path, {}, {})
+    board = TensorBoardWriter(tmp_path, {}, {})
     one = Outcome(outcome(3, 0.5, 90).plan, 0.5, 0.4, 3000, {}, True, "F1", 0.1)
     board.record(one)
     board.record(one)
@@ -99,7 +99,7 @@ def test_histograms_are_the_plans(tmp_path: Path) -> None:
 
 def test_nothing_feasible_has_no_best(tmp_path: Path) -> None:
     costs: Any = {"size": Reference(1000), "macs": Reference(100)}
-    board = TensorBoardTrail(tmp_path, costs, {"size": 100})
+    board = TensorBoardWriter(tmp_path, costs, {"size": 100})
     board.record(outcome(3, 0.5, 300))
     board.close()
     assert "F1/best merit" not in read(tmp_path).Tags()["scalars"]
@@ -110,7 +110,7 @@ def test_without_tensorboard_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(AutocompError, match=r"pip install 'autocomp\[dashboards\]'") as caught:
-        TensorBoardTrail(tmp_path / "t", {}, {})
+        TensorBoardWriter(tmp_path / "t", {}, {})
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "t").exists()
 

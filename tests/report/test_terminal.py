@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Choice, Plan
 from autocomp.errors import LayerError
-from autocomp.inspection.ablation import Departure
+from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.layer import PlannedLayer
@@ -22,13 +22,13 @@ from autocomp.inspection.predictions import Calibration, ChangedSample, ClassAcc
 from autocomp.inspection.price import Price
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
-from autocomp.network.scoring import Score
 from autocomp.reports.terminal.overview import (
     inspection_json,
     inspection_of_layer,
     inspection_overview,
 )
 from autocomp.runs.summary import LayerRow, Summary
+from autocomp.tasks.classification import Score
 
 LONG = "[bold]" + ".".join(f"block{i}[/x]" for i in range(20))
 LONG = LONG[:119] + "]"
@@ -83,7 +83,7 @@ FINDINGS = Findings(
         ),
     ),
     prices=(Price("stem", 0.009, "w8", 40, 0.0085), Price(LONG, None, "", 0, 0.0)),
-    departures=(Departure("stem", "50% zero w4", "90% zero w2", 10, -0.09, -0.02, 0.015, True),),
+    ablations=(LayerAblation("stem", "50% zero w4", "90% zero w2", 10, -0.09, -0.02, 0.015, True),),
     predictions=Predictions(
         "search", 400, 0.955, tuple(ClassAccuracy(f"class{i}", 40, 0.9, 0.9 - i / 100)
         for i in range(7)), CALIBRATION, Calibration(0.0375, ()),

@@ -9,7 +9,7 @@ import pytest
 from autocomp.search_spaces import SPACES, CoefficientSpace, VectorSpace, make_space
 from gymnasium import spaces
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Choice
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.compression.structure.find import Found, find_groups
+from autocomp.compression.structure.find import PruningGroups, find_groups
 from autocomp.compression.structure.heads import with_heads
-from autocomp.core.layers import Network
+from autocomp.core.network import Network
 from autocomp.models import build_model
 from autocomp.models.digits_cnn import digits_cnn
 from autocomp.network.analysis import analyse
@@ -107,7 +107,7 @@ class Case:
     model: nn.Module
     x: Tensor
     network: Network
-    found: Found
+    found: PruningGroups
 
     def kept(self, seed: int, share: float | None = None) -> dict[str, list[int]]:
         """Returns random units, at least one of each group; all of some groups."""

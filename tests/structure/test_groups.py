@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autocomp.compression.structure.find import Found, find_groups
+from autocomp.compression.structure.find import PruningGroups, find_groups
 from autocomp.compression.structure.groups import ROLES
 from autocomp.network.analysis import analyse
 
 
-def found_in(model: nn.Module, *shape: int, keep: tuple[str, ...] = ()) -> Found:
+def found_in(model: nn.Module, *shape: int, keep: tuple[str, ...] = ()) -> PruningGroups:
     model.eval()
     x = torch.randn(3, *shape)
     before = copy.deepcopy(model.state_dict())
@@ -56,7 +56,7 @@ def test_units_cover_the_axes_that_they_live_on(case: Any) -> None:
     leaders = [group.name for group in case.found.groups]
     names = list(case.network.names)
     assert leaders == sorted(leaders, key=names.index)
-    assert not set(leaders) & set(case.found.kept)
+    assert not set(leaders) & set(case.found.skipped)
 
 
 def test_groups_by_hand(cases: Any) -> None:
@@ -107,7 +107,7 @@ def test_groups_by_hand(cases: Any) -> None:
 
 def test_what_is_kept_is_named_with_its_reason(cases: Any) -> None:
     def kept(name: str) -> dict[str, str]:
-        found: dict[str, str] = cases(name).found.kept
+        found: dict[str, str] = cases(name).found.skipped
         return found
 
     for name in ("dense", "grouped", "signal", "digits", "mlp", "vit", "vgg11", "resnet20"):
@@ -146,15 +146,15 @@ class Detached(Untraceable):
 
 def test_a_graph_that_cannot_be_traced_is_kept_and_named() -> None:
     found = found_in(Untraceable(), 4)
-    assert found.groups == () and list(found.kept) == ["first"]
-    reason = found.kept["first"]
+    assert found.groups == () and list(found.skipped) == ["first"]
+    reason = found.skipped["first"]
     assert reason.startswith("the graph cannot be traced (RuntimeError") and "\n" not in reason
 
 
 def test_readers_behind_a_cut_in_the_graph_are_not_forgotten() -> None:
     found = found_in(Detached(), 4)
     assert found.groups == ()
-    assert found.kept == {
+    assert found.skipped == {
         "first": "the traced graph does not reach it", "second": "it makes the network's outputs"
     }  # fmt: skip
 
@@ -203,7 +203,7 @@ def test_groups_that_cannot_lose_units(between: nn.Module, reason: str) -> None:
     found = found_in(Chain(between), 3, 5, 5)
     assert found.groups == ()
     with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(found.kept["first"])
+        raise AssertionError(found.skipped["first"])
 
 
 @pytest.mark.parametrize("between", [nn.ReLU(), nn.PReLU(), nn.PReLU(6), nn.BatchNorm2d(6)])
@@ -217,14 +217,14 @@ def test_a_group_with_a_kept_layer_is_kept(layer: str) -> None:
     found = found_in(Chain(nn.ReLU()), 3, 5, 5, keep=(layer,))
     assert found.groups == ()
     if layer == "second":
-        assert found.kept["first"] == "'second' is kept"
+        assert found.skipped["first"] == "'second' is frozen"
     else:
-        assert found.kept == {"second": "it makes the network's outputs"}
+        assert found.skipped == {"second": "it makes the network's outputs"}
 
 
 def test_one_unit_stays() -> None:
     model = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 3))
-    assert found_in(model, 4).kept["0"] == "it has one unit only"
+    assert found_in(model, 4).skipped["0"] == "it has one unit only"
 
 
 def test_shared_weights_stay_whole() -> None:
@@ -234,7 +234,7 @@ def test_shared_weights_stay_whole() -> None:
     model[2].weight = model[0].weight
     found = found_in(model, 5)
     assert [group.name for group in found.groups] == ["4"]
-    assert "shares its weight" in found.kept["0"]
+    assert "shares its weight" in found.skipped["0"]
 
 
 def test_a_computed_weight_stays_whole() -> None:
@@ -242,7 +242,7 @@ def test_a_computed_weight_stays_whole() -> None:
     torch.nn.utils.parametrizations.weight_norm(model[2])
     found = found_in(model, 5)
     assert found.groups == ()
-    assert all(found.kept.values())
+    assert all(found.skipped.values())
 
 
 def test_depthwise_on_the_networks_own_inputs_stays() -> None:
@@ -252,9 +252,9 @@ def test_depthwise_on_the_networks_own_inputs_stays() -> None:
     )
     found = found_in(model, 3, 6, 6)
     assert [group.name for group in found.groups] == ["1"]
-    assert "0" in found.kept
+    assert "0" in found.skipped
 
 
 def test_a_plain_module_is_a_network_too() -> None:
     found = found_in(nn.Linear(4, 3), 4)
-    assert found.groups == () and list(found.kept) == ["model"]
+    assert found.groups == () and list(found.skipped) == ["model"]

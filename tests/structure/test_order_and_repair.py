@@ -22,7 +22,8 @@ from autocomp.compression.structure.order import _Reader, removal_order
 from autocomp.compression.structure.repair import column_mask, removed_inputs, repair
 from autocomp.compression.structure.sequential import repair_sequentially
 from autocomp.compression.structure.surgery import masked, sliced
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.network.analysis import analyse
 
 

@@ -15,8 +15,8 @@ from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.structure.find import find_groups
 from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.compression.structure.surgery import places, sliced
-from autocomp.compression.weights.base import Quantized
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 from autocomp.data.splits import DataSplits
 from autocomp.network.analysis import analyse
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
@@ -107,11 +107,11 @@ def test_weights_go_in_the_order_of_the_dense_layer(
     """What survives in more of the dense options is never pruned before what survives in fewer."""
     choice = Choice(sparsity, "", 8)
     plan = problem.network.neutral_plan().replace("0", Choice(channels=0.5))
-    variant = problem.variants.of(plan)
-    assert isinstance(variant.store.pipeline.pruner, InheritingPruner)
-    stay = problem.variants.kept(plan)["0"]
+    subnet = problem.subnets.of(plan)
+    assert isinstance(subnet.store.pipeline.pruner, InheritingPruner)
+    stay = problem.subnets.kept(plan)["0"]
     for name in ("0", "3", "6"):
-        before, layer = problem.network.layer(name), variant.network.layer(name)
+        before, layer = problem.network.layer(name), subnet.network.layer(name)
         total = torch.zeros(before.shape)
         for option in problem.store.menu(before):
             if option.weight_bits == 8 and option.sparsity:
@@ -120,7 +120,7 @@ def test_weights_go_in_the_order_of_the_dense_layer(
                 total += dense.codes != 0
         rank = total[:, list(stay)] if name == "6" else total[list(stay)]
         assert rank.shape == layer.shape and len(rank.unique()) > 3
-        found = variant.store.weight(layer, Choice(sparsity))
+        found = subnet.store.weight(layer, Choice(sparsity))
         assert isinstance(found, Tensor)
         assert int((found == 0).sum()) == layer.zeros(choice)
         pruned = found == 0

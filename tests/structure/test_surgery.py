@@ -248,7 +248,7 @@ def test_attention_that_is_used_otherwise_stays_as_it_is(use: str) -> None:
     torch.testing.assert_close(run(model, x), wanted, rtol=1e-5, atol=1e-6)
     found = find_groups(model, analyse(model, x), x)
     assert [group.name for group in found.groups] == ["first", "plain.in_proj"]
-    assert "'odd' (MultiheadAttention), which is left whole" in found.kept["plain.out_proj"]
+    assert "'odd' (MultiheadAttention), which is left whole" in found.skipped["plain.out_proj"]
     kept = {"first": [0, 3, 5], "plain.in_proj": [1]}
     small = run(sliced(model, found.groups, kept), x)
     torch.testing.assert_close(small, run(masked(model, found.groups, kept), x))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autocomp.compression.calibration.statistics import host_module
 from autocomp.compression.recovery.gram import Gram, GramSum
 from autocomp.compression.recovery.layout import LIMIT, Layout
 from autocomp.compression.recovery.unfold import unfolded
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.network.modes import evaluation_mode
 
 
@@ -104,7 +104,7 @@ def absorbing_layers(model: nn.Module, network: Network, images: Tensor) -> set[
 
 def _users(model: nn.Module, modules: dict[str, nn.Module], layer: LayerSpec) -> list[nn.Module]:
     """Returns the modules that use the layer's weight, those that share it included."""
-    host = modules[host_module(layer)]
+    host = modules[layer.host]
     if layer.kind == "attention":
         return [host]
     weight = model.get_parameter(layer.parameter)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.compression.recovery.gram import Gram
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 from autocomp.network.modes import evaluation_mode
 
 SAMPLE = 1 << 15
@@ -79,7 +80,7 @@ def calibrate(
         stack.enter_context(evaluation_mode(model))
         for layer in network.layers:
             if layer.quantizable_input:
-                module = modules[host_module(layer)]
+                module = modules[layer.host]
                 stack.callback(module.register_forward_pre_hook(observe(layer)).remove)
         with torch.inference_mode():
             for images in batches:
@@ -90,10 +91,3 @@ def calibrate(
         )
         for name, s in found.items()
     }
-
-
-def host_module(layer: LayerSpec) -> str:
-    """Returns the name of the module whose call uses the layer's weight."""
-    if layer.kind == "attention":
-        return layer.name.rpartition(".")[0]
-    return layer.parameter.rpartition(".")[0]

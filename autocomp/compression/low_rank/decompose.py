@@ -17,7 +17,7 @@ from autocomp.compression.low_rank.plain_layer import PlainLayer, as_plain
 from autocomp.compression.low_rank.tensor_train import TensorTrain
 from autocomp.compression.low_rank.tucker import Tucker
 from autocomp.compression.recovery.gram import Gram
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import ChoiceError, DataError, LayerError, ModelError
 from autocomp.plugins.registry import Factory, find
 

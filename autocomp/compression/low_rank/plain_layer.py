@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import LayerError
 
 TYPES: dict[str, type[nn.Module]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 
 LIMIT = 1024
 """Largest Gram matrix; a layer with more inputs per output gets a block-diagonal one."""

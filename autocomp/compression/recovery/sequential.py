@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autocomp.compression.calibration.statistics import host_module
 from autocomp.compression.recovery.gram import Gram, GramSum
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.unfold import unfolded
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.network.prefix_cache import PrefixCache, Reached
 
 RIDGE = 1e-2
@@ -102,7 +101,7 @@ class PairedRuns:
         return _moments(layer, centred, self._inputs(layer))
 
     def _inputs(self, layer: LayerSpec) -> Iterator[tuple[Tensor, Tensor]]:
-        host = host_module(layer)
+        host = layer.host
         for some, before_dense, before_compressed in self._chunks:
             with before_dense.before(host):
                 first = _inputs(self._dense, layer, some)
@@ -153,7 +152,7 @@ def _inputs(model: nn.Module, layer: LayerSpec, images: Tensor) -> list[Tensor]:
         if calls >= layer.calls:
             raise Reached
 
-    host = model.get_submodule(host_module(layer))
+    host = model.get_submodule(layer.host)
     handle = host.register_forward_hook(hook, with_kwargs=True)
     try:
         with suppress(Reached):

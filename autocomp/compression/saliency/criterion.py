@@ -28,9 +28,8 @@ from autocomp.compression.saliency.scaling import SCALINGS, output_shapes, scale
 from autocomp.compression.saliency.units import Seat, consumers, norms, producers
 from autocomp.compression.saliency.views import Views, flowing_back
 from autocomp.compression.structure.groups import ChannelGroup
-from autocomp.errors import LayerError, ModelError, UnknownNameError
+from autocomp.errors import LayerError, ModelError, UnknownNameError, unknown
 from autocomp.network.modes import evaluation_mode
-from autocomp.plugins.registry import unknown
 
 WEIGHTS = {"weight": producers, "outgoing": consumers, "norm": norms}
 SEEN = ("activation", "gradient", "relevance", "importance")

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from autocomp.compression.saliency.gradients import weight_gradients
 from autocomp.compression.saliency.loss import Batch
-from autocomp.core.layers import LayerSpec
-from autocomp.errors import LayerError, UnknownNameError
-from autocomp.plugins.registry import unknown
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.errors import LayerError, UnknownNameError, unknown
 
 WEIGHT_CRITERIA = ("magnitude", "taylor", "obd", "lamp", "lamp-taylor", "lamp-obd")
 

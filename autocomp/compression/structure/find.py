@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autocomp.compression.structure.groups import ChannelGroup, Member
 from autocomp.compression.structure.heads import HeadAttention
 from autocomp.compression.structure.surgery import CONV, TRANSPOSED, masked, sliced
-from autocomp.core.layers import Network
+from autocomp.core.network import Network
 from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
@@ -23,25 +23,25 @@ _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Found:
+class PruningGroups:
     """The groups of a network.
 
     Attributes:
         groups: those that can lose units, in forward order.
-        kept: the first layer of every other group -> why it is left alone.
+        skipped: the first layer of every other group -> why it is left alone.
     """
 
     groups: tuple[ChannelGroup, ...]
-    kept: dict[str, str]
+    skipped: dict[str, str]
 
 
-def find_groups(model: nn.Module, network: Network, example: Tensor) -> Found:
+def find_groups(model: nn.Module, network: Network, example: Tensor) -> PruningGroups:
     """Finds which channels go together, and takes a unit of each group out to see that it works.
 
     The graph is torch-pruning's (Fang et al. 2023, arXiv:2301.12900), read off autograd; attention
     that was turned into `HeadAttention` gives a group of heads. A group is left alone, and named
     with the reason, if it holds a module that is no convolution, linear layer, batch norm or PReLU,
-    if it makes the network's outputs, if a layer of it is kept or shares its weight, or if the
+    if it makes the network's outputs, if a layer of it is frozen or shares its weight, or if the
     network does not run, or gives other outputs than the masked one, once a unit is taken out.
 
     Args:
@@ -54,28 +54,28 @@ def find_groups(model: nn.Module, network: Network, example: Tensor) -> Found:
         raw = _traced(model, network, example)
     except Exception as problem:  # whatever autograd or the library meets
         reason = f"the graph cannot be traced ({describe(problem)})"
-        return Found((), {network.layers[0].name: reason})
+        return PruningGroups((), {network.layers[0].name: reason})
     raw.extend(_heads(model))
     order = {name: place for place, name in enumerate(x.name for x in network.layers)}
     groups: list[ChannelGroup] = []
-    kept: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for members in raw:
         producers = [m.module for m in members if m.role == "out"]
         producers.sort(key=lambda name: order.get(name, len(order)))
-        if not producers or producers[0] in kept or producers[0] in {g.name for g in groups}:
+        if not producers or producers[0] in skipped or producers[0] in {g.name for g in groups}:
             continue
         try:
             group = _tied(model, ChannelGroup(producers[0], len(members[0].channels), members))
             _check(model, network, group, example)
             groups.append(group)
         except _NotPrunable as problem:
-            kept[producers[0]] = str(problem)
+            skipped[producers[0]] = str(problem)
     seen = {m.module for members in raw for m in members if m.role == "out"}
     for layer in network.layers:  # behind code that autograd cannot follow
-        if layer.kind in _SLICED and layer.parameter.rpartition(".")[0] not in seen:
-            kept[layer.name] = "the traced graph does not reach it"
+        if layer.kind in _SLICED and layer.owner not in seen:
+            skipped[layer.name] = "the traced graph does not reach it"
     groups.sort(key=lambda group: order[group.name])
-    return Found(tuple(groups), kept)
+    return PruningGroups(tuple(groups), skipped)
 
 
 class _NotPrunable(Exception):
@@ -219,7 +219,7 @@ def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Ten
     for member in group.members:
         name = f"{member.module}.weight" if member.module else "weight"
         if member.role != "side" and name not in searched:
-            raise _NotPrunable(f"{member.module!r} is kept")
+            raise _NotPrunable(f"{member.module!r} is frozen")
         if name in shared:
             raise _NotPrunable(f"{member.module!r} shares its weight")
     kept = {group.name: tuple(range(1, group.units))}

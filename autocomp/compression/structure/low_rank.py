@@ -11,7 +11,7 @@ from torch import nn
 
 from autocomp.compression.low_rank import Blueprint, applies_to, blueprint, decompose, useful_ranks
 from autocomp.compression.recovery.gram import Gram
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.network.analysis import analyse
 
 FALLBACK = "data-svd"
@@ -61,7 +61,7 @@ class LowRank:
 
     def replace(self, model: nn.Module, layer: LayerSpec, rank: int, gram: Gram | None) -> int:
         """Puts a layer's chain into the network; returns how many layers it has."""
-        host = layer.parameter.rpartition(".")[0]
+        host = layer.owner
         chain = self.chain(model, layer, rank, gram)
         parent, _, attribute = host.rpartition(".")
         setattr(model.get_submodule(parent), attribute, chain)
@@ -71,7 +71,7 @@ class LowRank:
         self, model: nn.Module, layer: LayerSpec, rank: int, gram: Gram | None
     ) -> nn.Sequential:
         """Returns the chain that stands for a layer of the network."""
-        module = model.get_submodule(layer.parameter.rpartition(".")[0])
+        module = model.get_submodule(layer.owner)
         method = self._method(layer)
         if gram is None or gram.layout.layer.shape != layer.shape:
             gram, method = None, "svd" if method == FALLBACK else method

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.repair import column_mask
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 
 
 def removal_order(

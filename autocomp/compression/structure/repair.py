@@ -12,7 +12,8 @@ from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.least_squares import refit
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.surgery import Kept, zero_columns, zero_inputs
-from autocomp.core.layers import LayerSpec, Network
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.network import Network
 
 
 @torch.no_grad()
@@ -35,7 +36,7 @@ def repair(
         kept: group name -> units that stay.
     """
     for layer, gone in removed_inputs(model, network, groups, kept).items():
-        module: Any = model.get_submodule(layer.parameter.rpartition(".")[0])
+        module: Any = model.get_submodule(layer.owner)
         weight = module.weight
         old = weight.detach().clone()
         zero_inputs(module, gone)

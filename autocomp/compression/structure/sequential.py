@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from autocomp.compression.calibration.moments import absorbing_layers
 from autocomp.compression.calibration.norms import NormCorrection, install, running
-from autocomp.compression.calibration.statistics import host_module
 from autocomp.compression.recovery.least_squares import refit
 from autocomp.compression.recovery.sequential import PairedRuns
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.repair import column_mask, removed_inputs
 from autocomp.compression.structure.surgery import Kept, zero_inputs
-from autocomp.core.layers import Network
+from autocomp.core.network import Network
 
 
 @torch.no_grad()
@@ -50,7 +49,7 @@ def repair_sequentially(
     removed = {x.name: gone for x, gone in removed_inputs(model, network, groups, kept).items()}
     for layer in network.layers:  # first of all nothing reads what is gone
         if layer.name in removed:
-            host = layer.parameter.rpartition(".")[0]
+            host = layer.owner
             zero_inputs(model.get_submodule(host), removed[layer.name])
     absorbing = absorbing_layers(dense, network, batches[0][:2])
     norms = correction.sliced(model, {}).front_to_back()
@@ -60,11 +59,11 @@ def repair_sequentially(
         started = started or layer.name in removed
         if not started or layer.kind in ("embedding", "attention"):
             continue  # nothing before it has changed
-        install(model, norms.before(host_module(layer)))
+        install(model, norms.before(layer.host))
         moments = runs.moments(layer, layer.name in absorbing)
         if moments is None or not moments.suffices:
             continue
-        module: Any = model.get_submodule(layer.parameter.rpartition(".")[0])
+        module: Any = model.get_submodule(layer.owner)
         old = dense.get_parameter(layer.parameter).detach().cpu()
         stay = column_mask(layer, removed.get(layer.name, ()))
         layout = moments.gram.layout

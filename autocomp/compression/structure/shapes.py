@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autocomp.compression.structure.groups import ChannelGroup
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def readers(layers: Sequence[LayerSpec], groups: Sequence[ChannelGroup]) -> list
     """Returns, per layer, the groups that decide its shape."""
     found: list[tuple[Reads, ...]] = []
     for layer in layers:
-        host = layer.parameter.rpartition(".")[0]
+        host = layer.owner
         if layer.kind == "attention":  # its projections are linear layers once heads may go
             host = layer.name
         reads = []

@@ -6,14 +6,16 @@ To add one, implement `Compressor` and register it in `COMPRESSORS`, or under th
 
 from __future__ import annotations
 
-from autocomp.compression.weights.activation import ActivationQuantizer, activation_range
+from autocomp.compression.weights.activation_range import activation_range
 from autocomp.compression.weights.adaround import AdaRoundQuantizer
-from autocomp.compression.weights.base import Compressor, Quantized, Quantizer
+from autocomp.compression.weights.base import Compressor, Quantizer
 from autocomp.compression.weights.gptq import GPTQQuantizer
 from autocomp.compression.weights.magnitude import MagnitudePruner
 from autocomp.compression.weights.obs import OBSPruner
 from autocomp.compression.weights.pipeline import Compressed, Pipeline
 from autocomp.compression.weights.uniform import UniformQuantizer
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.quantized import Quantized
 from autocomp.plugins.registry import Factory
 
 COMPRESSORS: dict[str, Factory] = {

@@ -10,8 +10,8 @@ from torch import Tensor
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery.channels import to_rows
 from autocomp.compression.recovery.gram import Gram
-from autocomp.compression.weights.base import Quantized
 from autocomp.compression.weights.gptq import GPTQQuantizer
+from autocomp.core.quantized import Quantized
 from autocomp.errors import AutocompError
 
 _STRETCH = 1.2

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 
 
 class Compressor(Protocol):
@@ -31,22 +30,3 @@ class Quantizer(Compressor, Protocol):
     def quantize(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Quantized:
         """Returns the codes and scales of the compressed weight; `weight_bits` must be < 32."""
         ...
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """Integer codes and their scales: `weight = scale * codes`, and code 0 is weight 0.
-
-    Attributes:
-        codes: int8 or int32 tensor of the weight's shape, centred so that zero is code 0.
-        scale: float32 tensor that broadcasts over `codes` (one per output channel, or one);
-            each is a bfloat16 number, two bytes in a file, or some 4 bits if it is on the grid of
-            `scales.py`.
-    """
-
-    codes: Tensor
-    scale: Tensor
-
-    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Returns the weight; the very operation that loading a file performs."""
-        return (self.codes.to(torch.float32) * self.scale).to(dtype)

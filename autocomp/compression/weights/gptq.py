@@ -12,9 +12,9 @@ from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery.channels import share, to_channels
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.rounding import descend, round_in_order
-from autocomp.compression.weights.base import Quantized
 from autocomp.compression.weights.uniform import UniformQuantizer
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
 _OCTAVES = torch.arange(17) / 8

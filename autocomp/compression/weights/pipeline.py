@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.compression.weights.base import Compressor, Quantized, Quantizer
+from autocomp.compression.weights.base import Compressor, Quantizer
 from autocomp.compression.weights.gptq import GPTQQuantizer
 from autocomp.compression.weights.obs import OBSPruner
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from autocomp.artifacts.scales import LARGEST, LEAST, grid_numbers, round_scale_up, scale_from_codes
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.compression.weights.base import Quantized
 from autocomp.core.plan import Choice
+from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
 _FINER = range(-1, 15)

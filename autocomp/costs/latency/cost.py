@@ -9,16 +9,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autocomp.compression.store import OptionStore
-from autocomp.compression.tables import default_root
-from autocomp.core.layers import LayerSpec
+from autocomp.compression.store import CompressionStore
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
-from autocomp.errors import LayerError
-from autocomp.plugins.registry import unknown
+from autocomp.errors import LayerError, unknown
 from autocomp.runtime.network import network_latency
+from autocomp.storage.cache import default_root
 
 
 class Latency:
@@ -26,7 +25,7 @@ class Latency:
 
         of_layer  = calls * table(geometry, channels that stay, arithmetic) * scale
         scale     = min(1, whole dense network / sum of its dense layers)
-        fixed     = kept layers + whole dense network - sum of its dense layers * scale
+        fixed     = frozen layers + whole dense network - sum of its dense layers * scale
         reference = whole dense network
 
     A layer is measured on its own, once per machine (as in He et al. 2018, arXiv:1802.03494), and
@@ -55,7 +54,7 @@ class Latency:
 
     def __init__(
         self,
-        store: OptionStore,
+        store: CompressionStore,
         example: Tensor | None = None,
         table: LatencyTable | None = None,
         batch: int = 1,
@@ -72,9 +71,9 @@ class Latency:
         """Each layer's geometry, or why it has none."""
         network, model = self._store.network, self._store.model
         found: dict[str, Geometry | str] = {}
-        others = 4 * sum(layer.n_weights for layer in (*network.layers, *network.kept))
-        for layer in (*network.layers, *network.kept):
-            module = model.get_submodule(layer.parameter.rpartition(".")[0])
+        others = 4 * sum(layer.n_weights for layer in (*network.layers, *network.frozen))
+        for layer in (*network.layers, *network.frozen):
+            module = model.get_submodule(layer.owner)
             try:
                 found[layer.name] = Geometry.of(layer, module, self._batch, others)
             except LayerError as reason:
@@ -112,7 +111,7 @@ class Latency:
         return self._raw(layer, choice, inputs, outputs) * self._scale[0] // self._scale[1]
 
     def fixed(self, side_bits: int) -> int:
-        """Returns the nanoseconds of kept layers and of all that is no layer."""
+        """Returns the nanoseconds of frozen layers and of all that is no layer."""
         layers = sum(self.of_layer(layer, NEUTRAL) for layer in self._store.network.layers)
         return self.reference - layers
 
@@ -143,7 +142,7 @@ class Latency:
     def _sum(self) -> int:
         """The dense layers' times in sum."""
         network = self._store.network
-        layers = (*network.layers, *network.kept)
+        layers = (*network.layers, *network.frozen)
         return sum(self._raw(x, NEUTRAL, x.inputs, x.outputs) for x in layers)
 
     @cached_property

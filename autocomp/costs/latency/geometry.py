@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from autocomp.core.layers import LayerSpec
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import LayerError
 
 MOST_OTHERS = 1 << 26

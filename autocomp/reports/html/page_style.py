@@ -69,7 +69,7 @@ nav a:hover, nav a:focus-visible { color: var(--ink); text-decoration: underline
 .cards .label, .cards .detail { display: block; color: var(--soft); font-size: 0.85rem;
   line-height: 1.4; }
 .cards strong { display: block; font-size: 1.75rem; line-height: 1.25; font-weight: 650;
-  letter-spacing: -0.02em; font-variant-numeric: tabular-nums; margin: 2px 0 4px; }
+  letter-spacing: -0.02em; font-subnet-numeric: tabular-nums; margin: 2px 0 4px; }
 .scroll { overflow-x: auto; background:
   linear-gradient(90deg, var(--page) 40%, transparent) 0 0 / 40px 100% no-repeat local,
   linear-gradient(-90deg, var(--page) 40%, transparent) 100% 0 / 40px 100% no-repeat local,
@@ -78,7 +78,7 @@ nav a:hover, nav a:focus-visible { color: var(--ink); text-decoration: underline
 .scroll:focus-visible, select:focus-visible, summary:focus-visible, a:focus-visible {
   outline: 2px solid var(--compressed); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: 0.875rem; line-height: 1.45; min-width: 100%;
-  font-variant-numeric: tabular-nums; }
+  font-subnet-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 18px 6px 0; border-bottom: 1px solid var(--grid);
   vertical-align: baseline; overflow-wrap: normal; }
 td:first-child, th:first-child { min-width: 7.5rem; overflow-wrap: anywhere; }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.page import render_page
+from autocomp.reports.html.sections.ablations import ablations
 from autocomp.reports.html.sections.curves import curves
-from autocomp.reports.html.sections.departures import departures
 from autocomp.reports.html.sections.front import front
 from autocomp.reports.html.sections.glance import glance
 from autocomp.reports.html.sections.making import making
@@ -17,7 +17,7 @@ from autocomp.reports.html.sections.study import study
 from autocomp.reports.html.sections.trail import search_trail
 
 SECTIONS = (
-    glance, plan_layers, search_trail, front, curves, policy, study, departures, measured,
+    glance, plan_layers, search_trail, front, curves, policy, study, ablations, measured,
     predictions, making,
 )  # fmt: skip
 """What a report answers, in order; a section that returns None is left out."""

@@ -1,4 +1,4 @@
-"""What was found out about a run, for a terminal: prices, departures, the agent, predictions."""
+"""What was found out about a run, for a terminal: prices, ablations, the agent, predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def findings_tables(found: Findings) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if found.prices:
         parts.append(price_table(found))
-    if found.departures:
+    if found.ablations:
         parts.append(departure_table(found))
     if found.policy is not None:
         parts += policy_tables(found.policy)
@@ -63,7 +63,7 @@ def price_table(found: Findings) -> Table:
 
 def departure_table(found: Findings) -> Table:
     """Returns where the plan departs from the solver's, what mattered most first."""
-    ranked = sorted(found.departures, key=lambda d: abs(d.divergence), reverse=True)
+    ranked = sorted(found.ablations, key=lambda d: abs(d.divergence), reverse=True)
     rows = [
         [
             d.layer, d.chosen, d.solver, f"{d.cost:+,}", f"{d.divergence:+.4g}",

@@ -168,7 +168,7 @@ def _worth(found: Findings, layer: str) -> list[tuple[str, Cell]]:
             step = f"{price.next_choice}: {price.next_cost:,} {unit} would save "
             step += f"{price.next_saving:.4g} nats"
             values.append(("next step", step if price.next_choice else "none, it is at its top"))
-    for d in found.departures:
+    for d in found.ablations:
         if d.layer == layer:
             values.append(("departure", f"{d.chosen} instead of the solver's {d.solver}"))
             fits = "" if d.within_budget else "; put back, the plan would not meet the budgets"

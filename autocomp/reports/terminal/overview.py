@@ -10,11 +10,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from autocomp.core.outcome import Outcome
-from autocomp.errors import LayerError
+from autocomp.errors import LayerError, unknown
 from autocomp.inspection.planned import is_outdated, planned_rows
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import best_so_far, improvements, pareto_front
-from autocomp.plugins.registry import unknown
 from autocomp.reports.terminal.findings import findings_tables
 from autocomp.reports.terminal.layer import layer_findings, layer_head
 from autocomp.reports.terminal.plan import head, plan_table

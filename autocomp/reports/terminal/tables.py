@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from autocomp.network.scoring import Score
 from autocomp.runs.summary import LayerRow, Summary
+from autocomp.tasks.classification import Score
 
 
 def dense_against_compressed(summary: Summary) -> Table:

@@ -8,7 +8,6 @@ from typing import Any
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import pareto_front
-from autocomp.network.scoring import Score
 from autocomp.reports.html.figures import Figure, Gallery, Key, Trace, colour, plain
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.html.sections.view import close_span, span
@@ -21,6 +20,7 @@ from autocomp.reports.html.sections.wording import (
     short,
     unit_of,
 )
+from autocomp.tasks.classification import Score
 
 _LEVELS = {"F2": ("other-1", "square-open", "whole search split (F2)"),
            "F2S": ("solver", "diamond", "reconstructed (F2S)")}  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
-from autocomp.network.scoring import Score
 from autocomp.reports.html.blocks import Card, Cards, Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.html.sections.wording import (
@@ -17,6 +16,7 @@ from autocomp.reports.html.sections.wording import (
     signed_points,
 )
 from autocomp.runs.summary import Summary
+from autocomp.tasks.classification import Score
 
 _WORDS = (
     ("Choice", "What is done to one layer: sparsity, weight bits, activation bits, the share of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from autocomp.inspection.ablation import Departure
+from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose, Table
 from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, plain, wrapped
@@ -14,21 +14,21 @@ from autocomp.reports.html.sections.wording import plural, sentence, signed, sig
 _TITLE = "Departures from the exact solver's plan"
 
 
-def departures(record: RunRecord) -> Section | None:
-    """Returns the departures, or that there are none; a reason if they are missing; None else."""
+def ablations(record: RunRecord) -> Section | None:
+    """Returns the ablations, or that there are none; a reason if they are missing; None else."""
     found = record.findings
     if found is None:
         return None
-    reason = found.left_out.get("departures", "")
+    reason = found.left_out.get("ablations", "")
     remark = (Prose((sentence(reason),)),) if reason else ()
-    if not found.departures and reason:
-        return Section("departures", _TITLE, "", remark)
-    if not found.departures:
+    if not found.ablations and reason:
+        return Section("ablations", _TITLE, "", remark)
+    if not found.ablations:
         if not found.curves:
             return None
         same = "Every layer has the exact solver's choice: the search found nothing better."
-        return Section("departures", _TITLE, same)
-    rows, unit = found.departures, found.unit
+        return Section("ablations", _TITLE, same)
+    rows, unit = found.ablations, found.unit
     paid = sum(row.divergence < 0 for row in rows)
     hover = [_hover(row, unit) for row in rows]
     plot = Rows(
@@ -48,14 +48,14 @@ def departures(record: RunRecord) -> Section | None:
         f"divergence, departing paid in {paid} of them: there the sum of single layers' errors, "
         "which the solver minimises, misjudges how they act together."
     )
-    return Section("departures", _TITLE, lead, (plot, *remark, _table(rows, unit)))
+    return Section("ablations", _TITLE, lead, (plot, *remark, _table(rows, unit)))
 
 
 def _panel(
     title: str,
-    rows: Sequence[Departure],
+    rows: Sequence[LayerAblation],
     hover: Sequence[str],
-    value: Callable[[Departure], float],
+    value: Callable[[LayerAblation], float],
     good: int,
 ) -> Panel:
     """Returns bars, coloured by whether their sign is `good` (0: neither is)."""
@@ -72,7 +72,7 @@ def _panel(
     return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"}, 130)
 
 
-def _hover(row: Departure, unit: str) -> str:
+def _hover(row: LayerAblation, unit: str) -> str:
     over = "" if row.within_budget else "<br>put back, the plan would miss a budget"
     return (
         f"<b>{wrapped(row.layer, 34)}</b><br>plan: {wrapped(row.chosen)}<br>"
@@ -82,7 +82,7 @@ def _hover(row: Departure, unit: str) -> str:
     )
 
 
-def _table(rows: Sequence[Departure], unit: str) -> Table:
+def _table(rows: Sequence[LayerAblation], unit: str) -> Table:
     return Table(
         ("layer", "plan", "solver", f"takes ({unit})", "estimated (nats)", "measured (nats)",
          "accuracy (points)", "put back, within budget"),

@@ -1,0 +1,57 @@
+"""A split in batches, as a network takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from autocomp.data.split import Split
+
+_KEEP_BYTES = 1 << 29
+"""Batches up to this size together are prepared once and kept."""
+
+
+class Batches:
+    """A split cut into normalised batches on a device, channels last where that applies."""
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._split = split
+        self._dtype = dtype
+        self._batch_size = batch_size
+        self._device = device
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        small = self._split.images.numel() * 4 <= _KEEP_BYTES
+        kept = []
+        for start in range(0, len(self._split), self._batch_size):
+            images, labels = self._split.batch(slice(start, start + self._batch_size))
+            if images.is_floating_point():
+                images = images.to(self._dtype)
+            batch = (channels_last(images.to(self._device)), labels.to(self._device))
+            if small:
+                kept.append(batch)
+            yield batch
+        if small:
+            self._kept = kept
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Returns a 4-dimensional tensor in channels-last memory order, any other unchanged."""
+    if tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor

@@ -1,0 +1,35 @@
+"""A copy of the user's network, which is never written to itself."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from autocomp.errors import ModelError
+
+
+def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a copy of `model` on `device`, in evaluation mode and channels-last order.
+
+    Raises:
+        ModelError: if the network cannot be copied, or holds numbers that are not finite.
+    """
+    try:
+        copied = copy.deepcopy(model).to(device).eval()
+    except Exception as error:
+        raise ModelError(
+            f"The network must be one that can be copied, but copy.deepcopy raised "
+            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
+            "weight_norm, and detach stored tensors."
+        ) from error
+    for name, parameter in copied.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ModelError(
+                f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
+                "give the weights of a training that converged."
+            )
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return copied
