@@ -27,7 +27,8 @@ from scipy.stats import kendalltau
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
 from autocomp.compression.writer import PlanWriter
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.data import DataSplits, load_data
 from autocomp.data.split import Split
 from autocomp.models import build_model
@@ -81,12 +82,12 @@ def cases(network: torch.nn.Module, data: DataSplits) -> None:
 
     neutral = Choice()
     listed = [
-        *((f"weights {b} bits everywhere", plan(Choice(weight_bits=b), Choice(weight_bits=b)))
+        *((f"weights {b} bits everywhere", plan(Choice.of(weight_bits=b), Choice.of(weight_bits=b)))
           for b in (4, 3, 2)),
-        *((f"sparsity {s} in all inner layers", plan(Choice(sparsity=s), neutral))
+        *((f"sparsity {s} in all inner layers", plan(Choice.of(sparsity=s), neutral))
           for s in (0.8, 0.9)),
         ("sparsity 0.6 and 3 bits (8 in first and last)",
-         plan(Choice(sparsity=0.6, weight_bits=3), Choice(weight_bits=8))),
+         plan(Choice.of(sparsity=0.6, weight_bits=3), Choice.of(weight_bits=8))),
     ]  # fmt: skip
     raw = raw_scorer(network, problem, data.search)
     dense = problem.dense_score("F2")

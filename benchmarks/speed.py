@@ -17,7 +17,8 @@ import torch
 
 from autocomp.artifacts.container import unpack
 from autocomp.compression.loading import load, read
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.data import load_data
 from autocomp.exporters.onnx_file import export_float, export_onnx
 from autocomp.exporters.runtime import latencies
@@ -75,8 +76,8 @@ def eight_bits(name: str):  # type: ignore[no-untyped-def]
     images, labels = torch.randn(96, 3, 32, 32), torch.arange(96) % 10
     data = load_data(tuple((images[i : i + 32], labels[i : i + 32]) for i in (0, 32, 64)))
     problem = CompressionProblem(dense, data, "size=100%")
-    choice = Choice(weight_bits=8, activation_bits=8)
-    plan = Plan({x.name: choice if x.quantizable_input else Choice(weight_bits=8)
+    choice = Choice.of(weight_bits=8, activation_bits=8)
+    plan = Plan({x.name: choice if x.quantizable_input else Choice.of(weight_bits=8)
                  for x in problem.network.layers})  # fmt: skip
     network, file = problem.compressed(plan)
     return dense, network, unpack(file), images[:1]

@@ -13,9 +13,10 @@ from autocomp.envs.rewards import Result
 from autocomp.search_spaces.feasible_space import PlanMenu
 from numpy.typing import NDArray
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.errors import AgentError, unknown
 
-LEVELS = ("F0", "F1")
+LEVELS = (Fidelity.ESTIMATE, Fidelity.SCREEN)
 _WORST = -3.0
 
 
@@ -31,11 +32,11 @@ class TrainingTask(LayerwiseEnv):
         level: "F0" (the estimated loss; nothing is evaluated) or "F1" (the measured divergence).
     """
 
-    def __init__(self, menu: PlanMenu, level: str = "F1") -> None:
+    def __init__(self, menu: PlanMenu, level: Fidelity | str = Fidelity.SCREEN) -> None:
         if level not in LEVELS:
             raise AgentError(unknown("level", level, LEVELS))
         super().__init__(menu)
-        self.level = level
+        self.level = Fidelity.of(level)
 
     @cached_property
     def standard(self) -> float:
@@ -51,7 +52,7 @@ class TrainingTask(LayerwiseEnv):
         return Result(accuracy=share, loss=loss, dense_accuracy=0.0, cost=cost, merit=share)
 
     def _loss_of(self, indices: Sequence[int]) -> float:
-        if self.level == "F0":
+        if not self.level.evaluates:
             return float(self.menu.estimate(np.array([indices]))[0])
         return self.menu.problem.evaluate(self.menu.plan(indices)).divergence
 
@@ -85,7 +86,7 @@ class MultiTaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, menus: Sequence[PlanMenu], level: str = "F1") -> None:
+    def __init__(self, menus: Sequence[PlanMenu], level: Fidelity | str = Fidelity.SCREEN) -> None:
         if not menus:
             raise AgentError("A curriculum needs at least one problem; give its menu.")
         self.lessons = [TrainingTask(menu, level) for menu in menus]

@@ -11,8 +11,8 @@ import numpy as np
 from autocomp.search_spaces.base import Action, ActionSpace
 from gymnasium import spaces
 
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
 
 
@@ -21,7 +21,7 @@ class Axis:
     """One property of a choice and its values, from the most compressed to the least.
 
     Attributes:
-        field: a field of `Choice`.
+        field: the flat name of a field of `Choice`.
         values: its values.
     """
 
@@ -33,7 +33,7 @@ class Axis:
         if not self.values or len(set(self.values)) != len(self.values):
             raise SpaceError(f"`{self.field}` must list distinct values, but got {self.values}.")
         for value in self.values:
-            Choice(**{self.field: value})
+            Choice.of(**{self.field: value})
 
     def of(self, layer: LayerSpec) -> tuple[Any, ...]:
         """Returns the values that `layer` can take."""
@@ -47,7 +47,9 @@ class Axis:
             return ("",)
         if self.field == "pattern":
             inputs = layer.shape[layer.in_axis]
-            fitting = tuple(v for v in self.values if Choice(pattern=v).n_of_m[1] <= inputs)
+            fitting = tuple(
+                v for v in self.values if Choice.of(pattern=v).weights.n_of_m[1] <= inputs
+            )
             return fitting or ("",)
         return self.values
 
@@ -90,7 +92,7 @@ class AxisSpace:
     ) -> None:
         self.axes = tuple(axes)
         self.fixed = fixed or {}
-        Choice(**self.fixed)
+        Choice.of(**self.fixed)
         self.discrete = discrete
         if discrete:
             self.action_space = spaces.MultiDiscrete([len(axis.values) for axis in self.axes])
@@ -101,7 +103,7 @@ class AxisSpace:
         """Returns every combination of the axes' values, the most compressed first."""
         fields = [axis.field for axis in self.axes]
         made = (
-            Choice(**dict(zip(fields, values, strict=True)), **self.fixed)
+            Choice.of(**dict(zip(fields, values, strict=True)), **self.fixed)
             for values in itertools.product(*(axis.of(layer) for axis in self.axes))
         )
         return tuple(dict.fromkeys(made))  # with all channels, criteria are one
@@ -124,7 +126,7 @@ class AxisSpace:
             share = entry / len(axis.values) if self.discrete else (entry + 1) / 2
             index = min(max(int(np.floor(share * k + 1e-9)), 0), k - 1)
             values[axis.field] = allowed[index]
-        return Choice(**values, **self.fixed)
+        return Choice.of(**values, **self.fixed)
 
     def encode(self, layer: LayerSpec, choice: Choice) -> Action:
         """Returns the middle of the interval that means `choice`, or its indices.
@@ -135,8 +137,8 @@ class AxisSpace:
         entries = []
         for axis in self.axes:
             allowed = axis.of(layer)
-            value = getattr(choice, axis.field)
-            if axis.field == "criterion" and choice.channels == 1:
+            value = choice.value(axis.field)
+            if axis.field == "criterion" and choice.structure.units == 1:
                 value = allowed[-1]  # nothing to order
             if value not in allowed:
                 raise SpaceError(
@@ -147,8 +149,8 @@ class AxisSpace:
                 entries.append(float(-(-index * len(axis.values) // k)))
             else:
                 entries.append((2 * index + 1) / k - 1)
-        free = {"criterion"} if choice.channels == 1 else set()
-        if any(getattr(choice, f) != v for f, v in self.fixed.items() if f not in free):
+        free = {"criterion"} if choice.structure.units == 1 else set()
+        if any(choice.value(f) != v for f, v in self.fixed.items() if f not in free):
             raise SpaceError(f"Every choice of this space has {self.fixed}, but got {choice}.")
         return np.array(entries, np.int64 if self.discrete else np.float32)
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeAlias
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 
 Action: TypeAlias = NDArray[Any]
 """float32 entries in a Box, int64 indices in a MultiDiscrete."""

@@ -10,8 +10,8 @@ from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 from autocomp.errors import SpaceError
 
 LEVELS = 9

@@ -15,8 +15,9 @@ from autocomp.allocation.additive import AdditiveModel
 from autocomp.allocation.constraint import Constraint, SeparableConstraint
 from autocomp.allocation.solver import Solver, make_solver
 from autocomp.core.budget import Budget
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import SpaceError
 from autocomp.problem.problem import CompressionProblem
 

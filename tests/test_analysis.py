@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import LayerError, PlanError
 from autocomp.models import MODELS, ModelSource, build_architecture
 from autocomp.network.analysis import analyse
@@ -329,14 +330,14 @@ def spec(kind: str = "linear", shape: tuple[int, ...] = (4, 10), **changes: Any)
     ("choice", "zeros"),
     [
         (NEUTRAL, 0),
-        (Choice(sparsity=0.5), 20),
-        (Choice(sparsity=0.51), 20),
-        (Choice(sparsity=0.52), 21),
-        (Choice(sparsity=0.01), 0),
-        (Choice(sparsity=0.9999), 39),  # one weight stays
-        (Choice(pattern="2:4"), 4 * 2 * 2),  # two whole groups in ten columns
-        (Choice(pattern="1:10"), 4 * 9),
-        (Choice(pattern="1:11"), 0),
+        (Choice.of(sparsity=0.5), 20),
+        (Choice.of(sparsity=0.51), 20),
+        (Choice.of(sparsity=0.52), 21),
+        (Choice.of(sparsity=0.01), 0),
+        (Choice.of(sparsity=0.9999), 39),  # one weight stays
+        (Choice.of(pattern="2:4"), 4 * 2 * 2),  # two whole groups in ten columns
+        (Choice.of(pattern="1:10"), 4 * 9),
+        (Choice.of(pattern="1:11"), 0),
     ],
 )
 def test_zeros_by_hand(choice: Choice, zeros: int) -> None:

@@ -15,7 +15,8 @@ from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.packing import norms_of
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.writer import PlanWriter
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.choice import NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ChoiceError, PlanError
 from autocomp.network.analysis import analyse
@@ -102,18 +103,18 @@ def test_errors_by_hand() -> None:
     store = small_store()
     first, second = store.network.layers
     assert store.error(first, NEUTRAL) == 0
-    assert store.error(first, Choice(0.5)) == pytest.approx((1 + 4) / 30)
-    assert store.error(first, Choice(pattern="1:2")) == pytest.approx((1 + 9) / 30)
-    assert store.error(second, Choice(weight_bits=2)) == 0  # no energy, no error
+    assert store.error(first, Choice.of(sparsity=0.5)) == pytest.approx((1 + 4) / 30)
+    assert store.error(first, Choice.of(pattern="1:2")) == pytest.approx((1 + 9) / 30)
+    assert store.error(second, Choice.of(weight_bits=2)) == 0  # no energy, no error
     assert torch.equal(store.dense(first), torch.tensor([[1.0, -2.0, 3.0, -4.0]]))
 
 
 def test_a_weight_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     store = small_store()
     first = store.network.layers[0]
-    four = store.weight(first, Choice(weight_bits=4))
-    assert store.weight(first, Choice(weight_bits=4, activation_bits=8)) is four
-    assert store.weight(first, Choice(weight_bits=3)) is not four
+    four = store.weight(first, Choice.of(weight_bits=4))
+    assert store.weight(first, Choice.of(weight_bits=4, activation_bits=8)) is four
+    assert store.weight(first, Choice.of(weight_bits=3)) is not four
     with pytest.raises(ChoiceError, match="no input that can be quantized"):
         store.activation(first, 8)
 
@@ -122,7 +123,7 @@ def test_the_least_recently_used_weight_goes_first(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(options, "CACHE_BYTES", 40)  # 16 bytes a float weight of four
     store = small_store()
     first = store.network.layers[0]
-    a, b, c = (Choice(s) for s in (0.25, 0.5, 0.75))
+    a, b, c = (Choice.of(sparsity=s) for s in (0.25, 0.5, 0.75))
     held_a, held_b = store.weight(first, a), store.weight(first, b)
     assert store.weight(first, a) is held_a
     store.weight(first, c)  # 48 bytes: b was used longest ago
@@ -144,7 +145,7 @@ def test_writing_plans_one_after_another(tiny_store: CompressionStore) -> None:
     model = copy.deepcopy(tiny_store.model)
     writer = PlanWriter(model, tiny_store)
     neutral = tiny_store.network.neutral_plan()
-    coarse = Plan(dict.fromkeys(neutral, Choice(0.5, "", 3, 8)))
+    coarse = Plan(dict.fromkeys(neutral, Choice.of(sparsity=0.5, weight_bits=3, activation_bits=8)))
     writer.write(coarse)
     for layer in tiny_store.network.layers:
         weight = tiny_store.weight(layer, coarse[layer.name])
@@ -156,7 +157,11 @@ def test_writing_plans_one_after_another(tiny_store: CompressionStore) -> None:
     assert {name.split(".")[0] for name in before} == {"1", "4", "6", "10"}
     for name, tensor in rounded.items():
         assert torch.equal(model.state_dict()[name], tensor)
-    writer.write(coarse.replace("0", Choice(activation_bits=4)).replace("3", Choice(0.5, "", 3)))
+    writer.write(
+        coarse.replace("0", Choice.of(activation_bits=4)).replace(
+            "3", Choice.of(sparsity=0.5, weight_bits=3)
+        )
+    )
     assert torch.equal(model.get_parameter("0.weight"), dense["0.weight"])
     hooks = list(model[0]._forward_pre_hooks.values())  # type: ignore[index]
     assert [hook.bits for hook in hooks] == [4]

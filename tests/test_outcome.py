@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import FIDELITIES, Outcome, best_of
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 
-PLAN = Plan({"a": Choice(weight_bits=4), "b": Choice(sparsity=0.5)})
+PLAN = Plan({"a": Choice.of(weight_bits=4), "b": Choice.of(sparsity=0.5)})
 
 outcomes = st.builds(
     Outcome,

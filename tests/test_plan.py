@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.choice import BITS, NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.errors import AutocompError, ChoiceError, PlanError
 
 sparsities = st.floats(0, 1, exclude_max=True)
@@ -30,7 +31,7 @@ def test_a_choice_survives_json(choice: Choice) -> None:
     again = Choice.from_json(json.loads(json.dumps(choice.to_json())))
     assert again == choice and hash(again) == hash(choice)
     assert (choice.to_json() == {}) == choice.is_neutral
-    assert round(choice.sparsity, 4) == choice.sparsity <= 0.9999
+    assert round(choice.weights.sparsity, 4) == choice.weights.sparsity <= 0.9999
 
 
 @given(plans)
@@ -80,23 +81,25 @@ def test_what_a_choice_refuses(values: dict[str, Any], message: str) -> None:
 
 def test_values_are_brought_to_one_form() -> None:
     """Equal choices must have one key and one record in a file, however they were written."""
-    assert Choice(sparsity=0.123449).sparsity == 0.1234
-    assert Choice(sparsity=0.99999).sparsity == 0.9999
-    assert Choice(sparsity=0) == NEUTRAL and type(Choice(sparsity=0).sparsity) is float
+    assert Choice.of(sparsity=0.123449).weights.sparsity == 0.1234
+    assert Choice.of(sparsity=0.99999).weights.sparsity == 0.9999
+    assert (
+        Choice.of(sparsity=0) == NEUTRAL and type(Choice.of(sparsity=0).weights.sparsity) is float
+    )
     for written in (8.0, np.int64(8)):
-        choice = Choice(weight_bits=written, activation_bits=written)  # type: ignore[arg-type]
-        assert type(choice.weight_bits) is int and type(choice.activation_bits) is int
+        choice = Choice.of(weight_bits=written, activation_bits=written)  # type: ignore[arg-type]
+        assert type(choice.weights.bits) is int and type(choice.activations.bits) is int
         assert json.dumps(choice.to_json()) == '{"weight_bits": 8, "activation_bits": 8}'
-    assert Choice(pattern="02:04") == Choice(pattern="2:4")
-    assert Choice(pattern="2:4").n_of_m == (2, 4) and NEUTRAL.n_of_m == (1, 1)
+    assert Choice.of(pattern="02:04") == Choice.of(pattern="2:4")
+    assert Choice.of(pattern="2:4").weights.n_of_m == (2, 4) and NEUTRAL.weights.n_of_m == (1, 1)
 
 
 def test_nothing_can_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        NEUTRAL.weight_bits = 4  # type: ignore[misc]
+        NEUTRAL.weights.bits = 4  # type: ignore[misc]
     given_choices = {"a": NEUTRAL}
     plan = Plan(given_choices)
-    given_choices["a"] = Choice(weight_bits=2)
+    given_choices["a"] = Choice.of(weight_bits=2)
     assert plan["a"] == NEUTRAL
     with pytest.raises(TypeError):
         plan["a"] = NEUTRAL  # type: ignore[index]
@@ -104,15 +107,15 @@ def test_nothing_can_be_changed() -> None:
 
 def test_a_choice_in_words() -> None:
     assert str(NEUTRAL) == "dense" and NEUTRAL.is_neutral
-    assert str(Choice(0.5, "", 4, 8)) == "50% zero w4 a8"
-    assert str(Choice(pattern="2:4")) == "2:4"
-    assert repr(Plan({"a": NEUTRAL, "b": Choice(weight_bits=3)})) == "Plan(a: dense, b: w3)"
+    assert str(Choice.of(sparsity=0.5, weight_bits=4, activation_bits=8)) == "50% zero w4 a8"
+    assert str(Choice.of(pattern="2:4")) == "2:4"
+    assert repr(Plan({"a": NEUTRAL, "b": Choice.of(weight_bits=3)})) == "Plan(a: dense, b: w3)"
 
 
 def test_a_plan_is_a_mapping() -> None:
-    plan = Plan({"a": NEUTRAL, "b": Choice(weight_bits=3)})
+    plan = Plan({"a": NEUTRAL, "b": Choice.of(weight_bits=3)})
     assert list(plan) == ["a", "b"] and len(plan) == 2 and "a" in plan and "c" not in plan
-    assert plan.get("b") == Choice(weight_bits=3) and plan.get("c") is None
+    assert plan.get("b") == Choice.of(weight_bits=3) and plan.get("c") is None
     assert plan.get("c", NEUTRAL) is NEUTRAL
     with pytest.raises(PlanError, match=r"no layer 'c'; it has \['a', 'b'\]"):
         plan["c"]
@@ -120,24 +123,28 @@ def test_a_plan_is_a_mapping() -> None:
 
 
 def test_equal_plans_have_equal_hashes() -> None:
-    one = Plan({"a": NEUTRAL, "b": Choice(weight_bits=3)})
-    turned = Plan({"b": Choice(weight_bits=3), "a": NEUTRAL})
+    one = Plan({"a": NEUTRAL, "b": Choice.of(weight_bits=3)})
+    turned = Plan({"b": Choice.of(weight_bits=3), "a": NEUTRAL})
     assert one == turned and hash(one) == hash(turned) and one.key == turned.key
     assert one != Plan({"a": NEUTRAL, "b": NEUTRAL})
 
 
 def test_replace_gives_another_plan() -> None:
     plan = Plan({"a": NEUTRAL, "b": NEUTRAL})
-    changed = plan.replace("a", Choice(sparsity=0.5))
-    assert changed["a"].sparsity == 0.5 and plan["a"] == NEUTRAL and list(changed) == ["a", "b"]
+    changed = plan.replace("a", Choice.of(sparsity=0.5))
+    assert (
+        changed["a"].weights.sparsity == 0.5
+        and plan["a"] == NEUTRAL
+        and list(changed) == ["a", "b"]
+    )
     with pytest.raises(PlanError, match="no layer 'c'"):
         plan.replace("c", NEUTRAL)
 
 
 def test_side_tensors_take_16_bits_once_a_weight_is_quantized() -> None:
-    dense = Plan({"a": NEUTRAL, "b": Choice(0.5, "", 32, 4)})
+    dense = Plan({"a": NEUTRAL, "b": Choice.of(sparsity=0.5, weight_bits=32, activation_bits=4)})
     assert dense.side_bits == 32
-    assert dense.replace("a", Choice(weight_bits=16)).side_bits == 16
+    assert dense.replace("a", Choice.of(weight_bits=16)).side_bits == 16
 
 
 @pytest.mark.parametrize("values", [[], "a", 3, None, {"a": 3}, {"a": [4]}])

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.compression.writer import PlanWriter
+from autocomp.core.choice import BITS, NEUTRAL, Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ChoiceError
@@ -19,8 +20,8 @@ from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.tasks.classification import divergence
 
 MENU = (
-    NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),
-    Choice(pattern="2:4", weight_bits=4), Choice(0.8, "", 2), Choice(0.0, "", 4, 4),
+    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(weight_bits=8), Choice.of(sparsity=0.3, weight_bits=4), Choice.of(sparsity=0.6, weight_bits=3),
+    Choice.of(pattern="2:4", weight_bits=4), Choice.of(sparsity=0.8, weight_bits=2), Choice.of(sparsity=0.0, weight_bits=4, activation_bits=4),
 )  # fmt: skip
 
 
@@ -52,7 +53,9 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 def test_the_neutral_plan_is_the_network(digits_model: nn.Module, digits_data: DataSplits) -> None:
     problem = CompressionProblem(digits_model, digits_data, "size=50%")
     neutral = problem.network.neutral_plan()
-    problem.evaluate(plan_of(problem, Choice(0.7, "", 2, 4)))  # something else in between
+    problem.evaluate(
+        plan_of(problem, Choice.of(sparsity=0.7, weight_bits=2, activation_bits=4))
+    )  # something else in between
     model, data = problem.compressed(neutral)
     search = digits_data.search
     dense = logits(digits_model, search.images)
@@ -73,7 +76,7 @@ def test_f1_scores_a_fixed_subset(tiny_net: nn.Module, tiny_data: DataSplits) ->
     problem = CompressionProblem(
         tiny_net, tiny_data, "size=60%", ProblemSettings(search_images=40, batch_size=7)
     )
-    plan = plan_of(problem, Choice(weight_bits=4))
+    plan = plan_of(problem, Choice.of(weight_bits=4))
     subset = tiny_data.search.subset(40, seed=0)
     assert problem.evaluate(plan).n == problem.dense_score().n == 40
     assert problem.dense_score().accuracy == accuracy(
@@ -86,7 +89,7 @@ def test_f1_scores_a_fixed_subset(tiny_net: nn.Module, tiny_data: DataSplits) ->
 
 
 def test_a_plan_is_scored_once(tiny_problem: CompressionProblem) -> None:
-    plan = plan_of(tiny_problem, Choice(0.5, "", 4))
+    plan = plan_of(tiny_problem, Choice.of(sparsity=0.5, weight_bits=4))
     assert not tiny_problem.known(plan)
     outcome = tiny_problem.evaluate(plan)
     assert tiny_problem.known(plan) and not tiny_problem.known(plan, "F2")
@@ -97,7 +100,7 @@ def test_a_plan_is_scored_once(tiny_problem: CompressionProblem) -> None:
 
 
 def test_outcomes_of_an_earlier_session(tiny_problem: CompressionProblem) -> None:
-    plan = plan_of(tiny_problem, Choice(weight_bits=3))
+    plan = plan_of(tiny_problem, Choice.of(weight_bits=3))
     told = Outcome(plan, 0.123, 4.5, 6, {"size": 7}, True, "F1", 0.1)
     tiny_problem.remember([told])
     assert tiny_problem.known(plan) and tiny_problem.evaluate(plan) is told
@@ -113,7 +116,7 @@ def test_a_result_does_not_depend_on_what_came_before(
     first = fresh()
     rng = random.Random(1)
     plans = [random_plan(first, rng) for _ in range(6)] + [
-        plan_of(first, Choice(0.8, "", 2, 2)), plan_of(first, NEUTRAL, Choice(activation_bits=4)),
+        plan_of(first, Choice.of(sparsity=0.8, weight_bits=2, activation_bits=2)), plan_of(first, NEUTRAL, Choice.of(activation_bits=4)),
         first.network.neutral_plan(),
     ]  # fmt: skip
     images = tiny_data.search.images
@@ -140,7 +143,7 @@ def test_a_plan_that_fails_leaves_nothing_behind(tiny_data: DataSplits) -> None:
     model = Attention()
     problem = CompressionProblem(model, tiny_data, "size=60%")
     assert problem.network.names == ("attention.in_proj", "attention.out_proj", "head")
-    coarse = Choice(weight_bits=2, activation_bits=4)
+    coarse = Choice.of(weight_bits=2, activation_bits=4)
     with pytest.raises(ChoiceError, match=r"'attention\.out_proj' has no input"):
         problem.evaluate(plan_of(problem, coarse))
     neutral = problem.network.neutral_plan()
@@ -177,7 +180,7 @@ def test_the_network_that_is_given_is_never_modified(
     pointers = {name: tensor.data_ptr() for name, tensor in tiny_net.state_dict().items()}
     modes = [module.training for module in tiny_net.modules()]
     problem = CompressionProblem(tiny_net, tiny_data, "size=60%")
-    plan = plan_of(problem, Choice(0.5, "", 3, 4))
+    plan = plan_of(problem, Choice.of(sparsity=0.5, weight_bits=3, activation_bits=4))
     for fidelity in ("F1", "F2"):
         problem.evaluate(plan, fidelity)
         problem.dense_score(fidelity)
@@ -211,7 +214,12 @@ def test_correcting_batch_norms_never_moves_the_outputs_further_away(
     rng = random.Random(0)
     plans = [random_plan(problem, rng) for _ in range(6)]
     plans += [
-        plan_of(problem, c) for c in (Choice(0.9), Choice(0.6, "", 2), Choice(weight_bits=16))
+        plan_of(problem, c)
+        for c in (
+            Choice.of(sparsity=0.9),
+            Choice.of(sparsity=0.6, weight_bits=2),
+            Choice.of(weight_bits=16),
+        )
     ]
     improved = 0
     for plan in plans:
@@ -234,7 +242,7 @@ def test_a_batch_of_a_single_image(tiny_data: DataSplits, batch_size: int, n: in
     problem = CompressionProblem(
         model.eval(), data, "size=60%", ProblemSettings(batch_size=batch_size)
     )
-    assert 0 <= problem.evaluate(plan_of(problem, Choice(weight_bits=2))).accuracy <= 1
+    assert 0 <= problem.evaluate(plan_of(problem, Choice.of(weight_bits=2))).accuracy <= 1
 
 
 # ---- what comes out
@@ -248,7 +256,13 @@ def test_what_is_handed_out_is_what_was_evaluated(
     rng = random.Random(2)
     plans = [random_plan(problem, rng) for _ in range(4)]
     plans.append(
-        plan_of(problem, *(Choice(0.2, "", b, a) for b, a in zip(BITS, BITS, strict=True)))
+        plan_of(
+            problem,
+            *(
+                Choice.of(sparsity=0.2, weight_bits=b, activation_bits=a)
+                for b, a in zip(BITS, BITS, strict=True)
+            ),
+        )
     )
     for plan in plans:
         outcome = problem.evaluate(plan, "F2")
@@ -275,7 +289,7 @@ def test_what_is_handed_out_is_what_was_evaluated(
 def test_a_kept_layer_stays(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
     problem = CompressionProblem(tiny_net, tiny_data, "size=60%", ProblemSettings(keep=("6",)))
     assert problem.network.names == ("0", "3", "10")
-    model, data = problem.compressed(plan_of(problem, Choice(0.5, "", 2)))
+    model, data = problem.compressed(plan_of(problem, Choice.of(sparsity=0.5, weight_bits=2)))
     weight = tiny_net.state_dict()["6.weight"]
     assert torch.equal(model.state_dict()["6.weight"], weight)
     assert torch.equal(unpack(data).state_dict()["6.weight"], weight)
@@ -289,7 +303,7 @@ def test_the_test_split_is_read_once_at_the_end(tiny_net: nn.Module, tiny_data: 
     test = Split(lambda: (tiny_data.test.images, tiny_data.test.labels), "counted")
     data = DataSplits("tiny", tiny_data.calibration, tiny_data.search, test, 4)
     problem = CompressionProblem(tiny_net, data, "size=60%")
-    plan = plan_of(problem, Choice(0.5, "", 4))
+    plan = plan_of(problem, Choice.of(sparsity=0.5, weight_bits=4))
     problem.evaluate(plan)
     problem.evaluate(plan, "F2")
     problem.dense_score("F2")
@@ -305,7 +319,7 @@ def test_the_test_split_is_read_once_at_the_end(tiny_net: nn.Module, tiny_data: 
 
 def test_the_device_is_what_was_asked_for(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
     problem = CompressionProblem(tiny_net, tiny_data, "size=60%", ProblemSettings(device="cpu"))
-    plan = plan_of(problem, Choice(0.5, "", 4))
+    plan = plan_of(problem, Choice.of(sparsity=0.5, weight_bits=4))
     model, _ = problem.compressed(plan)
     assert {p.device.type for p in model.parameters()} == {"cpu"}
     assert (

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from autocomp.core.budget import Budget
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.choice import NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.costs import total
 from autocomp.data.splits import DataSplits
 from autocomp.errors import BudgetError, UnknownNameError
 from autocomp.problem.problem import CompressionProblem
 
 MENU = (
-    NEUTRAL, Choice(0.5), Choice(weight_bits=8), Choice(0.3, "", 4), Choice(0.6, "", 3),
-    Choice(pattern="2:4", weight_bits=4), Choice(0.8, "", 2), Choice(0.0, "", 4, 4),
+    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(weight_bits=8), Choice.of(sparsity=0.3, weight_bits=4), Choice.of(sparsity=0.6, weight_bits=3),
+    Choice.of(pattern="2:4", weight_bits=4), Choice.of(sparsity=0.8, weight_bits=2), Choice.of(sparsity=0.0, weight_bits=4, activation_bits=4),
 )  # fmt: skip
 
 
@@ -51,7 +52,9 @@ def test_within_is_what_the_costs_say(tiny_net: nn.Module, tiny_data: DataSplits
 
 
 def test_a_limit_is_met_exactly_or_not(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
-    plan = Plan({"0": Choice(0.5), "3": NEUTRAL, "6": Choice(0.25), "10": NEUTRAL})
+    plan = Plan(
+        {"0": Choice.of(sparsity=0.5), "3": NEUTRAL, "6": Choice.of(sparsity=0.25), "10": NEUTRAL}
+    )
     params = 5796 - 216 - 1152
     for limit, within in [(params, True), (params - 1, False)]:
         problem = CompressionProblem(tiny_net, tiny_data, f"params={limit}")
@@ -81,7 +84,7 @@ def test_feasible_choices_end_in_a_file_that_fits(
 
 
 def test_the_smallest_budget_in_reach(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
-    menus = [[Choice(0.9, "", 2), Choice(weight_bits=8)] for _ in range(4)]
+    menus = [[Choice.of(sparsity=0.9, weight_bits=2), Choice.of(weight_bits=8)] for _ in range(4)]
     for cost in ("size", "params", "bitops"):
         with pytest.raises(BudgetError, match=f"{cost} <= .* is not.*raise the budget") as caught:
             CompressionProblem(tiny_net, tiny_data, f"{cost}=0.1%").feasibility(menus)
@@ -105,7 +108,7 @@ def test_the_smallest_budget_when_nothing_need_be_quantized(
     tiny_net: nn.Module, tiny_data: DataSplits
 ) -> None:
     """Side tensors may then take 32 bits; that is charged, so the file fits in either case."""
-    menus = [[NEUTRAL, Choice(0.9)] for _ in range(4)]
+    menus = [[NEUTRAL, Choice.of(sparsity=0.9)] for _ in range(4)]
     with pytest.raises(BudgetError) as caught:
         CompressionProblem(tiny_net, tiny_data, "size=1%").feasibility(menus)
     reached = re.search(r"reaches ([\d,]+) bytes", str(caught.value))
@@ -113,14 +116,17 @@ def test_the_smallest_budget_when_nothing_need_be_quantized(
     value = int(reached[1].replace(",", ""))
     problem = CompressionProblem(tiny_net, tiny_data, f"size={value}")
     assert problem.feasibility(menus).possible
-    cheapest = plan_of(problem, Choice(0.9))
+    cheapest = plan_of(problem, Choice.of(sparsity=0.9))
     assert problem.is_within(cheapest) and len(problem.compressed(cheapest)[1]) <= value
     with pytest.raises(BudgetError):
         CompressionProblem(tiny_net, tiny_data, f"size={value - 1}").feasibility(menus)
 
 
 def test_budgets_that_do_not_go_together(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
-    menus = [[Choice(0.9), Choice(0.5, "", 2, 2)] for _ in range(4)]
+    menus = [
+        [Choice.of(sparsity=0.9), Choice.of(sparsity=0.5, weight_bits=2, activation_bits=2)]
+        for _ in range(4)
+    ]
     problem = CompressionProblem(tiny_net, tiny_data, "params=20%,bitops=1.5M")
     with pytest.raises(BudgetError, match="must hold together, but no plan .* to meet all of them"):
         problem.feasibility(menus)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.choice import NEUTRAL
+from autocomp.core.plan import Plan
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.errors import DataError, LayerError, PlanError

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.data import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.problem.promotion import promote
@@ -43,11 +44,11 @@ class Scorer:
 
 
 def plan(k: int) -> Plan:
-    return Plan({"a": Choice(sparsity=k / 1000)})
+    return Plan({"a": Choice.of(sparsity=k / 1000)})
 
 
 def number(plan: Plan) -> int:
-    return round(plan["a"].sparsity * 1000)
+    return round(plan["a"].weights.sparsity * 1000)
 
 
 def test_by_rank_against_the_best_so_far() -> None:
@@ -107,8 +108,8 @@ def batched(tiny_net: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
 def test_a_challenger_that_falls_behind_is_given_up(batched: CompressionProblem) -> None:
     neutral = batched.network.neutral_plan()
     names = batched.network.names
-    fine = neutral.replace(names[0], Choice(weight_bits=8))
-    bad = Plan({name: Choice(sparsity=0.98, weight_bits=2) for name in names})
+    fine = neutral.replace(names[0], Choice.of(weight_bits=8))
+    bad = Plan({name: Choice.of(sparsity=0.98, weight_bits=2) for name in names})
     assert batched.challenge(bad, neutral) is None
     assert not batched.known(bad, "F2")
     found = batched.challenge(fine, neutral)
@@ -127,7 +128,7 @@ def test_divergence_and_merit(batched: CompressionProblem) -> None:
     assert dense.divergence == pytest.approx(0, abs=1e-6)
     assert dense.merit == pytest.approx(dense.accuracy, abs=1e-3)
     names = batched.network.names
-    plans = [neutral.replace(names[2], Choice(weight_bits=b)) for b in (8, 4, 2)]
+    plans = [neutral.replace(names[2], Choice.of(weight_bits=b)) for b in (8, 4, 2)]
     found = [batched.evaluate(p) for p in plans]
     assert found[0].divergence < found[1].divergence < found[2].divergence
     for one in found:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 from autocomp.runs.folder import Run
 from autocomp.storage.files import write_bytes
 
 
 def outcome(accuracy: float = 0.5) -> Outcome:
-    plan = Plan({"a": Choice(sparsity=0.5, weight_bits=4)})
+    plan = Plan({"a": Choice.of(sparsity=0.5, weight_bits=4)})
     return Outcome(plan, accuracy, 1.5, 100, {"size": 10}, True, "F1", 0.25)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.data import DataSplits
 from autocomp.models import build_model
 from autocomp.network.analysis import analyse
@@ -125,7 +125,7 @@ def test_a_cache_that_would_be_too_large_runs_modules_again() -> None:
 def test_the_two_ways_agree_on_which_layer_matters(tiny_problem: CompressionProblem) -> None:
     """Measured divergences of small errors against one backward pass, in order of magnitude."""
     layers = tiny_problem.network.layers
-    menus = [[Choice(weight_bits=b) for b in (3, 4, 5, 6)] for _ in layers]
+    menus = [[Choice.of(weight_bits=b) for b in (3, 4, 5, 6)] for _ in layers]
     measured = tiny_problem.losses(menus)
     images, _ = tiny_problem.data.calibration.batch(slice(0, 96))
     slopes = gradient_slopes(tiny_problem.store.model, tiny_problem.network, images)
@@ -172,7 +172,7 @@ def test_slopes_on_a_single_image(tiny_net: nn.Module, tiny_data: DataSplits) ->
     problem = CompressionProblem(
         tiny_net, tiny_data, "size=60%", ProblemSettings(slope_images=1, correction_images=1)
     )
-    menus = [[Choice(weight_bits=b) for b in (2, 4)] for _ in problem.network.layers]
+    menus = [[Choice.of(weight_bits=b) for b in (2, 4)] for _ in problem.network.layers]
     for losses in problem.losses(menus):
         assert np.isfinite(losses).all() and losses[0] >= losses[1] >= 0
 

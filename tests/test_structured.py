@@ -21,8 +21,9 @@ from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.records import weight_bits
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.loading import load
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
@@ -112,9 +113,9 @@ def with_channels(problem: CompressionProblem, share: float, inside: Choice = NE
     """Returns the plan that takes the same share of every group."""
 
     def choice(layer: LayerSpec) -> Choice:
-        bits = inside.activation_bits if layer.quantizable_input else 32
+        bits = inside.activations.bits if layer.quantizable_input else 32
         share_of = share if layer.units else 1.0
-        return dataclasses.replace(inside, activation_bits=bits, channels=share_of)
+        return inside.replace(activation_bits=bits, channels=share_of)
 
     return Plan({layer.name: choice(layer) for layer in problem.subnets.layers})
 
@@ -135,30 +136,32 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
 def test_shares_are_validated(field: str) -> None:
     for bad in (0, -0.1, 1.0001, float("nan"), float("inf"), "0.5", None, True):
         with pytest.raises(ChoiceError, match=field) as caught:
-            Choice(**{field: bad})
+            Choice.of(**{field: bad})
         assert "\n" not in str(caught.value)
-    assert getattr(Choice(**{field: 1}), field) == 1.0
-    assert getattr(Choice(**{field: 0.33333}), field) == 0.3333
-    assert getattr(Choice(**{field: 1e-9}), field) == 0.0001
+    assert getattr(Choice.of(**{field: 1}), field) == 1.0
+    assert getattr(Choice.of(**{field: 0.33333}), field) == 0.3333
+    assert getattr(Choice.of(**{field: 1e-9}), field) == 0.0001
 
 
 def test_criteria_are_texts_and_need_channels() -> None:
     with pytest.raises(ChoiceError, match="criterion"):
-        Choice(channels=0.5, criterion=3)  # type: ignore[arg-type]
-    assert Choice(criterion="l1") == NEUTRAL
-    assert Choice(channels=0.5, criterion="l1") != Choice(channels=0.5)
+        Choice.of(channels=0.5, criterion=3)  # type: ignore[arg-type]
+    assert Choice.of(criterion="l1") == NEUTRAL
+    assert Choice.of(channels=0.5, criterion="l1") != Choice.of(channels=0.5)
 
 
 def test_parts_of_a_choice_make_it_again() -> None:
-    choice = Choice(0.3, "", 4, 8, 0.5, "l1", 0.25)
-    assert choice.inside == Choice(0.3, "", 4, 8)
-    assert choice.structure == Choice(channels=0.5, criterion="l1", rank=0.25)
+    choice = Choice.of(
+        sparsity=0.3, weight_bits=4, activation_bits=8, channels=0.5, criterion="l1", rank=0.25
+    )
+    assert choice.inside == Choice.of(sparsity=0.3, weight_bits=4, activation_bits=8)
+    assert choice.of_structure == Choice.of(channels=0.5, criterion="l1", rank=0.25)
     assert Choice.from_json(choice.to_json()) == choice
-    assert choice.of_weights == Choice(0.3, "", 4)
+    assert choice.of_weights == Choice.of(sparsity=0.3, weight_bits=4)
     assert "50% channels by l1" in str(choice) and "25% rank" in str(choice)
-    plan = Plan({"a": choice, "b": Choice(weight_bits=4)})
+    plan = Plan({"a": choice, "b": Choice.of(weight_bits=4)})
     assert plan.is_structured and not plan.replace("a", choice.inside).is_structured
-    assert plan.structure == Plan({"a": choice.structure, "b": NEUTRAL})
+    assert plan.structure == Plan({"a": choice.of_structure, "b": NEUTRAL})
     assert plan.structure.key != plan.key and Plan.from_json(plan.to_json()) == plan
 
 
@@ -207,7 +210,9 @@ def test_realised_counts_are_multiples_and_show_in_the_network(
 def test_the_neutral_plan_is_the_network_bit_for_bit(problem: Any) -> None:
     dense = problem.store.model
     images = problem.data.search.images[:40]
-    problem.compressed(with_channels(problem, 0.5, Choice(0.3, "", 3)))  # something in between
+    problem.compressed(
+        with_channels(problem, 0.5, Choice.of(sparsity=0.3, weight_bits=3))
+    )  # something in between
     model, data = problem.compressed(problem.network.neutral_plan())
     assert torch.equal(logits(model, images), logits(dense, images))
     state = dense.state_dict()
@@ -231,7 +236,7 @@ def test_who_leads_no_group_loses_nothing(problems: Any) -> None:
     neutral = problem.network.neutral_plan()
     for name, why in (("linear", "makes the network's outputs"), ("block1.conv2", "another layer")):
         with pytest.raises(ChoiceError, match=why) as caught:
-            problem.evaluate(neutral.replace(name, Choice(channels=0.5)))
+            problem.evaluate(neutral.replace(name, Choice.of(channels=0.5)))
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -242,22 +247,22 @@ def test_a_criterion_orders_the_units(problems: Any) -> None:
     assert all(sorted(order) == list(range(32)) for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) == 3
     plan = problem.network.neutral_plan().replace(
-        "block2.conv1", Choice(channels=0.25, criterion="l1")
+        "block2.conv1", Choice.of(channels=0.25, criterion="l1")
     )
     assert subnets.kept(plan) == {"block2.conv1": tuple(sorted(orders["l1"][-8:]))}
     with pytest.raises(UnknownNameError, match="l11"):
-        problem.evaluate(plan.replace("block2.conv1", Choice(channels=0.25, criterion="l11")))
+        problem.evaluate(plan.replace("block2.conv1", Choice.of(channels=0.25, criterion="l11")))
 
 
 def test_the_latest_networks_are_kept_and_made_again_alike(problems: Any) -> None:
     problem = problems("mixed")
     first = with_channels(problem, 0.5)
     subnet = problem.subnets.of(first)
-    assert problem.subnets.of(with_channels(problem, 0.5, Choice(weight_bits=4))) is subnet
+    assert problem.subnets.of(with_channels(problem, 0.5, Choice.of(weight_bits=4))) is subnet
     data = problem.compressed(first)[1]
     for i in range(LATEST + 1):
         problem.subnets.of(
-            problem.network.neutral_plan().replace("0", Choice(channels=(i + 1) / 16))
+            problem.network.neutral_plan().replace("0", Choice.of(channels=(i + 1) / 16))
         )
     assert problem.subnets.of(first) is not subnet
     assert problem.compressed(first)[1] == data
@@ -321,15 +326,17 @@ def sides(model: nn.Module) -> int:
 def test_costs_of_a_slice_by_hand() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     problem = CompressionProblem(model, noise_data((6,)), "macs=50%", SMALL)
-    plan = problem.network.neutral_plan().replace("0", Choice(channels=0.5))
+    plan = problem.network.neutral_plan().replace("0", Choice.of(channels=0.5))
     costs = problem.costs_of(plan)
     assert costs["macs"] == 6 * 4 + 4 * 4
     assert costs["params"] == costs["macs"] + 4 + 4
     assert costs["bitops"] == costs["macs"] * 32 * 32
-    half = problem.costs_of(plan.replace("0", Choice(0.5, "", 8, 4, channels=0.5)))
+    half = problem.costs_of(
+        plan.replace("0", Choice.of(sparsity=0.5, weight_bits=8, activation_bits=4, channels=0.5))
+    )
     assert half["macs"] == 12 + 16 and half["bitops"] == 12 * 8 * 4 + 16 * 32 * 32
     assert problem.limits["macs"] == 40 and problem.is_within(plan)
-    more = plan.replace("0", Choice(channels=0.625))
+    more = plan.replace("0", Choice.of(channels=0.625))
     assert problem.costs_of(more)["macs"] == 50 and not problem.is_within(more)
 
 
@@ -339,7 +346,9 @@ def test_losses_grow_with_what_is_gone(problem: Any) -> None:
     for layer, menu, values in zip(problem.subnets.layers, menus, losses, strict=True):
         assert len(values) == len(menu) and (values >= 0).all()
         assert values[menu.index(NEUTRAL)] == 0
-        by_share = [v for _, v in sorted(zip((c.channels for c in menu), values, strict=True))]
+        by_share = [
+            v for _, v in sorted(zip((c.structure.units for c in menu), values, strict=True))
+        ]
         assert by_share == sorted(by_share, reverse=True)
         if layer.units > 1:
             assert by_share[0] > 0
@@ -353,7 +362,7 @@ def test_losses_are_the_measured_divergences(problems: Any) -> None:
     large = dict(zip(problem.network.names, losses, strict=True))
     drops = {}
     for name in ("conv1", "block1.conv1", "block3.conv1"):
-        plan = problem.network.neutral_plan().replace(name, Choice(channels=0.125))
+        plan = problem.network.neutral_plan().replace(name, Choice.of(channels=0.125))
         drops[name] = problem.evaluate(plan, "F2").divergence
     found = [float(large[name].max()) for name in drops]
     assert np.argsort(found).tolist() == np.argsort(list(drops.values())).tolist()
@@ -368,11 +377,11 @@ def test_losses_of_structure_and_inside_add(problems: Any) -> None:
     for menu, values in zip(menus, losses, strict=True):
         at = dict(zip(menu, values, strict=True))
         for choice in menu:
-            whole = dataclasses.replace(choice, channels=1.0)
+            whole = choice.replace(channels=1.0)
             other = next(c for c in menu if c.inside != choice.inside)
-            moved = dataclasses.replace(other, channels=choice.channels)
+            moved = other.replace(channels=choice.structure.units)
             first = at[choice] - at[whole]
-            assert at[moved] - at[dataclasses.replace(other, channels=1.0)] == pytest.approx(first)
+            assert at[moved] - at[other.replace(channels=1.0)] == pytest.approx(first)
 
 
 def test_a_budget_out_of_reach_names_the_least(digits_model: Any, digits_data: Any) -> None:
@@ -394,7 +403,7 @@ def test_a_budget_out_of_reach_names_the_least(digits_model: Any, digits_data: A
 # ---- the file
 
 
-FULL = Choice(0.4, "", 4, 8)
+FULL = Choice.of(sparsity=0.4, weight_bits=4, activation_bits=8)
 
 
 @pytest.mark.parametrize("inside", [NEUTRAL, FULL], ids=["structured", "full"])
@@ -420,7 +429,7 @@ def test_the_file_gives_the_evaluated_network(problem: Any, inside: Choice, tmp_
 def test_a_vit_loses_heads(problems: Any, tmp_path: Any) -> None:
     problem = problems("vit")
     plan = problem.network.neutral_plan().replace(
-        "blocks.1.attention.in_proj", Choice(channels=0.34)
+        "blocks.1.attention.in_proj", Choice.of(channels=0.34)
     )
     _, data = problem.compressed(plan)
     (tmp_path / "m").write_bytes(data)
@@ -446,7 +455,7 @@ def entropy_bits(codes: Tensor) -> float:
 def test_codes_take_their_order_0_entropy(problems: Any) -> None:
     """Within 2 % over all layers, plus scales and a few bytes for each layer's model."""
     problem = problems("digits")
-    plan = with_channels(problem, 0.75, Choice(0.3, "", 5))
+    plan = with_channels(problem, 0.75, Choice.of(sparsity=0.3, weight_bits=5))
     subnet = problem.subnets.of(plan)
     inside = subnet.inside(plan)
     entropy = spent = sides = 0.0
@@ -500,7 +509,7 @@ def test_what_cannot_be_cut_is_seen_in_the_corrected_network(problems: Any) -> N
     plan = with_channels(problem, 0.5)
     subnet = problem.subnets.of(plan, "F1")
     layer = next(x for x in subnet.network.layers if x.groups == 4)
-    subnet.store.weight(layer, Choice(sparsity=0.3))  # asks for the moments
+    subnet.store.weight(layer, Choice.of(sparsity=0.3))  # asks for the moments
     found = subnet.store.stats[layer.name].gram
     subnet.realise(plan, "F1")
     some = dataclasses.replace(subnet.network, layers=(layer,))
@@ -535,7 +544,7 @@ def test_front_to_back_repair_does_not_raise_the_divergence(problems: Any) -> No
 
 def test_the_reconstructed_file_is_the_evaluated_network(problems: Any, tmp_path: Any) -> None:
     problem = problems("digits")
-    plan = with_channels(problem, 0.5, Choice(0.3, "", 4))
+    plan = with_channels(problem, 0.5, Choice.of(sparsity=0.3, weight_bits=4))
     outcome = problem.evaluate(plan, "F2S")
     model, data = problem.compressed(plan, "F2S")
     (tmp_path / "m").write_bytes(data)

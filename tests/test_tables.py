@@ -12,13 +12,18 @@ from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights import GPTQQuantizer, Pipeline
-from autocomp.core.plan import NEUTRAL, Choice
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.quantized import Quantized
 from autocomp.data import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.storage.cache import default_root
 
-MENU = [Choice(0.5, "", 2), Choice(0.5, "", 3), Choice(0.5), NEUTRAL]
+MENU = [
+    Choice.of(sparsity=0.5, weight_bits=2),
+    Choice.of(sparsity=0.5, weight_bits=3),
+    Choice.of(sparsity=0.5),
+    NEUTRAL,
+]
 
 
 def problem(model: nn.Module, data: DataSplits, cache: Path | None) -> CompressionProblem:

@@ -22,6 +22,7 @@ from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.samplers.optuna_agent import OptunaAgent
 from autocomp.api.setup import SearchSetup
 from autocomp.compression.loading import load
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.errors import ArtifactError, AutocompError
@@ -118,7 +119,7 @@ class Session:
         recorded = run.outcomes()
         job.problem.remember(recorded)
         known = {(o.plan.key, o.fidelity) for o in recorded}
-        best: Outcome | None = best_of(o for o in recorded if o.fidelity == "F1")
+        best: Outcome | None = best_of(o for o in recorded if o.fidelity is Fidelity.SCREEN)
         if best is not None:
             run.write_plan(best.plan)  # a kill may have come between the two
 
@@ -127,7 +128,10 @@ class Session:
             if (outcome.plan.key, outcome.fidelity) not in known:
                 known.add((outcome.plan.key, outcome.fidelity))
                 run.append(outcome)
-            if outcome.fidelity == "F1" and best_of([*filter(None, [best]), outcome]) != best:
+            if (
+                outcome.fidelity is Fidelity.SCREEN
+                and best_of([*filter(None, [best]), outcome]) != best
+            ):
                 best = outcome
                 run.write_plan(outcome.plan)
             if board is not None:
@@ -144,7 +148,7 @@ class Session:
         finalists += self._reconstructed(finalists, starts, record)
         if board is not None:
             board.close()
-        earlier = sum(o.seconds for o in recorded if o.fidelity == "F1")
+        earlier = sum(o.seconds for o in recorded if o.fidelity is Fidelity.SCREEN)
         return self._close(found, finalists, time.perf_counter() - start + earlier)
 
     def _starts(self) -> list[Plan]:
@@ -250,7 +254,7 @@ class Session:
         plans = [o.plan for o in ranked[: self.job.config.reconstructions]]
         found = []
         for plan in dict.fromkeys([*plans, *starts]):
-            found.append(self.job.problem.evaluate(plan, "F2S"))
+            found.append(self.job.problem.evaluate(plan, Fidelity.RECONSTRUCTED))
             record(found[-1])
         return found
 

@@ -27,7 +27,7 @@ from autocomp.artifacts.symbols import SymbolModel
 from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
 from autocomp.core.activation_quantizer import ActivationQuantizer
-from autocomp.core.plan import BITS, Choice
+from autocomp.core.choice import BITS, Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
 
@@ -42,12 +42,12 @@ def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
 
     Without the range of its inputs, see `activation_bits`.
     """
-    bits = 16.0 if choice.sparsity or choice.pattern else 0.0
+    bits = 16.0 if choice.weights.sparsity or choice.weights.pattern else 0.0
     if isinstance(weight, Quantized):
         scale = _coded_scale(weight)
         bits += weight.scale.numel() * 16 if scale is None else scale[1].bits + 8 * len(scale[0])
         return bits + CodedTensor.of(weight.codes.numpy()).bits
-    if choice.sparsity or choice.pattern:
+    if choice.weights.sparsity or choice.weights.pattern:
         mask = CodedTensor.of((weight != 0).numpy().astype(np.int32))
         nonzeros = int(torch.count_nonzero(weight))
         return bits + mask.bits + 32 + nonzeros * weight.element_size() * 8
@@ -56,7 +56,7 @@ def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
 
 def activation_bits(choice: Choice) -> int:
     """Bits that a file takes for the range of a layer's inputs."""
-    return _ACTIVATION.size * 8 if choice.activation_bits < 32 else 0
+    return _ACTIVATION.size * 8 if choice.activations.bits < 32 else 0
 
 
 def write_record(
@@ -65,16 +65,18 @@ def write_record(
     """Returns a layer's record and appends its codes to the range-coded stream."""
     choice = model.plan[layer.name]
     weight = model.weights[layer.parameter]
-    zeros = PATTERN if choice.pattern else SPARSITY if choice.sparsity else NO_ZEROS
+    zeros = PATTERN if choice.weights.pattern else SPARSITY if choice.weights.sparsity else NO_ZEROS
     form = QUANTIZED if isinstance(weight, Quantized) else SPARSE if zeros else DENSE
     scale = _coded_scale(weight) if isinstance(weight, Quantized) else None
     axis = _scale_axis(weight, layer.name) if isinstance(weight, Quantized) else 0
     flags = form | zeros << 2 | (scale is not None) << 4 | axis << 5
-    out = [bytes([BITS.index(choice.weight_bits) << 4 | BITS.index(choice.activation_bits), flags])]
+    out = [
+        bytes([BITS.index(choice.weights.bits) << 4 | BITS.index(choice.activations.bits), flags])
+    ]
     if zeros:
-        sparsity = struct.pack("<H", round(choice.sparsity * 10000))
-        out.append(bytes(choice.n_of_m) if choice.pattern else sparsity)
-    if choice.activation_bits < 32:
+        sparsity = struct.pack("<H", round(choice.weights.sparsity * 10000))
+        out.append(bytes(choice.weights.n_of_m) if choice.weights.pattern else sparsity)
+    if choice.activations.bits < 32:
         quantizer = model.activations[layer.name]
         out.append(_ACTIVATION.pack(quantizer.step, -quantizer.lower))
     if isinstance(weight, Quantized):
@@ -144,7 +146,9 @@ class Record:
             pattern, at = f"{at[0]}:{at[1]}", at[2:]
         elif zeros == SPARSITY:
             sparsity, at = struct.unpack_from("<H", at)[0] / 10000, at[2:]
-        self.choice = Choice(sparsity, pattern, bits, activation_bits)
+        self.choice = Choice.of(
+            sparsity=sparsity, pattern=pattern, weight_bits=bits, activation_bits=activation_bits
+        )
         if activation_bits < 32:
             step, lower = _ACTIVATION.unpack_from(at)
             self.activation = ActivationQuantizer(activation_bits, step, -lower)

@@ -10,8 +10,9 @@ from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.side import round_side
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.network import Network
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.plan import Plan
 from autocomp.models.builder import noted_source
 
 
@@ -51,9 +52,9 @@ def packed(
         norms=network.norms,
         aliases=dict(network.aliases),
         activations={
-            x.name: store.activation(x, plan[x.name].activation_bits)
+            x.name: store.activation(x, plan[x.name].activations.bits)
             for x in network.layers
-            if plan[x.name].activation_bits < NEUTRAL.activation_bits
+            if plan[x.name].activations.bits < NEUTRAL.activations.bits
         },
         source=None if source is None else source.to_json(),
         structure=store.record,

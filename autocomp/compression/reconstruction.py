@@ -14,8 +14,9 @@ from autocomp.compression.recovery.sequential import PairedMoments, PairedRuns
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights.pipeline import Compressed
 from autocomp.compression.writer import PlanWriter
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 
 _ATTEMPTS = 4
@@ -94,11 +95,11 @@ def _fit(
         bytes_now = length(layer, choice, made.quantized or made.weight)
         if allowed is None or bytes_now <= allowed:
             return made
-        if choice.pattern:
+        if choice.weights.pattern:
             return None  # a pattern's zeros are fixed
         excess = (bytes_now - allowed) / bytes_now
-        more = max(_STEP, excess * (1 - tried.sparsity))
-        if tried.sparsity + more >= 1:
+        more = max(_STEP, excess * (1 - tried.weights.sparsity))
+        if tried.weights.sparsity + more >= 1:
             return None
-        tried = replace(tried, sparsity=tried.sparsity + more)
+        tried = tried.replace(sparsity=tried.weights.sparsity + more)
     return None

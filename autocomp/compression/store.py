@@ -19,9 +19,9 @@ from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights.activation_range import activation_range
 from autocomp.compression.weights.pipeline import Compressed, Pipeline
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
-from autocomp.core.plan import Choice
 from autocomp.core.quantized import Quantized
 
 CACHE_BYTES = 2 << 30
@@ -130,8 +130,8 @@ class CompressionStore:
         if key not in self._errors:
             self._option(layer, choice)
         extra = 0.0
-        if choice.activation_bits < 32 and layer.quantizable_input:
-            extra = self.activation(layer, choice.activation_bits).error(
+        if choice.activations.bits < 32 and layer.quantizable_input:
+            extra = self.activation(layer, choice.activations.bits).error(
                 self.stats[layer.name].inputs
             )
         return self._errors[key] + extra
@@ -148,7 +148,7 @@ class CompressionStore:
 
         It does not depend on any menu.
         """
-        choices = [Choice(sparsity=s / 10, weight_bits=8) for s in range(1, 10)]
+        choices = [Choice.of(sparsity=s / 10, weight_bits=8) for s in range(1, 10)]
         table = self._tables.load(layer, choices)
         if table is None:
             table = dict(zip(choices, self._make(layer, choices), strict=True))

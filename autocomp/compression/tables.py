@@ -13,8 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.storage.files import write_bytes
 

@@ -58,13 +58,13 @@ class PlanWriter:
             if choice == before and other is None and layer.name not in self._foreign:
                 continue
             quantizer = None  # made before anything is written: it may raise
-            if choice.activation_bits < 32:
-                quantizer = self._store.activation(layer, choice.activation_bits)
+            if choice.activations.bits < 32:
+                quantizer = self._store.activation(layer, choice.activations.bits)
             stored = self._store.weight(layer, choice) if other is None else other.weight
             parameter = self.model.get_parameter(layer.parameter)
             dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
             parameter.copy_(dense)
-            if choice.activation_bits != before.activation_bits:
+            if choice.activations.bits != before.activations.bits:
                 self._hook(layer.name, layer.host, quantizer)
             self._in_place = self._in_place.replace(layer.name, choice)
             (self._foreign.discard if other is None else self._foreign.add)(layer.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ class LayerSpec:
 
     def zeros(self, choice: Choice) -> int:
         """Number of weights that `choice` sets to zero: exact, after rounding."""
-        if choice.pattern:
-            n, m = choice.n_of_m
+        if choice.weights.pattern:
+            n, m = choice.weights.n_of_m
             inputs = self.shape[self.in_axis]
             return self.n_weights // inputs * (inputs // m) * (m - n)
-        return min(round(choice.sparsity * self.n_weights), self.n_weights - 1)
+        return min(round(choice.weights.sparsity * self.n_weights), self.n_weights - 1)
 
     def nonzeros(self, choice: Choice) -> int:
         """Number of weights that `choice` leaves."""

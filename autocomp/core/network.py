@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import LayerError, PlanError, unknown
 
 

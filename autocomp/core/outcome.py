@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.plan import Plan
 from autocomp.errors import AutocompError, RunError
 
-FIDELITIES = ("F1", "F2", "F2S")
-"""F1: a fixed subset of the search split. F2: the whole search split. F2S: the whole search split
-after sequential reconstruction."""
 CLOSENESS = 3000
 """Weight of the divergence in `Outcome.merit`, times the number of images."""
 
@@ -27,7 +25,7 @@ class Outcome:
         n: how many search images.
         costs: cost name -> whole number, for every registered cost that is measured.
         within_budget: whether every budget holds.
-        fidelity: "F1", "F2" or "F2S", see `FIDELITIES`.
+        fidelity: the level at which the plan was judged; its value ("F1") is taken, too.
         seconds: how long the evaluation took.
         divergence: mean Kullback-Leibler divergence of the outputs on these images from the dense
             network's, in nats.
@@ -39,9 +37,13 @@ class Outcome:
     n: int
     costs: Mapping[str, int]
     within_budget: bool
-    fidelity: str
+    fidelity: Fidelity
     seconds: float
     divergence: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises AutocompError for an unknown level."""
+        object.__setattr__(self, "fidelity", Fidelity.of(self.fidelity))
 
     @property
     def merit(self) -> float:
@@ -57,7 +59,7 @@ class Outcome:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """Sorts outcomes: feasible first, then merit (on the whole split: accuracy), then loss."""
-        first = self.merit if self.fidelity == "F1" else self.accuracy
+        first = self.merit if self.fidelity is Fidelity.SCREEN else self.accuracy
         return (self.within_budget, first, -self.loss)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Outcome:
             "n": self.n,
             "costs": dict(self.costs),
             "within_budget": self.within_budget,
-            "fidelity": self.fidelity,
+            "fidelity": self.fidelity.value,
             "seconds": self.seconds,
             "plan": self.plan.to_json(),
         }
@@ -85,7 +87,7 @@ class Outcome:
                 n=int(values["n"]),
                 costs={str(k): int(v) for k, v in values["costs"].items()},
                 within_budget=bool(values["within_budget"]),
-                fidelity=str(values["fidelity"]),
+                fidelity=Fidelity.of(values["fidelity"]),
                 seconds=float(values["seconds"]),
                 divergence=float(values["divergence"]),
             )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 
 
 class Cost(Protocol):

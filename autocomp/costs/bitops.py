@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 from autocomp.costs.macs import Macs
 
 
@@ -21,7 +21,7 @@ class BitOps:
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the layer's bit operations."""
-        return self._macs.of_layer(layer, choice) * choice.weight_bits * choice.activation_bits
+        return self._macs.of_layer(layer, choice) * choice.weights.bits * choice.activations.bits
 
     def fixed(self, side_bits: int) -> int:
         """Returns the frozen layers' bit operations."""

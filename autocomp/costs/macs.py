@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 
 
 class Macs:

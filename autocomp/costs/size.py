@@ -12,8 +12,8 @@ from autocomp.artifacts.records import activation_bits, weight_bits
 from autocomp.artifacts.side import side_bytes
 from autocomp.compression.packing import packed
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.core.quantized import Quantized
 
 _CODER_SLACK = 16

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import PackedModel
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError, AutocompError, ModelError
 from autocomp.exporters.fold import drop_clips
@@ -173,13 +173,13 @@ def _layer(
     kernel = " + ".join(dict.fromkeys(types)) or "float32"
     why = []
     whole = any(kernel.startswith(x) for x in _INTEGER_KERNELS)
-    if choice.weight_bits < 32 and stored == "float32":
-        why.append(f"{choice.weight_bits} bits that no integer type holds")
-    elif choice.weight_bits < 32 and not whole and not stored.startswith("MatMulNBits"):
-        why.append(f"{choice.weight_bits} bits in {stored.split()[0]}, computed in float32")
-    if choice.activation_bits < 32 and not whole:
-        why.append(f"inputs of {choice.activation_bits} bits, computed in float32")
-    if choice.sparsity or choice.pattern:
+    if choice.weights.bits < 32 and stored == "float32":
+        why.append(f"{choice.weights.bits} bits that no integer type holds")
+    elif choice.weights.bits < 32 and not whole and not stored.startswith("MatMulNBits"):
+        why.append(f"{choice.weights.bits} bits in {stored.split()[0]}, computed in float32")
+    if choice.activations.bits < 32 and not whole:
+        why.append(f"inputs of {choice.activations.bits} bits, computed in float32")
+    if choice.weights.sparsity or choice.weights.pattern:
         why.append("zeros are stored and computed like other weights")
     return LayerExport(name, str(choice), stored, kernel, "; ".join(why))
 

@@ -11,6 +11,7 @@ from autocomp.agents import Agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.checkpoints import NETWORKS
 from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
 from autocomp.envs import PlanMenu
 from autocomp.inspection.ablation import MOST, ablations, differing_layers
@@ -60,7 +61,7 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
         left_out["ablations"] = f"the {MOST} layers of largest estimated difference are measured"
     budget = problem.budgets[0]
     # predictions are of the whole split, also where a run that was stopped has no finalist
-    whole = "F2" if best.fidelity == "F1" else best.fidelity
+    whole = Fidelity.FULL if best.fidelity is Fidelity.SCREEN else best.fidelity
     return Findings(
         plan=plan.key,
         fidelity=best.fidelity,

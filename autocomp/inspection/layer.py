@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.choice import NEUTRAL
+from autocomp.core.fidelity import Fidelity
+from autocomp.core.plan import Plan
 from autocomp.problem.problem import CompressionProblem
 
 
@@ -44,7 +46,7 @@ class PlannedLayer:
 
 
 def planned_layers(
-    problem: CompressionProblem, plan: Plan, fidelity: str = "F2"
+    problem: CompressionProblem, plan: Plan, fidelity: Fidelity = Fidelity.FULL
 ) -> tuple[PlannedLayer, ...]:
     """Returns every layer of a plan, before and after."""
     subnet = problem.subnets.of(plan, fidelity)
@@ -62,10 +64,10 @@ def planned_layers(
                 shape=layer.shape,
                 choice=str(choice),
                 sparsity=1 - kept / max(1, weights),
-                channels=choice.channels,
-                rank=choice.rank,
-                weight_bits=choice.weight_bits,
-                activation_bits=choice.activation_bits,
+                channels=choice.structure.units,
+                rank=choice.structure.rank,
+                weight_bits=choice.weights.bits,
+                activation_bits=choice.activations.bits,
                 dense_bytes=layer.n_weights * problem.store.dense(layer).element_size(),
                 bytes=sum(size.of_layer(part, choice.inside) for part in parts),
                 dense_macs=problem.costs["macs"].of_layer(layer, NEUTRAL),

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
-from autocomp.core.plan import NEUTRAL
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.latency.table import LatencyTable

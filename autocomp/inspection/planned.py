@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.inspection.record import RunRecord
 
 
@@ -68,9 +68,9 @@ def planned_rows(record: RunRecord) -> tuple[PlannedRow, ...]:
                 shape=row.shape if row else (),
                 choice=str(choice),
                 sparsity=_sparsity(choice),
-                channels=choice.channels,
-                rank=choice.rank,
-                weight_bits=choice.weight_bits,
+                channels=choice.structure.units,
+                rank=choice.structure.rank,
+                weight_bits=choice.weights.bits,
                 dense_bytes=row.dense_bytes if row else None,
                 bytes=row.bytes if row else None,
             )
@@ -85,5 +85,5 @@ def is_outdated(record: RunRecord) -> bool:
 
 
 def _sparsity(choice: Choice) -> float:
-    n, m = choice.n_of_m
-    return 1 - n / m if choice.pattern else choice.sparsity
+    n, m = choice.weights.n_of_m
+    return 1 - n / m if choice.weights.pattern else choice.weights.sparsity

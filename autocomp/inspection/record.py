@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.inspection.findings import Findings
 from autocomp.runs.folder import Run
@@ -70,10 +71,10 @@ class RunRecord:
     @property
     def screened(self) -> tuple[Outcome, ...]:
         """The outcomes of the search itself (F1), in order."""
-        return tuple(o for o in self.outcomes if o.fidelity == "F1")
+        return tuple(o for o in self.outcomes if o.fidelity is Fidelity.SCREEN)
 
     @property
     def best(self) -> Outcome | None:
         """The outcome of the plan that was handed back, or of the best so far."""
-        finalists = [o for o in self.outcomes if o.fidelity != "F1"]
+        finalists = [o for o in self.outcomes if o.fidelity is not Fidelity.SCREEN]
         return best_of(finalists) or best_of(self.screened)

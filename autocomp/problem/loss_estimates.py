@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.problem.sensitivity import (
     POINTS,
     Point,

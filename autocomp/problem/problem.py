@@ -21,8 +21,10 @@ from autocomp.compression.source_digest import source_digest
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
 from autocomp.core.budget import Budget, parse_budgets
-from autocomp.core.outcome import FIDELITIES, Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.fidelity import Fidelity
+from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.costs import ALWAYS, Cost
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
@@ -86,12 +88,16 @@ class CompressionProblem:
         data.check_labels(data.search)
         few_searched = data.search.subset(self.settings.search_images, seed=0)
         self._scorer = Scorer(
-            dense, {"F1": self._batches(few_searched), "F2": self._batches(data.search)}
+            dense,
+            {
+                Fidelity.SCREEN: self._batches(few_searched),
+                Fidelity.FULL: self._batches(data.search),
+            },
         )
         few = self._some_calibration(self.settings.correction_images)
         corrections = {
-            "F1": NormCorrection(self._model, few),
-            "F2": NormCorrection(self._model, self._calibration),
+            Fidelity.SCREEN: NormCorrection(self._model, few),
+            Fidelity.FULL: NormCorrection(self._model, self._calibration),
         }
         names = (*ALWAYS, *(b.cost for b in self.budgets if b.cost not in ALWAYS))
         dense_subnet = Subnet(
@@ -105,20 +111,22 @@ class CompressionProblem:
             self.settings.decomposition,
         )  # fmt: skip
         self._estimates = LossEstimates(dense_subnet, self.slope_inputs)
-        self._memo: dict[tuple[str, str], Outcome] = {}
+        self._memo: dict[tuple[str, Fidelity], Outcome] = {}
 
-    def dense_score(self, fidelity: str = "F1") -> Score:
+    def dense_score(self, fidelity: Fidelity | str = Fidelity.SCREEN) -> Score:
         """Returns the dense network's score on the search images of `fidelity`."""
-        return self._scorer.dense_score(fidelity)
+        return self._scorer.dense_score(_evaluated(fidelity).images)
 
-    def outputs(self, plan: Plan, fidelity: str = "F2") -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL
+    ) -> tuple[Tensor, Tensor]:
         """Returns the logits `(n, classes)` of the dense and of the compressed network.
 
         On the search images of `fidelity`, in their order. Nothing is counted or remembered.
         """
-        _check_fidelity(fidelity)
-        dense = self._scorer.dense_outputs(fidelity[:2])
-        return dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity[:2])
+        fidelity = _evaluated(fidelity)
+        dense = self._scorer.dense_outputs(fidelity.images)
+        return dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
 
     def under(self, budgets: str | Budget | Iterable[str | Budget]) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -146,7 +154,7 @@ class CompressionProblem:
 
     def size_of(self, plan: Plan) -> int:
         """Returns the real bytes of the plan's file, from memory where it was evaluated."""
-        known = self._memo.get((plan.key, "F1"))
+        known = self._memo.get((plan.key, Fidelity.SCREEN))
         if known is not None:
             return known.costs["size"]
         return self.subnets.of(plan).costs_of(plan, names=("size",))["size"]
@@ -156,7 +164,7 @@ class CompressionProblem:
         costs = self.subnets.of(plan).costs_of(plan, names=tuple(self.limits))
         return all(costs[name] <= limit for name, limit in self.limits.items())
 
-    def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
+    def evaluate(self, plan: Plan, fidelity: Fidelity | str = Fidelity.SCREEN) -> Outcome:
         """Scores a plan on the search split; a plan that was scored before costs nothing.
 
         Args:
@@ -168,7 +176,7 @@ class CompressionProblem:
             PlanError, ChoiceError: if the plan does not fit the network.
         """
         self.network.check(plan)
-        _check_fidelity(fidelity)
+        fidelity = _evaluated(fidelity)
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
@@ -187,28 +195,30 @@ class CompressionProblem:
         Returns:
             The outcome, or None if the plan was given up.
         """
-        if self.known(plan, "F2"):
-            return self.evaluate(plan, "F2")
+        if self.known(plan, Fidelity.FULL):
+            return self.evaluate(plan, Fidelity.FULL)
         if not self._scorer.knows(best.key):
-            self._scorer.judge(self._realise(best).model, "F2", best.key)
+            self._scorer.judge(self._realise(best).model, Fidelity.FULL, best.key)
         start = time.perf_counter()
-        judged = self._scorer.judge(self._realise(plan).model, "F2", plan.key, best.key)
+        judged = self._scorer.judge(self._realise(plan).model, Fidelity.FULL, plan.key, best.key)
         if judged is None:
             return None
-        outcome = self._outcome(plan, "F2", start, judged)
-        self._memo[plan.key, "F2"] = outcome
+        outcome = self._outcome(plan, Fidelity.FULL, start, judged)
+        self._memo[plan.key, Fidelity.FULL] = outcome
         return outcome
 
-    def known(self, plan: Plan, fidelity: str = "F1") -> bool:
+    def known(self, plan: Plan, fidelity: Fidelity | str = Fidelity.SCREEN) -> bool:
         """Whether `evaluate` would answer from memory."""
-        return (plan.key, fidelity) in self._memo
+        return (plan.key, Fidelity.of(fidelity)) in self._memo
 
     def remember(self, outcomes: Iterable[Outcome]) -> None:
         """Takes outcomes of an earlier session, so that resuming evaluates nothing twice."""
         for outcome in outcomes:
             self._memo[outcome.plan.key, outcome.fidelity] = outcome
 
-    def compressed(self, plan: Plan, fidelity: str = "F2") -> tuple[nn.Module, bytes]:
+    def compressed(
+        self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL
+    ) -> tuple[nn.Module, bytes]:
         """Returns the network under `plan`, as it is evaluated, and the bytes of its file.
 
         Args:
@@ -218,18 +228,19 @@ class CompressionProblem:
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
         """
-        subnet = self._realise(plan, fidelity)
-        data = subnet.pack(plan, fidelity)
+        level = _evaluated(fidelity)
+        subnet = self._realise(plan, level)
+        data = subnet.pack(plan, level)
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
         return copy.deepcopy(subnet.model).cpu(), data
 
-    def test(self, plan: Plan, fidelity: str = "F2") -> tuple[Score, Score]:
+    def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> tuple[Score, Score]:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
         batches = self._batches(self.data.test)
         dense = score(self.store.model, batches)
-        return dense, score(self._realise(plan, fidelity).model, batches)
+        return dense, score(self._realise(plan, _evaluated(fidelity)).model, batches)
 
     def losses(self, menus: Sequence[Sequence[Choice]]) -> list[NDArray[np.float64]]:
         """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
@@ -263,7 +274,7 @@ class CompressionProblem:
         """Returns, per budget, what the network costs beside its layers under these menus."""
         # biases and statistics take 16 bits once a layer is quantized; when a plan may quantize
         # none, the dearer of the two is charged
-        quantized = any(all(c.weight_bits < 32 for c in menu) for menu in menus)
+        quantized = any(all(c.weights.bits < 32 for c in menu) for menu in menus)
         sides = [16] if quantized else [16, 32]
         costs = [self.costs[budget.cost] for budget in self.budgets]
         return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
@@ -293,7 +304,9 @@ class CompressionProblem:
         device = torch.device(self.settings.device)
         return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
 
-    def _outcome(self, plan: Plan, fidelity: str, start: float, judged: ComparedScore) -> Outcome:
+    def _outcome(
+        self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore
+    ) -> Outcome:
         costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         return Outcome(
@@ -317,7 +330,7 @@ class CompressionProblem:
         )  # fmt: skip
         return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
 
-    def _realise(self, plan: Plan, fidelity: str = "F2") -> Subnet:
+    def _realise(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> Subnet:
         """Returns the network of the plan's shapes, with the plan written into it."""
         subnet = self.subnets.of(plan, fidelity)
         subnet.realise(plan, fidelity, self.limits.get("size"))
@@ -329,6 +342,12 @@ class CompressionProblem:
         return self._logits
 
 
-def _check_fidelity(fidelity: str) -> None:
-    if fidelity not in FIDELITIES:
-        raise AutocompError(f"`fidelity` must be one of {FIDELITIES}, but got {fidelity!r}.")
+def _evaluated(fidelity: Fidelity | str) -> Fidelity:
+    """Returns the level; AutocompError for an unknown one, or one that runs no network."""
+    level = Fidelity.of(fidelity)
+    if not level.evaluates:
+        raise AutocompError(
+            f"`fidelity` must be a level that runs the network, but got {level.value}; take F1, F2 "
+            "or F2S, or `losses` for estimates."
+        )
+    return level

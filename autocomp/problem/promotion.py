@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.problem.problem import CompressionProblem
@@ -46,7 +47,7 @@ def promote(
             on_outcome(outcome)
 
     for plan in certain:
-        keep(problem.evaluate(plan, "F2"))
+        keep(problem.evaluate(plan, Fidelity.FULL))
     finished = 1
     for plan in rest:
         best = best_of(whole)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.network.batches import Batches
 from autocomp.network.scoring import predictions
 from autocomp.tasks.classification import Score, divergence, is_behind, is_right, total_score
@@ -29,19 +30,19 @@ class Scorer:
         splits: level ("F1", "F2") -> its images.
     """
 
-    def __init__(self, dense: nn.Module, splits: Mapping[str, Batches]) -> None:
+    def __init__(self, dense: nn.Module, splits: Mapping[Fidelity, Batches]) -> None:
         self._dense = dense
         self._splits = splits
-        self._scores: dict[str, Score] = {}
-        self._outputs: dict[str, Tensor] = {}
+        self._scores: dict[Fidelity, Score] = {}
+        self._outputs: dict[Fidelity, Tensor] = {}
         self._right: dict[str, Tensor] = {}
 
-    def dense_score(self, level: str) -> Score:
+    def dense_score(self, level: Fidelity) -> Score:
         """Returns the dense network's score."""
         self.dense_outputs(level)
         return self._scores[level]
 
-    def dense_outputs(self, level: str) -> Tensor:
+    def dense_outputs(self, level: Fidelity) -> Tensor:
         """Returns the dense network's logits, `(n, classes)`."""
         if level not in self._outputs:
             parts = list(predictions(self._dense, self._splits[level]))
@@ -49,7 +50,7 @@ class Scorer:
             self._scores[level] = total_score(parts)
         return self._outputs[level]
 
-    def outputs(self, model: nn.Module, level: str) -> Tensor:
+    def outputs(self, model: nn.Module, level: Fidelity) -> Tensor:
         """Returns a network's logits, `(n, classes)`."""
         return torch.cat([logits for logits, _ in predictions(model, self._splits[level])])
 
@@ -58,7 +59,7 @@ class Scorer:
         return key in self._right
 
     def judge(
-        self, model: nn.Module, fidelity: str, key: str, best: str | None = None
+        self, model: nn.Module, fidelity: Fidelity, key: str, best: str | None = None
     ) -> ComparedScore | None:
         """Scores a network as it is; remembers which images of the whole split are right.
 
@@ -70,15 +71,15 @@ class Scorer:
                 this one is significantly behind, image by image.
         """
         parts: list[tuple[Tensor, Tensor]] = []
-        for logits, labels in predictions(model, self._splits[fidelity[:2]]):
+        for logits, labels in predictions(model, self._splits[fidelity.images]):
             parts.append((logits, labels))
             if best is not None:
                 right = torch.cat([is_right(*part) for part in parts])
                 if is_behind(right, self._right[best][: len(right)]):
                     return None
         outputs = torch.cat([logits for logits, _ in parts])
-        if fidelity == "F2":
+        if fidelity is Fidelity.FULL:
             self._right[key] = torch.cat([is_right(*part) for part in parts])
         return ComparedScore(
-            total_score(parts), divergence(outputs, self.dense_outputs(fidelity[:2]))
+            total_score(parts), divergence(outputs, self.dense_outputs(fidelity.images))
         )

@@ -14,9 +14,9 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.norms import batch_statistics
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
-from autocomp.core.plan import Choice
 from autocomp.network.prefix_cache import PrefixCache
 from autocomp.network.scoring import logits_of
 from autocomp.tasks.classification import divergence

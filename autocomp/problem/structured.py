@@ -18,8 +18,9 @@ from autocomp.allocation.solver import make_solver
 from autocomp.compression.low_rank import composed_weight
 from autocomp.compression.structure.repair import repair
 from autocomp.compression.structure.shapes import readers, sliced_spec
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import BudgetError
 from autocomp.problem.problem import CompressionProblem
 from autocomp.problem.sensitivity import divergences, removal_curve
@@ -55,7 +56,7 @@ class StructuredModel:
         self._groups = problem.subnets.pruning.groups
         self._units = {group.name: group.units for group in self._groups}
         self._reads = readers(self.layers, self._groups)
-        ranked = any(c.rank != 1 for menu in self.menus for c in menu)
+        ranked = any(c.structure.rank != 1 for menu in self.menus for c in menu)
         if ranked and "latency" in problem.limits:
             raise BudgetError(
                 "A latency budget needs layers whose time is measured, but low-rank forms are not; "
@@ -79,7 +80,9 @@ class StructuredModel:
         for layer, menu in zip(self.layers, self.menus, strict=True):
             at = {count: level for level, count in enumerate(counts.get(layer.name, []))}
             own.append(
-                np.array([at[layer.units_kept(c.channels)] if at else 0 for c in menu], np.int64)
+                np.array(
+                    [at[layer.units_kept(c.structure.units)] if at else 0 for c in menu], np.int64
+                )
             )
 
         def table(step: int, levels: Levels) -> Costs:
@@ -134,7 +137,7 @@ class StructuredModel:
             self.menus, self._insides, inside, shape, strict=True
         ):
             at = {choice: float(v) for choice, v in zip(insides, values, strict=True)}
-            found.append(np.array([at[c.inside] + shaped[c.structure] for c in menu]))
+            found.append(np.array([at[c.inside] + shaped[c.of_structure] for c in menu]))
         return found
 
     def _counts(self) -> dict[str, list[int]]:
@@ -143,7 +146,7 @@ class StructuredModel:
         by_name = {layer.name: layer for layer in self.layers}
         return {
             group.name: sorted(
-                {by_name[group.name].units_kept(c.channels) for c in leaders[group.name]}
+                {by_name[group.name].units_kept(c.structure.units) for c in leaders[group.name]}
             )
             for group in self._groups
         }
@@ -222,8 +225,8 @@ class StructuredModel:
         """Per layer: its ranks, what is done inside, and each choice's place in their product."""
         found = []
         for menu in self.menus:
-            ranks = list(dict.fromkeys(c.rank for c in menu))
-            pairs = [(c.rank, c.inside) for c in menu]
+            ranks = list(dict.fromkeys(c.structure.rank for c in menu))
+            pairs = [(c.structure.rank, c.inside) for c in menu]
             insides = list(dict.fromkeys(inside for _, inside in pairs))
             at = {inside: i for i, inside in enumerate(insides)}
             row = {rank: i * len(insides) for i, rank in enumerate(ranks)}
@@ -254,9 +257,9 @@ class StructuredModel:
                     model.get_parameter(parameter).copy_(value)
             if choice is None:
                 return
-            if choice.rank != 1:
+            if choice.structure.rank != 1:
                 layer = network.layer(name)
-                rank = subnets.low_rank.rank(layer, choice.rank)
+                rank = subnets.low_rank.rank(layer, choice.structure.rank)
                 gram = subnets.moments.get(name)
                 chain = subnets.low_rank.chain(model, layer, rank, gram)
                 with torch.no_grad():
@@ -282,26 +285,26 @@ class StructuredModel:
                 points = {_gone(c): measured[c] for c in of_kind if c in measured}
                 curve = removal_curve(points, [_gone(c) for c in of_kind])
                 curves.update(zip(of_kind, curve.tolist(), strict=True))
-            found.append({c.structure: curves[_channels(c)] + curves[_rank(c)] for c in menu})
+            found.append({c.of_structure: curves[_channels(c)] + curves[_rank(c)] for c in menu})
         return found
 
 
 def _channels(choice: Choice) -> Choice:
-    return Choice(channels=choice.channels, criterion=choice.criterion)
+    return Choice.of(channels=choice.structure.units, criterion=choice.structure.criterion)
 
 
 def _rank(choice: Choice) -> Choice:
-    return Choice(rank=choice.rank)
+    return Choice.of(rank=choice.structure.rank)
 
 
 def _kind(choice: Choice) -> tuple[bool, str]:
     """Returns what choices must share to lie on one curve."""
-    return (choice.rank != 1, choice.criterion)
+    return (choice.structure.rank != 1, choice.structure.criterion)
 
 
 def _gone(choice: Choice) -> float:
     """Returns the share of channels or of rank that is taken away."""
-    return 1 - (choice.rank if choice.rank != 1 else choice.channels)
+    return 1 - (choice.structure.rank if choice.structure.rank != 1 else choice.structure.units)
 
 
 def _measured(menu: Sequence[Choice]) -> list[Choice]:

@@ -13,9 +13,11 @@ from autocomp.compression.packing import packed
 from autocomp.compression.reconstruction import reconstruct
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.writer import PlanWriter
+from autocomp.core.choice import Choice
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.costs import Cost, make_cost, total
 from autocomp.costs.size import Size
 from autocomp.network.scoring import logits_of
@@ -39,7 +41,7 @@ class Subnet:
         self,
         model: nn.Module,
         store: CompressionStore,
-        corrections: Mapping[str, NormCorrection],
+        corrections: Mapping[Fidelity, NormCorrection],
         cost_names: Sequence[str],
         calibration: Sequence[Tensor],
         logits: Callable[[], Tensor],
@@ -84,19 +86,21 @@ class Subnet:
         return tuple(self.network.layer(part) for part in names)
 
     def costs_of(
-        self, plan: Plan, fidelity: str = "F1", names: Sequence[str] | None = None
+        self, plan: Plan, fidelity: Fidelity = Fidelity.SCREEN, names: Sequence[str] | None = None
     ) -> dict[str, int]:
         """Returns the network's costs under a plan: all that are known, or those named."""
         inside = self.inside(plan)
         costs = {
             name: total(self.costs[name], self.network, inside) for name in names or self.costs
         }
-        options = self._rebuilt.get(plan.key) if fidelity == "F2S" else None
+        options = self._rebuilt.get(plan.key) if fidelity is Fidelity.RECONSTRUCTED else None
         if options and "size" in costs:
             costs["size"] += self._growth(inside, options)
         return costs
 
-    def realise(self, plan: Plan, fidelity: str = "F2", limit: int | None = None) -> None:
+    def realise(
+        self, plan: Plan, fidelity: Fidelity = Fidelity.FULL, limit: int | None = None
+    ) -> None:
         """Writes a plan into the network and corrects its batch norms.
 
         But for F1, the correction is kept only if it brings the outputs nearer to the dense
@@ -108,13 +112,17 @@ class Subnet:
             limit: bytes that the file may have, for a reconstruction.
         """
         inside = self.inside(plan)
-        if fidelity == "F2S" and plan.key not in self._rebuilt:
+        if fidelity is Fidelity.RECONSTRUCTED and plan.key not in self._rebuilt:
             self._reconstruct(plan, inside, limit)
-        self._write(inside, fidelity, self._rebuilt.get(plan.key) if fidelity == "F2S" else None)
+        self._write(
+            inside,
+            fidelity,
+            self._rebuilt.get(plan.key) if fidelity is Fidelity.RECONSTRUCTED else None,
+        )
 
-    def pack(self, plan: Plan, fidelity: str = "F2") -> bytes:
+    def pack(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> bytes:
         """Returns the bytes of the file for a plan that was realised last."""
-        options = self._rebuilt.get(plan.key) if fidelity == "F2S" else None
+        options = self._rebuilt.get(plan.key) if fidelity is Fidelity.RECONSTRUCTED else None
         state = self.model.state_dict()
         return pack(packed(self.store, self.inside(plan), state, options))
 
@@ -123,14 +131,14 @@ class Subnet:
         return divergence(logits_of(self.model, list(self._calibration)), self._logits())
 
     def _write(
-        self, inside: Plan, fidelity: str, options: Mapping[str, CompressedLayer] | None
+        self, inside: Plan, fidelity: Fidelity, options: Mapping[str, CompressedLayer] | None
     ) -> None:
         self.writer.write(inside, options)
         untouched = all(choice.is_neutral for choice in inside.values())
         if untouched and self._parts is None:
             return
-        statistics = self._corrections[fidelity[:2]].statistics()
-        if statistics and fidelity != "F1":
+        statistics = self._corrections[fidelity.images].statistics()
+        if statistics and fidelity is not Fidelity.SCREEN:
             self.writer.round_side(inside)
             plain = self.divergence()
             self.writer.write(inside, options)
@@ -146,13 +154,13 @@ class Subnet:
     def _reconstruct(self, plan: Plan, inside: Plan, limit: int | None) -> None:
         size = total(self.costs["size"], self.network, inside)
         rebuilt = reconstruct(
-            self.store, self.writer, self._corrections["F2"], self._calibration, inside,
+            self.store, self.writer, self._corrections[Fidelity.FULL], self._calibration, inside,
             Size.of_weight, None if limit is None else limit - size,
         )  # fmt: skip
-        self._write(inside, "F2", None)
+        self._write(inside, Fidelity.FULL, None)
         plain = self.divergence()
         self._rebuilt[plan.key] = rebuilt
-        self._write(inside, "F2S", rebuilt)
+        self._write(inside, Fidelity.RECONSTRUCTED, rebuilt)
         if self.divergence() >= plain:  # few images, or little to repair
             self._rebuilt[plan.key] = {}
 
@@ -168,4 +176,4 @@ class Subnet:
 
 def structure_of(plan: Plan) -> tuple[tuple[str, Choice], ...]:
     """Returns what determines a plan's tensor shapes, in an order of its own."""
-    return tuple((name, c.structure) for name, c in plan.items() if not c.structure.is_neutral)
+    return tuple((n, c.of_structure) for n, c in plan.items() if not c.of_structure.is_neutral)

@@ -29,6 +29,7 @@ from autocomp.compression.structure.sequential import repair_sequentially
 from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.compression.structure.surgery import places, sliced
 from autocomp.compression.weights.obs import OBSPruner
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
@@ -54,7 +55,7 @@ class Subnets:
         self,
         dense: Subnet,
         calibration: Sequence[Tensor],
-        corrections: Mapping[str, NormCorrection],
+        corrections: Mapping[Fidelity, NormCorrection],
         logits: Callable[[], Tensor],
         keep: Sequence[str],
         unit_step: int = 1,
@@ -85,7 +86,7 @@ class Subnets:
         self._survived: dict[str, Tensor] = {}
         self._orders: dict[tuple[str, str], list[int]] = {}
 
-    def of(self, plan: Plan, fidelity: str = "F1") -> Subnet:
+    def of(self, plan: Plan, fidelity: Fidelity = Fidelity.SCREEN) -> Subnet:
         """Returns the network of a plan's shapes, as a level of fidelity wants it.
 
         For F2S the repair goes front to back, each layer for the inputs that it really gets.
@@ -96,9 +97,9 @@ class Subnets:
         structure = structure_of(plan)
         if not structure:
             return self.dense
-        key = (structure, fidelity == "F2S")
+        key = (structure, fidelity is Fidelity.RECONSTRUCTED)
         if key not in self._made:
-            self._made[key] = self._make(plan, fidelity == "F2S")
+            self._made[key] = self._make(plan, fidelity is Fidelity.RECONSTRUCTED)
             while len(self._made) > LATEST:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
@@ -139,7 +140,7 @@ class Subnets:
         found: Kept = {}
         for layer in self.layers:
             choice = plan[layer.name]
-            if choice.channels == 1:
+            if choice.structure.units == 1:
                 continue
             if layer.name not in groups:
                 why = self.pruning.skipped.get(
@@ -149,8 +150,8 @@ class Subnets:
                     f"A layer that leads a group may lose channels, but {layer.name!r} does not "
                     f"({why}); set its channels to 1."
                 )
-            count = layer.units_kept(choice.channels)
-            order = self.order(layer.name, choice.criterion)
+            count = layer.units_kept(choice.structure.units)
+            order = self.order(layer.name, choice.structure.criterion)
             if count < layer.units:
                 found[layer.name] = tuple(sorted(order[layer.units - count :]))
         return found
@@ -198,7 +199,7 @@ class Subnets:
         if sequential:
             repair_sequentially(
                 self.source, model, self.network, groups, kept, self._calibration,
-                self._corrections["F2"],
+                self._corrections[Fidelity.FULL],
             )  # fmt: skip
         else:
             repair(model, self.network, self.moments, groups, kept)
@@ -249,14 +250,14 @@ class Subnets:
     ) -> dict[str, tuple[str, ...]]:  # fmt: skip
         """Replaces layers by low-rank forms; returns what stands for each layer of a plan."""
         parts: dict[str, tuple[str, ...]] = {x.name: (x.name,) for x in self.dense.network.layers}
-        wanted = [x for x in self.layers if plan[x.name].rank != 1]
+        wanted = [x for x in self.layers if plan[x.name].structure.rank != 1]
         if not wanted:
             return parts
         network = analyse(model, self._calibration[0][:2], self._keep)
         cuts = self._cuts(network, stay)
         for name in (x.name for x in wanted):
             layer = network.layer(name)
-            rank = self.low_rank.rank(layer, plan[name].rank)
+            rank = self.low_rank.rank(layer, plan[name].structure.rank)
             if not rank:
                 continue
             known = self.moments.get(name)
@@ -284,7 +285,7 @@ class Subnets:
 
     def _correct(self, model: nn.Module, places: Mapping[str, Sequence[int] | None]) -> None:
         """Gives a sliced network's batch norms the statistics that it has without a plan inside."""
-        install(model, self._corrections["F2"].sliced(model, places).statistics())
+        install(model, self._corrections[Fidelity.FULL].sliced(model, places).statistics())
 
     def _moments(
         self,

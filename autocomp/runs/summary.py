@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autocomp.compression.recovery.layout import Layout
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.errors import RunError
@@ -137,7 +138,7 @@ def summarise(
     return Summary(
         dense={name: cost.reference for name, cost in problem.costs.items()},
         compressed={**best.costs, "size": file_bytes},
-        search_dense=problem.dense_score("F2"),
+        search_dense=problem.dense_score(Fidelity.FULL),
         search=Score(best.accuracy, best.loss, best.n),
         test_dense=tested[0],
         test=tested[1],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.costs import Cost
 from autocomp.errors import AutocompError
@@ -67,13 +68,13 @@ class TensorBoardWriter:
                 for name, value in outcome.costs.items()
             },
         }
-        if level == "F1":
+        if level is Fidelity.SCREEN:
             self._best = best_of(o for o in (self._best, outcome) if o is not None)
             if self._best is not None:
                 scalars["best merit"] = self._best.merit
                 scalars["best accuracy"] = self._best.accuracy
             for name in ("sparsity", "weight_bits", "channels", "rank"):
-                values = np.array([float(getattr(c, name)) for c in outcome.plan.values()])
+                values = np.array([float(c.value(name)) for c in outcome.plan.values()])
                 self._writer.add_histogram(f"plan/{name}", values, step)
         for name, value in scalars.items():
             self._writer.add_scalar(f"{level}/{name}", value, step)

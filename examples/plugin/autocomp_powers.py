@@ -3,7 +3,7 @@
 import numpy as np
 from gymnasium import spaces
 
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 
 
 class PowersSpace:
@@ -14,14 +14,14 @@ class PowersSpace:
 
     def choices(self, layer):
         """Returns the menu, the most compressed choice first."""
-        return [Choice(weight_bits=b) for b in self.bits]
+        return [Choice.of(weight_bits=b) for b in self.bits]
 
     def decode(self, layer, action):
         """Returns the choice whose quarter of [-1, 1] holds the action."""
         index = int((float(action[0]) + 1) / 2 * len(self.bits))
-        return Choice(weight_bits=self.bits[min(index, len(self.bits) - 1)])
+        return Choice.of(weight_bits=self.bits[min(index, len(self.bits) - 1)])
 
     def encode(self, layer, choice):
         """Returns the middle of the choice's quarter."""
-        index = self.bits.index(choice.weight_bits)
+        index = self.bits.index(choice.weights.bits)
         return np.array([(2 * index + 1) / len(self.bits) - 1], np.float32)

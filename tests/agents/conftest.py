@@ -11,10 +11,11 @@ import pytest
 
 from autocomp.allocation.feasibility import Feasibility
 from autocomp.core.budget import parse_budgets
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.tasks.classification import Score
 
 SENSITIVITY = (8.0, 0.2, 2.0, 0.5)
@@ -36,7 +37,7 @@ class Bytes:
     reference = sum(WEIGHTS) * 4
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
-        return layer.nonzeros(choice) * choice.weight_bits // 8
+        return layer.nonzeros(choice) * choice.weights.bits // 8
 
     def fixed(self, side_bits: int) -> int:
         return 0
@@ -60,7 +61,7 @@ class ToyProblem:
 
     @staticmethod
     def error(layer: LayerSpec, choice: Choice) -> float:
-        return 4.0**-choice.weight_bits + choice.sparsity**2 / 4
+        return 4.0**-choice.weights.bits + choice.weights.sparsity**2 / 4
 
     def loss(self, plan: Plan) -> float:
         return sum(

@@ -22,7 +22,8 @@ from autocomp.agents.starts import starting_plans
 from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
 from autocomp.search_spaces import make_space
 
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError
 
 JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
@@ -149,7 +150,7 @@ def test_another_spaces_policy_is_refused(
 
 
 def plan_of(*bits: int) -> Plan:
-    return Plan({f"l{t}": Choice(weight_bits=b) for t, b in enumerate(bits)})
+    return Plan({f"l{t}": Choice.of(weight_bits=b) for t, b in enumerate(bits)})
 
 
 @pytest.mark.parametrize("space", [BITS, COEFFICIENTS])

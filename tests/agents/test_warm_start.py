@@ -15,7 +15,8 @@ from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.envs import PlanMenu
 from autocomp.search_spaces import make_space
 
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
@@ -27,7 +28,7 @@ LEARNED = [
 
 
 def plan_of(*bits: int) -> Plan:
-    return Plan({f"l{t}": Choice(weight_bits=b) for t, b in enumerate(bits)})
+    return Plan({f"l{t}": Choice.of(weight_bits=b) for t, b in enumerate(bits)})
 
 
 # feasible at 12 %, one near the budget and one far below it

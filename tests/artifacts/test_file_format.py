@@ -26,7 +26,8 @@ from autocomp.compression.packing import packed
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import Pipeline, UniformQuantizer
 from autocomp.core.activation_quantizer import ActivationQuantizer
-from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.choice import BITS, NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 from autocomp.costs import make_cost, total
 from autocomp.data.splits import DataSplits
@@ -34,7 +35,7 @@ from autocomp.errors import ArtifactError
 from autocomp.models import build_model
 from autocomp.network.analysis import analyse
 
-NARROW, WIDE = Choice(weight_bits=8), Choice(weight_bits=16)
+NARROW, WIDE = Choice.of(weight_bits=8), Choice.of(weight_bits=16)
 
 
 def one_layer(weight: Quantized | Tensor, choice: Choice) -> PackedModel:
@@ -146,7 +147,7 @@ def test_scales_along_two_axes_are_refused() -> None:
         st.one_of(st.just(0.0), st.floats(width=32, allow_nan=False)), min_size=1, max_size=50
     ),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-    choice=st.sampled_from([NEUTRAL, Choice(0.5), Choice(pattern="2:4")]),
+    choice=st.sampled_from([NEUTRAL, Choice.of(sparsity=0.5), Choice.of(pattern="2:4")]),
 )
 def test_floating_weights(values: list[float], dtype: torch.dtype, choice: Choice) -> None:
     weight = torch.tensor(values, dtype=torch.float64).to(dtype)
@@ -157,19 +158,19 @@ def test_floating_weights(values: list[float], dtype: torch.dtype, choice: Choic
 
 @pytest.mark.parametrize(
     "choice",
-    [Choice(s, p, w, a) for s, p in [(0, ""), (0.1234, ""), (0.9999, ""), (0, "1:255")]
+    [Choice.of(sparsity=s, pattern=p, weight_bits=w, activation_bits=a) for s, p in [(0, ""), (0.1234, ""), (0.9999, ""), (0, "1:255")]
      for w in (2, 16, 32) for a in (2, 16, 32)],
     ids=str,
 )  # fmt: skip
 def test_a_choice_and_its_activation_range(choice: Choice) -> None:
     weight: Quantized | Tensor = torch.ones(3)
-    if choice.weight_bits < 32:
+    if choice.weights.bits < 32:
         weight = Quantized(torch.ones(3, dtype=torch.int8), torch.ones(1))
     model = one_layer(weight, choice)
-    if choice.activation_bits < 32:
+    if choice.activations.bits < 32:
         step = float(torch.tensor(0.1, dtype=torch.float32))
-        lower = 1 - 2**choice.activation_bits
-        quantizer = ActivationQuantizer(choice.activation_bits, step, lower)
+        lower = 1 - 2**choice.activations.bits
+        quantizer = ActivationQuantizer(choice.activations.bits, step, lower)
         model = replace(model, activations={"a": quantizer})
     found = unpack(pack(model))
     assert found.plan["a"] == choice and found.activations == model.activations
@@ -251,21 +252,23 @@ def plans_of(store: CompressionStore) -> Iterator[Plan]:
     names = store.network.names
     yield store.network.neutral_plan()
     for choice in (
-        Choice(0.6, "", 3), Choice(pattern="2:4", weight_bits=4), Choice(weight_bits=16),
-        Choice(weight_bits=2), Choice(0.95), Choice(0.9, "", 2), Choice(0.9999, "", 2),
-        Choice(weight_bits=4, activation_bits=4), Choice(activation_bits=8),
+        Choice.of(sparsity=0.6, weight_bits=3), Choice.of(pattern="2:4", weight_bits=4), Choice.of(weight_bits=16),
+        Choice.of(weight_bits=2), Choice.of(sparsity=0.95), Choice.of(sparsity=0.9, weight_bits=2), Choice.of(sparsity=0.9999, weight_bits=2),
+        Choice.of(weight_bits=4, activation_bits=4), Choice.of(activation_bits=8),
     ):  # fmt: skip
         yield Plan(dict.fromkeys(names, choice))
     for _ in range(4):
         yield Plan(
             {
-                name: Choice(
-                    rng.choice([0, 0, 0.3, 0.6, 0.9]), "", rng.choice(BITS), rng.choice(BITS)
+                name: Choice.of(
+                    sparsity=rng.choice([0, 0, 0.3, 0.6, 0.9]),
+                    weight_bits=rng.choice(BITS),
+                    activation_bits=rng.choice(BITS),
                 )
                 for name in names
             }
         )
-    yield Plan({name: Choice(pattern=rng.choice(["1:4", "2:4"])) for name in names})
+    yield Plan({name: Choice.of(pattern=rng.choice(["1:4", "2:4"])) for name in names})
 
 
 def test_length_is_what_the_size_cost_says(digits_stores: list[CompressionStore]) -> None:
@@ -285,9 +288,9 @@ def test_length_is_what_the_size_cost_says(digits_stores: list[CompressionStore]
                 if plan.side_bits == 32 and name in store.network.side:
                     assert torch.equal(found[name], state[name]), name
             for layer in store.network.layers:
-                if plan[layer.name].activation_bits < 32:
+                if plan[layer.name].activations.bits < 32:
                     assert unpack(data).activations[layer.name] == store.activation(
-                        layer, plan[layer.name].activation_bits
+                        layer, plan[layer.name].activations.bits
                     )
 
 
@@ -296,7 +299,7 @@ def test_length_is_near_the_entropy(shared: Path) -> None:
     model = build_model("resnet20", shared / "models" / "resnet20.safetensors")
     store = CompressionStore(model, analyse(model, torch.rand(1, 3, 32, 32)))
     network = store.network
-    plan = Plan(dict.fromkeys(network.names, Choice(0.6, "", 3)))
+    plan = Plan(dict.fromkeys(network.names, Choice.of(sparsity=0.6, weight_bits=3)))
     entropy = 0.0
     for layer in network.layers:
         weight = store.weight(layer, plan[layer.name])
@@ -329,7 +332,12 @@ def whole() -> bytes:
     images = torch.rand(4, 3, 8, 8, generator=generator)
     network = analyse(model.eval(), images)
     store = CompressionStore(model, network, calibrate(model, network, [images]))
-    choices = [Choice(0.5, "", 3, 8), NEUTRAL, Choice(0.5), Choice(weight_bits=16)]
+    choices = [
+        Choice.of(sparsity=0.5, weight_bits=3, activation_bits=8),
+        NEUTRAL,
+        Choice.of(sparsity=0.5),
+        Choice.of(weight_bits=16),
+    ]
     plan = Plan(dict(zip(network.names, choices, strict=True)))
     return pack(packed(store, plan, model.state_dict()))
 

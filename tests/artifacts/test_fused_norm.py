@@ -19,7 +19,8 @@ from autocomp.compression.packing import norms_of, packed
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.weights import MagnitudePruner, Pipeline, UniformQuantizer
 from autocomp.compression.writer import PlanWriter
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.costs import make_cost, total
 from autocomp.errors import ArtifactError
 from autocomp.network.analysis import analyse
@@ -231,7 +232,7 @@ def test_the_file_holds_the_evaluated_network(dimensions: int) -> None:
     assert store.network.norms == ("1", "4")
     used = copy.deepcopy(model)
     writer = PlanWriter(used, store)
-    plan = Plan(dict.fromkeys(store.network.names, Choice(weight_bits=8)))
+    plan = Plan(dict.fromkeys(store.network.names, Choice.of(weight_bits=8)))
     writer.write(plan)
     used[1].running_mean.add_(0.1)  # as a correction of the statistics does
     used[4].running_var.mul_(1.3)
@@ -265,7 +266,7 @@ def test_other_normalisation_is_float16() -> None:
 
 def test_a_model_that_is_not_rounded_is_refused() -> None:
     store = store_of(network(norm_of(0, channels=8)))
-    plan = Plan(dict.fromkeys(store.network.names, Choice(weight_bits=4)))
+    plan = Plan(dict.fromkeys(store.network.names, Choice.of(weight_bits=4)))
     model = packed(store, plan, store.model.state_dict())
     pack(model)
     for part in PARTS:

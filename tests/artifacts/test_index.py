@@ -15,7 +15,8 @@ from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.index import Index
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.choice import NEUTRAL
+from autocomp.core.plan import Plan
 from autocomp.errors import ArtifactError
 
 

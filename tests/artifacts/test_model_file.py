@@ -11,7 +11,8 @@ import torch
 
 from autocomp.artifacts.container import pack, unpack
 from autocomp.compression.loading import load
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.errors import ArtifactError
 from autocomp.models import build_architecture, build_model
 from autocomp.models.builder import ModelSource
@@ -22,7 +23,7 @@ from autocomp.problem.problem import CompressionProblem
 def written(digits_model: Any, digits_data: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(file, network as evaluated) of a plan with activation bits."""
     problem = CompressionProblem(digits_model, digits_data, "size=50%")
-    choice = Choice(sparsity=0.3, weight_bits=4, activation_bits=8)
+    choice = Choice.of(sparsity=0.3, weight_bits=4, activation_bits=8)
     plan = Plan(dict.fromkeys(problem.network.names, choice))
     network, data = problem.compressed(plan)
     file = tmp_path_factory.mktemp("file") / "model.safetensors"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.weights import activation_range
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.choice import BITS
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import BITS
 from autocomp.errors import ChoiceError
 
 FEW = [b for b in BITS if b < 32]

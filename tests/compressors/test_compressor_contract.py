@@ -20,8 +20,8 @@ from autocomp.compression.weights import (
     UniformQuantizer,
     uniform,
 )
+from autocomp.core.choice import BITS, NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import BITS, NEUTRAL, Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
@@ -45,8 +45,8 @@ QUANTIZER = pytest.mark.parametrize("name", QUANTIZERS)
 PRUNER = pytest.mark.parametrize("name", PRUNERS)
 LAYER = pytest.mark.parametrize("shape", SHAPES)
 CHOICES = (
-    NEUTRAL, Choice(0.5), Choice(pattern="2:4"), Choice(weight_bits=3), Choice(weight_bits=16),
-    Choice(0.6, "", 3), Choice(pattern="2:4", weight_bits=4),
+    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(pattern="2:4"), Choice.of(weight_bits=3), Choice.of(weight_bits=16),
+    Choice.of(sparsity=0.6, weight_bits=3), Choice.of(pattern="2:4", weight_bits=4),
 )  # fmt: skip
 SPARSITIES = (0.0001, 0.1, 0.3333, 0.5, 0.75, 0.9, 0.9999)
 
@@ -99,7 +99,7 @@ def test_contract(name: str, dtype: torch.dtype, shape: str) -> None:
 def test_memory_order_does_not_matter(name: str, order: torch.memory_format) -> None:
     stats = stats_of("conv")
     weight = weight_of(stats)
-    for choice in (Choice(0.5), Choice(pattern="2:4"), Choice(weight_bits=3)):
+    for choice in (Choice.of(sparsity=0.5), Choice.of(pattern="2:4"), Choice.of(weight_bits=3)):
         plain = COMPRESSORS[name]().compress(weight, choice, stats)
         other = COMPRESSORS[name]().compress(weight.contiguous(memory_format=order), choice, stats)
         assert torch.equal(plain, other)
@@ -113,7 +113,9 @@ def test_exact_zeros(name: str, dtype: torch.dtype, shape: str) -> None:
     stats = stats_of(shape)
     weight = weight_of(stats, dtype)
     weights = (weight, torch.ones_like(weight), torch.zeros_like(weight))
-    for given_weight, choice in itertools.product(weights, map(Choice, SPARSITIES)):
+    for given_weight, choice in itertools.product(
+        weights, [Choice.of(sparsity=s) for s in SPARSITIES]
+    ):
         result = COMPRESSORS[name]().compress(given_weight, choice, stats)
         zeros, before = int((result == 0).sum()), int((given_weight == 0).sum())
         assert zeros == max(stats.layer.zeros(choice), before)
@@ -131,8 +133,8 @@ def test_exact_groups(name: str, dtype: torch.dtype, shape: str) -> None:
     layer = stats.layer
     weights = (weight_of(stats, dtype) + 1e-3, torch.ones(layer.shape, dtype=dtype))
     for weight, pattern in itertools.product(weights, ["1:2", "2:4", "1:4", "4:8", "3:5", "7:8"]):
-        choice = Choice(pattern=pattern)
-        n, m = choice.n_of_m
+        choice = Choice.of(pattern=pattern)
+        n, m = choice.weights.n_of_m
         result = COMPRESSORS[name]().compress(weight, choice, stats)
         rows, dense = (
             x.movedim(layer.in_axis, -1).reshape(-1, layer.shape[layer.in_axis])
@@ -156,10 +158,12 @@ def test_exact_groups(name: str, dtype: torch.dtype, shape: str) -> None:
 )
 def test_the_smallest_go(name: str, values: list[float], sparsity: float) -> None:
     stats = stats_of((1, len(values)))
-    result = COMPRESSORS[name]().compress(torch.tensor([values]), Choice(sparsity), stats)[0]
+    result = COMPRESSORS[name]().compress(
+        torch.tensor([values]), Choice.of(sparsity=sparsity), stats
+    )[0]
     gone = [abs(v) for v, r in zip(values, result.tolist(), strict=True) if r == 0 and v != 0]
     stay = [abs(r) for r in result.tolist() if r != 0]
-    zeros = min(round(Choice(sparsity).sparsity * len(values)), len(values) - 1)
+    zeros = min(round(Choice.of(sparsity=sparsity).weights.sparsity * len(values)), len(values) - 1)
     assert len(values) - len(stay) == max(zeros, values.count(0.0))
     assert not gone or not stay or max(gone) <= min(stay)
 
@@ -167,11 +171,11 @@ def test_the_smallest_go(name: str, values: list[float], sparsity: float) -> Non
 def test_pruning_by_hand() -> None:
     weight = torch.tensor([[3.0, -1.0, 2.0, -4.0], [1.0, 0.5, -0.5, 6.0]])
     stats = stats_of((2, 4))
-    pruned = MagnitudePruner().compress(weight, Choice(0.5), stats)
+    pruned = MagnitudePruner().compress(weight, Choice.of(sparsity=0.5), stats)
     assert pruned.tolist() == [[3, 0, 2, -4], [0, 0, 0, 6]]
-    pruned = MagnitudePruner().compress(weight, Choice(pattern="2:4"), stats)
+    pruned = MagnitudePruner().compress(weight, Choice.of(pattern="2:4"), stats)
     assert pruned.tolist() == [[3, 0, 0, -4], [1, 0, 0, 6]]
-    equal = MagnitudePruner().compress(torch.ones(1, 5), Choice(0.4), stats_of((1, 5)))
+    equal = MagnitudePruner().compress(torch.ones(1, 5), Choice.of(sparsity=0.4), stats_of((1, 5)))
     assert equal.tolist() == [[0, 0, 1, 1, 1]]  # the first among equals go
 
 
@@ -186,7 +190,7 @@ def test_levels_and_errors(name: str, dtype: torch.dtype, shape: str) -> None:
 
 
 def check_levels(quantizer: Any, weight: Tensor, bits: int, stats: LayerStatistics) -> None:
-    choice, dtype = Choice(weight_bits=bits), weight.dtype
+    choice, dtype = Choice.of(weight_bits=bits), weight.dtype
     quantized = quantizer.quantize(weight, choice, stats)
     result = quantizer.compress(weight, choice, stats)
     assert torch.equal(quantized.dequantize(dtype), result)
@@ -220,7 +224,7 @@ def test_never_worse_than_the_full_range(name: str, bits: int, shape: str, shift
     stats = stats_of(shape)
     weight = weight_of(stats) + shift
     axis = None if name.endswith("tensor") else stats.layer.out_axis
-    result = COMPRESSORS[name]().compress(weight, Choice(weight_bits=bits), stats)
+    result = COMPRESSORS[name]().compress(weight, Choice.of(weight_bits=bits), stats)
     rows, found = (
         x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
         for x in (weight, result)
@@ -243,14 +247,16 @@ def test_clipping_helps_at_few_bits() -> None:
     weight = torch.randn(4, 500, generator=torch.Generator().manual_seed(1))
     stats = stats_of((4, 500))
     for quantizer in (UniformQuantizer(), UniformQuantizer(symmetric=False)):
-        quantized = quantizer.quantize(weight, Choice(weight_bits=3), stats)
+        quantized = quantizer.quantize(weight, Choice.of(weight_bits=3), stats)
         assert bool((quantized.codes * quantized.scale).abs().amax() < 0.8 * weight.abs().amax())
 
 
 def test_quantizing_by_hand() -> None:
     def run(make: str, bits: int, *rows: list[float]) -> tuple[list[Any], list[Any]]:
         stats = stats_of((len(rows), len(rows[0])))
-        result = COMPRESSORS[make]().quantize(torch.tensor(rows), Choice(weight_bits=bits), stats)
+        result = COMPRESSORS[make]().quantize(
+            torch.tensor(rows), Choice.of(weight_bits=bits), stats
+        )
         return result.codes.tolist(), result.scale.tolist()
 
     # evenly spaced weights are met exactly, each row with its own step
@@ -276,7 +282,7 @@ def test_quantizing_twice_changes_nothing(name: str, dtype: torch.dtype, shape: 
     """Up to 7 bits the scale that was found, or one with the same weights, is tried again."""
     stats = stats_of(shape)
     for bits in (2, 3, 4, 5, 6, 7):
-        choice = Choice(weight_bits=bits)
+        choice = Choice.of(weight_bits=bits)
         once = COMPRESSORS[name]().compress(weight_of(stats, dtype), choice, stats)
         assert torch.equal(COMPRESSORS[name]().compress(once, choice, stats), once)
 
@@ -287,7 +293,7 @@ def test_very_small_and_very_large_weights(name: str, size: float) -> None:
     stats = stats_of("linear")
     weight = weight_of(stats) * size
     for bits in (2, 8, 16):
-        quantized = COMPRESSORS[name]().quantize(weight, Choice(weight_bits=bits), stats)
+        quantized = COMPRESSORS[name]().quantize(weight, Choice.of(weight_bits=bits), stats)
         assert torch.isfinite(quantized.dequantize()).all()
         assert torch.equal(quantized.scale.to(torch.bfloat16).float(), quantized.scale)
 
@@ -298,7 +304,7 @@ def test_very_small_and_very_large_weights(name: str, size: float) -> None:
 def test_constant_weights(name: str, value: float, bits: int) -> None:
     stats = stats_of("linear")
     weight = torch.full(stats.layer.shape, value)
-    result = COMPRESSORS[name]().compress(weight, Choice(weight_bits=bits), stats)
+    result = COMPRESSORS[name]().compress(weight, Choice.of(weight_bits=bits), stats)
     assert torch.allclose(result, weight, rtol=0.0475)  # half a step of the grid of scales
 
 
@@ -320,7 +326,7 @@ def test_prune_then_quantize(name: str, dtype: torch.dtype, shape: str) -> None:
         compressed = Pipeline(MagnitudePruner(), COMPRESSORS[name]()).run(weight, choice, stats)
         pruned = MagnitudePruner().compress(weight, choice, stats)
         assert torch.equal(weight, before)
-        if choice.weight_bits == 32:
+        if choice.weights.bits == 32:
             assert compressed.quantized is None and torch.equal(compressed.weight, pruned)
             continue
         assert compressed.quantized is not None and compressed.weight.dtype == dtype
@@ -337,7 +343,7 @@ def test_the_range_of_a_long_channel_is_chosen_on_a_sample() -> None:
     weight[0, 77] = 30.0  # one value far out, which an even sample would miss
     stats = stats_of((4, 40_000))
     for bits, much in ((2, 1.02), (3, 1.02), (4, 1.05), (8, 1.1)):
-        choice = Choice(weight_bits=bits)
+        choice = Choice.of(weight_bits=bits)
         found = UniformQuantizer().compress(weight, choice, stats)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(uniform, "_ENOUGH", 10**9)

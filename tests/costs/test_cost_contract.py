@@ -8,8 +8,9 @@ from safetensors.torch import save
 from torch import nn
 
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import BITS, NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.costs import COSTS, Cost, make_cost, total
 from autocomp.errors import UnknownNameError
 from autocomp.network.analysis import analyse
@@ -18,7 +19,7 @@ from autocomp.network.analysis import analyse
 COUNTED = [name for name in COSTS if name != "latency"]
 EVERY = pytest.mark.parametrize("name", COUNTED)
 EXACT = [name for name in COUNTED if name != "size"]
-SPARSITIES = [Choice(s / 20) for s in range(20)]
+SPARSITIES = [Choice.of(sparsity=s / 20) for s in range(20)]
 UNITS = {"size": "bytes", "params": "params", "macs": "MACs", "bitops": "BitOps"}
 
 
@@ -76,7 +77,12 @@ def test_whole_numbers_and_units(name: str, tiny_net: nn.Module) -> None:
     assert cost.unit == UNITS.get(name, cost.unit) and isinstance(cost.unit, str) and cost.unit
     numbers = [cost.reference, cost.fixed(16), cost.fixed(32)]
     for layer in store.network.layers:
-        for choice in (NEUTRAL, Choice(0.5, "", 4), Choice(pattern="2:4"), Choice(0.9999)):
+        for choice in (
+            NEUTRAL,
+            Choice.of(sparsity=0.5, weight_bits=4),
+            Choice.of(pattern="2:4"),
+            Choice.of(sparsity=0.9999),
+        ):
             numbers.append(cost.of_layer(layer, choice))
             assert cost.of_layer(layer, choice) == numbers[-1]
     assert all(type(number) is int and number >= 0 for number in numbers)
@@ -89,13 +95,23 @@ def test_more_compression_never_costs_more(name: str, tiny_net: nn.Module) -> No
     for layer in store.network.layers:
         for weights, activations in [(32, 32), (4, 8)]:
             sparser = [
-                cost.of_layer(layer, Choice(c.sparsity, "", weights, activations))
+                cost.of_layer(
+                    layer,
+                    Choice.of(
+                        sparsity=c.weights.sparsity,
+                        weight_bits=weights,
+                        activation_bits=activations,
+                    ),
+                )
                 for c in SPARSITIES
             ]
             assert sparser == sorted(sparser, reverse=True) and sparser[0] > sparser[-1]
-        narrower = [cost.of_layer(layer, Choice(0.5, "", b)) for b in BITS]
+        narrower = [cost.of_layer(layer, Choice.of(sparsity=0.5, weight_bits=b)) for b in BITS]
         assert narrower == sorted(narrower)
-        inputs = [cost.of_layer(layer, Choice(0.5, "", 8, b)) for b in BITS]
+        inputs = [
+            cost.of_layer(layer, Choice.of(sparsity=0.5, weight_bits=8, activation_bits=b))
+            for b in BITS
+        ]
         assert inputs == sorted(inputs)
 
 
@@ -105,17 +121,24 @@ def test_more_compression_never_takes_more_bytes(digits_model: nn.Module) -> Non
     cost = make_cost("size", store)
     for layer in store.network.layers[1:]:
         for weight_bits in (3, 32):
-            sizes = [cost.of_layer(layer, Choice(c.sparsity, "", weight_bits)) for c in SPARSITIES]
+            sizes = [
+                cost.of_layer(
+                    layer, Choice.of(sparsity=c.weights.sparsity, weight_bits=weight_bits)
+                )
+                for c in SPARSITIES
+            ]
             if weight_bits == 32:  # the mask must pay for itself first
                 sizes = sizes[2:]
             assert all(b <= a * 1.02 + 16 for a, b in zip(sizes, sizes[1:], strict=False))
             assert sizes[-1] < sizes[0] / 2
         for sparsity in (0.0, 0.6):
-            sizes = [cost.of_layer(layer, Choice(sparsity, "", b)) for b in BITS]
+            sizes = [
+                cost.of_layer(layer, Choice.of(sparsity=sparsity, weight_bits=b)) for b in BITS
+            ]
             assert all(a <= b * 1.02 + 16 for a, b in zip(sizes, sizes[1:], strict=False))
             assert sizes[0] < sizes[-1] / 4
-        bare = cost.of_layer(layer, Choice(weight_bits=4))
-        assert cost.of_layer(layer, Choice(weight_bits=4, activation_bits=8)) == bare + 6
+        bare = cost.of_layer(layer, Choice.of(weight_bits=4))
+        assert cost.of_layer(layer, Choice.of(weight_bits=4, activation_bits=8)) == bare + 6
 
 
 @EVERY
@@ -135,8 +158,8 @@ def test_params_by_hand() -> None:
     cost = make_cost("params", store)
     conv, linear = store.network.layers
     assert cost.reference == 54 + 2 + 24 + 3 and cost.fixed(16) == cost.fixed(32) == 5
-    assert cost.of_layer(conv, Choice(0.5)) == 27
-    assert cost.of_layer(linear, Choice(pattern="1:4", weight_bits=2)) == 3 * 2
+    assert cost.of_layer(conv, Choice.of(sparsity=0.5)) == 27
+    assert cost.of_layer(linear, Choice.of(pattern="1:4", weight_bits=2)) == 3 * 2
 
 
 def test_macs_by_hand() -> None:
@@ -144,18 +167,20 @@ def test_macs_by_hand() -> None:
     cost = make_cost("macs", store)
     conv, linear = store.network.layers
     assert cost.reference == 3456 + 24 and cost.fixed(16) == 0
-    assert cost.of_layer(conv, Choice(0.25)) == 64 * (54 - 14)  # 13.5 rounds to the even 14
-    assert cost.of_layer(linear, Choice(0.5)) == 12
+    assert cost.of_layer(conv, Choice.of(sparsity=0.25)) == 64 * (
+        54 - 14
+    )  # 13.5 rounds to the even 14
+    assert cost.of_layer(linear, Choice.of(sparsity=0.5)) == 12
     assert make_cost("macs", store_of(by_hand(), ("0",))).fixed(32) == 3456
-    plan = Plan({"0": Choice(0.5), "3": Choice(pattern="2:4")})
+    plan = Plan({"0": Choice.of(sparsity=0.5), "3": Choice.of(pattern="2:4")})
     assert total(cost, store.network, plan) == 1728 + 12
 
 
 def test_macs_are_rounded_up() -> None:
     uneven = LayerSpec("a", "a", "linear", (1, 3), 0, 1, 1, 1, 100, 1, True, False)
     cost = make_cost("macs", store_of(by_hand()))
-    assert cost.of_layer(uneven, Choice(0.3333)) == 67  # 66.7
-    assert cost.of_layer(uneven, Choice(0.9)) == 34  # 33.3
+    assert cost.of_layer(uneven, Choice.of(sparsity=0.3333)) == 67  # 66.7
+    assert cost.of_layer(uneven, Choice.of(sparsity=0.9)) == 34  # 33.3
 
 
 def test_bitops_by_hand() -> None:
@@ -163,9 +188,9 @@ def test_bitops_by_hand() -> None:
     cost = make_cost("bitops", store)
     conv, linear = store.network.layers
     assert cost.reference == (3456 + 24) * 32 * 32
-    assert cost.of_layer(conv, Choice(weight_bits=4, activation_bits=8)) == 3456 * 4 * 8
-    assert cost.of_layer(conv, Choice(0.5, "", 4)) == 1728 * 4 * 32
-    assert cost.of_layer(linear, Choice(pattern="2:4", activation_bits=2)) == 12 * 32 * 2
+    assert cost.of_layer(conv, Choice.of(weight_bits=4, activation_bits=8)) == 3456 * 4 * 8
+    assert cost.of_layer(conv, Choice.of(sparsity=0.5, weight_bits=4)) == 1728 * 4 * 32
+    assert cost.of_layer(linear, Choice.of(pattern="2:4", activation_bits=2)) == 12 * 32 * 2
     assert make_cost("bitops", store_of(by_hand(), ("0",))).fixed(16) == 3456 * 1024
 
 
@@ -187,4 +212,4 @@ def test_a_cost_of_somebody_else(tiny_net: nn.Module) -> None:
 
     cost: Cost = Layers()
     network = store_of(tiny_net).network
-    assert total(cost, network, network.neutral_plan().replace("0", Choice(0.5))) == 3
+    assert total(cost, network, network.neutral_plan().replace("0", Choice.of(sparsity=0.5))) == 3

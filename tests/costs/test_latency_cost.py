@@ -12,14 +12,15 @@ import torch
 from torch import nn
 
 from autocomp.compression.store import CompressionStore
-from autocomp.core.plan import BITS, NEUTRAL, Choice, Plan
+from autocomp.core.choice import BITS, NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.costs.base import Cost, total
 from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precision, is_available
 from autocomp.costs.latency.cost import Latency
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.analysis import analyse
 
-CODES = Choice(weight_bits=8, activation_bits=8)
+CODES = Choice.of(weight_bits=8, activation_bits=8)
 SHARE = 10**6
 
 
@@ -62,8 +63,8 @@ def test_by_hand() -> None:
     assert cost.reference == 10_000 and cost.fixed(16) == cost.fixed(32) == 10_000 - 3456 - 32
     assert cost.of_layer(conv, CODES) == 864 + 20
     assert cost.of_layer(linear, CODES) == 8 + 20
-    assert cost.of_layer(conv, Choice(weight_bits=4)) == 3456  # floating inputs
-    assert cost.of_layer(conv, Choice(0.9)) == 3456  # zeros change nothing
+    assert cost.of_layer(conv, Choice.of(weight_bits=4)) == 3456  # floating inputs
+    assert cost.of_layer(conv, Choice.of(sparsity=0.9)) == 3456  # zeros change nothing
 
 
 def test_the_contract(tiny_net: nn.Module) -> None:
@@ -75,10 +76,16 @@ def test_the_contract(tiny_net: nn.Module) -> None:
         assert total(cost, network, network.neutral_plan()) == cost.reference
         numbers = [cost.reference, cost.fixed(16), cost.fixed(32)]
         for layer in network.layers:
-            narrower = [cost.of_layer(layer, Choice(0.5, "", b, 8)) for b in BITS]
-            inputs = [cost.of_layer(layer, Choice(0.5, "", 4, b)) for b in BITS]
+            narrower = [
+                cost.of_layer(layer, Choice.of(sparsity=0.5, weight_bits=b, activation_bits=8))
+                for b in BITS
+            ]
+            inputs = [
+                cost.of_layer(layer, Choice.of(sparsity=0.5, weight_bits=4, activation_bits=b))
+                for b in BITS
+            ]
             assert narrower == sorted(narrower) and inputs == sorted(inputs)
-            assert len({cost.of_layer(layer, Choice(s / 9)) for s in range(9)}) == 1
+            assert len({cost.of_layer(layer, Choice.of(sparsity=s / 9)) for s in range(9)}) == 1
             numbers += narrower
         assert all(type(number) is int and number >= 0 for number in numbers)
 

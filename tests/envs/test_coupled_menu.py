@@ -17,7 +17,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from autocomp.allocation.coupled_solver import CoupledSolver
-from autocomp.core.plan import NEUTRAL, Choice
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.errors import BudgetError, SpaceError
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
@@ -145,7 +145,7 @@ def test_the_menu_knows_the_groups(menus: Any) -> None:
     indices = menu.indices(menu.plan([3, 0, 7, 0]))
     assert indices == [3, 0, 7, 0]
     with pytest.raises(SpaceError, match="one of its choices"):
-        menu.index(1, Choice(channels=0.5))
+        menu.index(1, Choice.of(channels=0.5))
 
 
 def test_estimates_are_sums(menu: CoupledMenu) -> None:

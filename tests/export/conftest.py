@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.core.activation_quantizer import ActivationQuantizer
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 
 Made = tuple[nn.Module, PackedModel]
@@ -110,8 +111,7 @@ def quantize() -> Make:
                 module = model.get_submodule(layer.host)
                 module.register_forward_pre_hook(activations[layer.name])
         plan = Plan({
-            x.name: Choice(sparsity, "", weight_bits,
-                           activation_bits if x.name in activations else 32)
+            x.name: Choice.of(sparsity=sparsity, weight_bits=weight_bits, activation_bits=activation_bits if x.name in activations else 32)
             for x in layers
         })  # fmt: skip
         rest = {

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import autocomp.exporters.runtime as runtime
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
 from autocomp.errors import ArtifactError, DataError
 from autocomp.exporters.onnx_file import export_float, export_onnx
@@ -101,10 +102,10 @@ def test_from_a_runs_file(
 ) -> None:
     names = tiny_problem.network.names
     choices = [
-        Choice(weight_bits=8, activation_bits=8),
-        Choice(weight_bits=4, activation_bits=8),
-        Choice(sparsity=0.5, weight_bits=3, activation_bits=8),
-        Choice(weight_bits=4),
+        Choice.of(weight_bits=8, activation_bits=8),
+        Choice.of(weight_bits=4, activation_bits=8),
+        Choice.of(sparsity=0.5, weight_bits=3, activation_bits=8),
+        Choice.of(weight_bits=4),
     ]
     file, out = tmp_path / "model.safetensors", tmp_path / "model.onnx"
     network, data = tiny_problem.compressed(Plan(dict(zip(names, choices, strict=True))))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from autocomp.core.plan import NEUTRAL, Choice, Plan
+from autocomp.core.choice import NEUTRAL, Choice
+from autocomp.core.plan import Plan
 from autocomp.inspection.layer import planned_layers
 from autocomp.problem.problem import CompressionProblem
 
@@ -24,7 +25,7 @@ def test_layers_add_up_to_the_plans_costs(small_problem: CompressionProblem, men
         choice = plan[layer.name]
         assert (layer.kind, layer.shape, layer.choice) == (spec.kind, spec.shape, str(choice))
         assert layer.sparsity == pytest.approx(1 - spec.nonzeros(choice) / spec.n_weights)
-        assert layer.weight_bits == choice.weight_bits
+        assert layer.weight_bits == choice.weights.bits
         assert layer.dense_bytes == 4 * spec.n_weights
         assert (layer.channels, layer.rank) == (1, 1)
 
@@ -38,7 +39,7 @@ def test_nothing_done_changes_nothing(small_problem: CompressionProblem) -> None
 def test_sliced_layers_count_what_is_left(small_problem: CompressionProblem) -> None:
     names = small_problem.network.names
     plan = Plan(dict.fromkeys(names, NEUTRAL)).replace(
-        names[0], Choice(channels=0.5, sparsity=0.5, weight_bits=8)
+        names[0], Choice.of(channels=0.5, sparsity=0.5, weight_bits=8)
     )
     layers = {layer.name: layer for layer in planned_layers(small_problem, plan)}
     costs = small_problem.costs_of(plan)
@@ -56,6 +57,6 @@ def test_sliced_layers_count_what_is_left(small_problem: CompressionProblem) -> 
 def test_a_layer_of_low_rank_is_the_sum_of_its_parts(small_problem: CompressionProblem) -> None:
     name = small_problem.network.names[-1]  # 128 -> 4
     neutral = Plan(dict.fromkeys(small_problem.network.names, NEUTRAL))
-    found = planned_layers(small_problem, neutral.replace(name, Choice(rank=0.5)))[-1]
+    found = planned_layers(small_problem, neutral.replace(name, Choice.of(rank=0.5)))[-1]
     assert (found.rank, found.sparsity) == (0.5, 0)
     assert found.macs == 2 * 128 + 4 * 2 < found.dense_macs == 4 * 128

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autocomp.core.plan import BITS
+from autocomp.core.choice import BITS
 from autocomp.costs.latency import (
     FLOAT32,
     INT8,

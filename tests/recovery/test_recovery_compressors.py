@@ -23,7 +23,7 @@ from autocomp.compression.weights import (
     Pipeline,
     UniformQuantizer,
 )
-from autocomp.core.plan import NEUTRAL, Choice
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.errors import AutocompError, ChoiceError
 from autocomp.network.analysis import analyse
 
@@ -49,7 +49,7 @@ def test_levels_of_sparsity(kind: str, dtype: torch.dtype, make_case: Any) -> No
     pruner, last = OBSPruner(), 0.0
     n = case.layer.n_weights
     for zeros in (0, 1, n // 4, n // 2, n - 1):
-        choice = Choice(sparsity=zeros / n)
+        choice = Choice.of(sparsity=zeros / n)
         assert case.layer.zeros(choice) == zeros
         made = pruner.compress(case.weight, choice, stats)
         assert torch.equal(case.weight, before)
@@ -64,7 +64,7 @@ def test_levels_of_sparsity(kind: str, dtype: torch.dtype, make_case: Any) -> No
 
 def test_no_other_weights_on_the_mask_are_better(case: Any) -> None:
     """The gradient of the damped error vanishes on the weights that stay."""
-    made = OBSPruner().compress(case.weight, Choice(sparsity=0.5), stats_of(case))
+    made = OBSPruner().compress(case.weight, Choice.of(sparsity=0.5), stats_of(case))
     layout = case.gram.layout
     slope = layout.split(made - case.weight) @ case.gram.hessian
     kept = layout.split(made) != 0
@@ -74,7 +74,7 @@ def test_no_other_weights_on_the_mask_are_better(case: Any) -> None:
 def test_better_than_magnitude(case: Any) -> None:
     stats = stats_of(case)
     for sparsity in (0.3, 0.6):
-        choice = Choice(sparsity=sparsity)
+        choice = Choice.of(sparsity=sparsity)
         plain = MagnitudePruner().compress(case.weight, choice, stats)
         assert error(case, OBSPruner().compress(case.weight, choice, stats)) < error(case, plain)
 
@@ -84,8 +84,8 @@ def test_better_than_magnitude(case: Any) -> None:
 def test_patterns(kind: str, pattern: str, limit: int, make_case: Any) -> None:
     case = make_case(kind, limit=limit)
     layer = case.layer
-    choice = Choice(pattern=pattern)
-    n, m = choice.n_of_m
+    choice = Choice.of(pattern=pattern)
+    n, m = choice.weights.n_of_m
     if m > layer.shape[layer.in_axis]:
         pytest.skip("the pattern is wider than the layer")
     made = OBSPruner().compress(case.weight, choice, stats_of(case))
@@ -103,10 +103,10 @@ def test_patterns(kind: str, pattern: str, limit: int, make_case: Any) -> None:
 def test_codes_and_scales(kind: str, quantizer: str, limit: int, make_case: Any) -> None:
     case = make_case(kind, torch.float32, limit)
     stats = stats_of(case)
-    pruned = OBSPruner().compress(case.weight, Choice(sparsity=0.4), stats)
+    pruned = OBSPruner().compress(case.weight, Choice.of(sparsity=0.4), stats)
     for weight, bits in itertools.product((case.weight, pruned), (2, 4, 8)):
         before = weight.clone()
-        made = QUANTIZERS[quantizer]().quantize(weight, Choice(weight_bits=bits), stats)
+        made = QUANTIZERS[quantizer]().quantize(weight, Choice.of(weight_bits=bits), stats)
         assert torch.equal(weight, before)
         top = 2 ** (bits - 1) - 1
         assert int(made.codes.abs().max()) <= top
@@ -123,7 +123,7 @@ def test_codes_and_scales(kind: str, quantizer: str, limit: int, make_case: Any)
 def test_better_than_nearest(case: Any, quantizer: str) -> None:
     stats = stats_of(case)
     for bits in (2, 3, 4):
-        choice = Choice(weight_bits=bits)
+        choice = Choice.of(weight_bits=bits)
         plain = UniformQuantizer().compress(case.weight, choice, stats)
         made = QUANTIZERS[quantizer]().compress(case.weight, choice, stats)
         assert error(case, made) <= error(case, plain) * 1.001
@@ -132,7 +132,7 @@ def test_better_than_nearest(case: Any, quantizer: str) -> None:
 def test_against_every_code(make_case: Any) -> None:
     """A row of six weights at two bits: all 729 rows of codes with the same scales."""
     case = make_case("linear")
-    made = GPTQQuantizer().quantize(case.weight, Choice(weight_bits=2), stats_of(case))
+    made = GPTQQuantizer().quantize(case.weight, Choice.of(weight_bits=2), stats_of(case))
     moment = case.gram.moment[0]
     every = torch.tensor(list(itertools.product((-1.0, 0.0, 1.0), repeat=6)), dtype=torch.float64)
     mine = case.gram.row_errors((made.dequantize(torch.float64) - case.weight)[None])[0]
@@ -147,18 +147,18 @@ def test_against_every_code(make_case: Any) -> None:
 def test_all_bit_widths_at_once_are_the_single_ones(make_case: Any) -> None:
     case = make_case("grouped")
     stats = stats_of(case)
-    pruned = OBSPruner().compress(case.weight, Choice(sparsity=0.5), stats)
+    pruned = OBSPruner().compress(case.weight, Choice.of(sparsity=0.5), stats)
     bits = [2, 3, 5, 8, 16]
     together = GPTQQuantizer().quantize_all(pruned, bits, stats)
     for b, made in zip(bits, together, strict=True):
-        alone = GPTQQuantizer().quantize(pruned, Choice(weight_bits=b), stats)
+        alone = GPTQQuantizer().quantize(pruned, Choice.of(weight_bits=b), stats)
         assert torch.equal(made.codes, alone.codes) and torch.equal(made.scale, alone.scale)
 
 
 def test_coordinate_descent_never_hurts(case: Any) -> None:
     stats = stats_of(case)
     for bits in (2, 3):
-        choice = Choice(weight_bits=bits)
+        choice = Choice.of(weight_bits=bits)
         plain = GPTQQuantizer(sweeps=0).compress(case.weight, choice, stats)
         better = GPTQQuantizer(sweeps=4).compress(case.weight, choice, stats)
 
@@ -172,7 +172,7 @@ def test_coordinate_descent_never_hurts(case: Any) -> None:
 def test_more_bits_and_less_sparsity_are_nearer(make_case: Any) -> None:
     case = make_case("conv")
     stats, pipeline = stats_of(case), Pipeline()
-    choices = [Choice(s, "", b) for s in (0.8, 0.5, 0.0) for b in (2, 4, 8)]
+    choices = [Choice.of(sparsity=s, weight_bits=b) for s in (0.8, 0.5, 0.0) for b in (2, 4, 8)]
     made = pipeline.run_all(case.weight, [*choices, NEUTRAL], stats)
     errors = [error(case, m.weight) for m in made]
     assert errors[-1] == 0 and made[-1].weight is not None
@@ -190,17 +190,17 @@ def test_dead_inputs(make_case: Any) -> None:
     second[0, 2], second[0, :, 2], mean[0, 2] = 0, 0, 0
     gram = replace(case.gram, second=second, mean=mean, _memo={})
     stats = LayerStatistics(case.layer, gram=gram)
-    made = OBSPruner().compress(case.weight, Choice(sparsity=4 / 24), stats)
+    made = OBSPruner().compress(case.weight, Choice.of(sparsity=4 / 24), stats)
     assert bool(torch.isfinite(made).all()) and int((made == 0).sum()) == 4
     assert gram.error(made - case.weight) < 0.2 * gram.error(case.weight)
-    codes = GPTQQuantizer().quantize(case.weight, Choice(weight_bits=3), stats)
+    codes = GPTQQuantizer().quantize(case.weight, Choice.of(weight_bits=3), stats)
     assert bool(torch.isfinite(codes.dequantize()).all())
 
 
 def test_all_zero_weights(make_case: Any) -> None:
     case = make_case("conv")
     zero = torch.zeros_like(case.weight)
-    made = GPTQQuantizer().quantize(zero, Choice(weight_bits=2), stats_of(case))
+    made = GPTQQuantizer().quantize(zero, Choice.of(weight_bits=2), stats_of(case))
     assert not made.codes.any() and bool((made.scale > 0).all())
 
 
@@ -210,7 +210,7 @@ def test_bad_input(make_case: Any) -> None:
     with pytest.raises(ChoiceError, match="2 <= weight_bits <= 16"):
         GPTQQuantizer().quantize(case.weight, NEUTRAL, stats)
     with pytest.raises(ChoiceError, match="must be finite"):
-        OBSPruner().compress(case.weight * torch.nan, Choice(sparsity=0.5), stats)
+        OBSPruner().compress(case.weight * torch.nan, Choice.of(sparsity=0.5), stats)
     with pytest.raises(AutocompError, match="steps >= 1"):
         AdaRoundQuantizer(steps=0)
 
@@ -220,7 +220,7 @@ def test_parts_of_a_weight_that_does_not_fit_into_memory(
 ) -> None:
     for kind in ("conv", "grouped", "transposed, groups"):
         case = make_case(kind)
-        stats, choice = stats_of(case), Choice(0.5, "", 3)
+        stats, choice = stats_of(case), Choice.of(sparsity=0.5, weight_bits=3)
         whole = Pipeline().run(case.weight, choice, stats)
         monkeypatch.setattr(gram, "PIECE_BYTES", 8 * 10 * 10)
         kept = case.gram.layout.split(whole.weight) != 0
@@ -237,4 +237,4 @@ def test_constant_inputs_make_no_error(make_case: Any) -> None:
     store = CompressionStore(
         case.model, network, {case.layer.name: LayerStatistics(case.layer, gram=one)}
     )
-    assert one.centred and store.error(case.layer, Choice(weight_bits=2)) == 0
+    assert one.centred and store.error(case.layer, Choice.of(weight_bits=2)) == 0

@@ -13,7 +13,8 @@ from autocomp.artifacts.container import unpack
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.sequential import RIDGE, PairedRuns
 from autocomp.compression.recovery.unfold import unfolded
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.choice import Choice
+from autocomp.core.plan import Plan
 from autocomp.data import DataSplits
 from autocomp.errors import AutocompError
 from autocomp.models import build_model
@@ -99,7 +100,7 @@ def test_running_on_gives_the_same_moments_as_running_all() -> None:
 
 
 def heavy(problem: CompressionProblem) -> Plan:
-    return Plan({n: Choice(sparsity=0.6, weight_bits=3) for n in problem.network.names})
+    return Plan({n: Choice.of(sparsity=0.6, weight_bits=3) for n in problem.network.names})
 
 
 def test_outputs_come_nearer(tiny_problem: CompressionProblem) -> None:
@@ -138,7 +139,7 @@ def test_the_file_is_what_was_evaluated_and_fits(
 def test_patterns_and_neutral_layers_keep_theirs(tiny_problem: CompressionProblem) -> None:
     names = tiny_problem.network.names
     plan = tiny_problem.network.neutral_plan().replace(
-        names[2], Choice(pattern="2:4", weight_bits=4)
+        names[2], Choice.of(pattern="2:4", weight_bits=4)
     )
     tiny_problem.evaluate(plan, "F2S")
     model, _ = tiny_problem.compressed(plan, "F2S")

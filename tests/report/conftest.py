@@ -10,8 +10,9 @@ from io import BytesIO
 
 import pytest
 
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
@@ -58,7 +59,7 @@ def layer_names(depth: int) -> list[str]:
 def sample_plan(names: list[str], rng: random.Random) -> Plan:
     return Plan(
         {
-            name: Choice(
+            name: Choice.of(
                 sparsity=rng.choice([0.0, 0.3, 0.45, 0.6, 0.75, 0.9]),
                 weight_bits=rng.choice([2, 3, 4, 5, 8]),
                 activation_bits=rng.choice([8, 32]),
@@ -107,15 +108,17 @@ def sample_layers(plan: Plan, rng: random.Random) -> tuple[PlannedLayer, ...]:
     layers = []
     for name, choice in plan.items():
         weights = rng.choice([432, 2304, 9216, 36864, 147456])
-        kept = choice.channels * choice.rank
-        size = int(weights * kept * (1 - 0.9 * choice.sparsity) * choice.weight_bits / 8) + 20
+        kept = choice.structure.units * choice.structure.rank
+        size = (
+            int(weights * kept * (1 - 0.9 * choice.weights.sparsity) * choice.weights.bits / 8) + 20
+        )
         layers.append(
             PlannedLayer(
                 name=name, kind="conv", shape=(64, weights // 576 or 1, 3, 3), choice=str(choice),
-                sparsity=choice.sparsity, channels=choice.channels, rank=choice.rank,
-                weight_bits=choice.weight_bits, activation_bits=choice.activation_bits,
+                sparsity=choice.weights.sparsity, channels=choice.structure.units, rank=choice.structure.rank,
+                weight_bits=choice.weights.bits, activation_bits=choice.activations.bits,
                 dense_bytes=4 * weights, bytes=size, dense_macs=weights * 64,
-                macs=int(weights * 64 * kept * (1 - choice.sparsity)),
+                macs=int(weights * 64 * kept * (1 - choice.weights.sparsity)),
             )
         )  # fmt: skip
     return tuple(layers)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 from autocomp.inspection.comparison import Comparison, Spread, compare_runs, read_runs
 from autocomp.inspection.grouping import group_runs

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 from autocomp.inspection.comparison import compare_runs
 from autocomp.inspection.grouping import group_runs

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import autocomp
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 from autocomp.inspection.findings import FILE, Findings
 from autocomp.inspection.record import RunRecord
@@ -20,7 +21,7 @@ from autocomp.runs.summary import Summary
 
 
 def outcome(bits: int, accuracy: float, fidelity: str = "F1", within: bool = True) -> Outcome:
-    plan = Plan({"a": Choice(weight_bits=bits)})
+    plan = Plan({"a": Choice.of(weight_bits=bits)})
     return Outcome(plan, accuracy, 0.4, 3000, {"size": 10 * bits}, within, fidelity, 0.1, 0.0)
 
 

@@ -143,7 +143,7 @@ def test_the_plan_alone_gives_bars(sample: Sample) -> None:
     titles = [panel["title"] for panel in bars["panels"]]
     assert "Zero weights (%)" in titles and "Bytes" not in titles
     zeros = bars["panels"][titles.index("Zero weights (%)")]["traces"][0]["x"]
-    assert zeros == [round(100 * c.sparsity, 2) for c in record.best.plan.values()]
+    assert zeros == [round(100 * c.weights.sparsity, 2) for c in record.best.plan.values()]
 
 
 def test_hostile_names_are_escaped_everywhere(sample: Sample) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import autocomp
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome, best_of
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import AutocompError
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
 
@@ -44,7 +45,7 @@ def values(events: Any, tag: str) -> list[float]:
 
 
 def outcome(bits: int, accuracy: float, size: int, fidelity: str = "F1", **more: Any) -> Outcome:
-    plan = Plan({"a": Choice(weight_bits=bits), "b": Choice(weight_bits=8, sparsity=0.5)})
+    plan = Plan({"a": Choice.of(weight_bits=bits), "b": Choice.of(weight_bits=8, sparsity=0.5)})
     return Outcome(plan, accuracy, 0.4, 3000, {"size": size, "macs": 50}, size <= 100, fidelity,
                    0.1, more.get("divergence", 0.01))  # fmt: skip
 

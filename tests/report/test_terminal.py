@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Choice, Plan
+from autocomp.core.plan import Plan
 from autocomp.errors import LayerError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
@@ -32,8 +33,8 @@ from autocomp.tasks.classification import Score
 
 LONG = "[bold]" + ".".join(f"block{i}[/x]" for i in range(20))
 LONG = LONG[:119] + "]"
-PLAN = Plan({"stem": Choice(sparsity=0.5, weight_bits=4), LONG: Choice(weight_bits=8)})
-OTHER = Plan({"stem": Choice(weight_bits=2), LONG: Choice(weight_bits=8)})
+PLAN = Plan({"stem": Choice.of(sparsity=0.5, weight_bits=4), LONG: Choice.of(weight_bits=8)})
+OTHER = Plan({"stem": Choice.of(weight_bits=2), LONG: Choice.of(weight_bits=8)})
 CONFIG: dict[str, Any] = {
     "settings": {
         "model": "net[red]", "weights": "", "data": "digits", "budget": ["size=10%"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocomp.core.choice import NEUTRAL
 from autocomp.core.outcome import Outcome, best_of
-from autocomp.core.plan import NEUTRAL, Plan
+from autocomp.core.plan import Plan
 from autocomp.inspection.trajectory import best_so_far, improvements, pareto_front
 
 PLAN = Plan({"a": NEUTRAL})

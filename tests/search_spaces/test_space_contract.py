@@ -9,8 +9,8 @@ import pytest
 from autocomp.search_spaces import SPACES, CoefficientSpace, VectorSpace, make_space
 from gymnasium import spaces
 
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
 
 
@@ -83,27 +83,27 @@ class TestContract:
     def test_larger_entries_never_prune_more(self, space: Any, spec: LayerSpec) -> None:
         menu = space.choices(spec)
         assert spec.nonzeros(menu[0]) <= spec.nonzeros(menu[-1])
-        assert menu[0].weight_bits <= menu[-1].weight_bits
+        assert menu[0].weights.bits <= menu[-1].weights.bits
 
 
 def test_continuous_bins_are_equal() -> None:
     space, spec = make_space("bits:weight_bits=2/4/8/16"), LAYERS[0]
     found = [
-        space.decode(spec, np.array([a])).weight_bits for a in (-1, -0.51, -0.49, 0.01, 0.51, 1)
+        space.decode(spec, np.array([a])).weights.bits for a in (-1, -0.51, -0.49, 0.01, 0.51, 1)
     ]
     assert found == [2, 2, 4, 8, 16, 16]
 
 
 def test_a_layer_without_a_hook_keeps_its_inputs() -> None:
     space = make_space("bits:activation_bits=4/8")
-    assert {c.activation_bits for c in space.choices(LAYERS[2])} == {32}
-    assert {c.activation_bits for c in space.choices(LAYERS[0])} == {4, 8}
+    assert {c.activations.bits for c in space.choices(LAYERS[2])} == {32}
+    assert {c.activations.bits for c in space.choices(LAYERS[0])} == {4, 8}
 
 
 def test_patterns_that_do_not_fit_are_not_offered() -> None:
     for depthwise_or_small in (LAYERS[1], LAYERS[3]):
-        assert {c.pattern for c in make_space("nm").choices(depthwise_or_small)} == {""}
-    assert {c.pattern for c in make_space("nm").choices(LAYERS[0])} == {
+        assert {c.weights.pattern for c in make_space("nm").choices(depthwise_or_small)} == {""}
+    assert {c.weights.pattern for c in make_space("nm").choices(LAYERS[0])} == {
         "1:8", "1:4", "2:4", "3:4", "",
     }  # fmt: skip
 
@@ -155,9 +155,9 @@ def test_an_action_of_the_wrong_kind_is_refused() -> None:
         with pytest.raises(SpaceError, match="2 finite numbers"):
             space.decode(LAYERS[0], action)
     with pytest.raises(SpaceError, match="sparsity"):
-        space.encode(LAYERS[0], Choice(sparsity=0.123, weight_bits=4))
+        space.encode(LAYERS[0], Choice.of(sparsity=0.123, weight_bits=4))
     with pytest.raises(SpaceError, match="weight_bits"):
-        make_space("sparsity").encode(LAYERS[0], Choice(weight_bits=4))
+        make_space("sparsity").encode(LAYERS[0], Choice.of(weight_bits=4))
 
 
 @pytest.mark.parametrize("discrete", [False, True])

@@ -15,7 +15,7 @@ from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.structure.find import find_groups
 from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.compression.structure.surgery import places, sliced
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.data.splits import DataSplits
 from autocomp.network.analysis import analyse
@@ -105,8 +105,8 @@ def test_weights_go_in_the_order_of_the_dense_layer(
     problem: CompressionProblem, sparsity: float
 ) -> None:
     """What survives in more of the dense options is never pruned before what survives in fewer."""
-    choice = Choice(sparsity, "", 8)
-    plan = problem.network.neutral_plan().replace("0", Choice(channels=0.5))
+    choice = Choice.of(sparsity=sparsity, weight_bits=8)
+    plan = problem.network.neutral_plan().replace("0", Choice.of(channels=0.5))
     subnet = problem.subnets.of(plan)
     assert isinstance(subnet.store.pipeline.pruner, InheritingPruner)
     stay = problem.subnets.kept(plan)["0"]
@@ -114,13 +114,13 @@ def test_weights_go_in_the_order_of_the_dense_layer(
         before, layer = problem.network.layer(name), subnet.network.layer(name)
         total = torch.zeros(before.shape)
         for option in problem.store.menu(before):
-            if option.weight_bits == 8 and option.sparsity:
+            if option.weights.bits == 8 and option.weights.sparsity:
                 dense = problem.store.weight(before, option)
                 assert isinstance(dense, Quantized)
                 total += dense.codes != 0
         rank = total[:, list(stay)] if name == "6" else total[list(stay)]
         assert rank.shape == layer.shape and len(rank.unique()) > 3
-        found = subnet.store.weight(layer, Choice(sparsity))
+        found = subnet.store.weight(layer, Choice.of(sparsity=sparsity))
         assert isinstance(found, Tensor)
         assert int((found == 0).sum()) == layer.zeros(choice)
         pruned = found == 0

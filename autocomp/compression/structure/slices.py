@@ -13,8 +13,8 @@ from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.least_squares import refit
 from autocomp.compression.weights.obs import OBSPruner
+from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import Choice
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class InheritingPruner:
         rank = self._rank(stats.layer.name)
         if zeros == 0:
             return weight.clone()
-        if choice.pattern or gram is None or rank is None:
+        if choice.weights.pattern or gram is None or rank is None:
             return OBSPruner().compress(weight, choice, stats)
         size = weight.abs().float()
         score = rank + size / (2 * size.max().clamp(min=1e-30))

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 
 

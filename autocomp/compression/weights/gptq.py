@@ -13,7 +13,7 @@ from autocomp.compression.recovery.channels import share, to_channels
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.rounding import descend, round_in_order
 from autocomp.compression.weights.uniform import UniformQuantizer
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
@@ -43,13 +43,13 @@ class GPTQQuantizer:
 
     def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
         """Returns the rounded weight; a plain copy for 32 bits."""
-        if choice.weight_bits == 32:
+        if choice.weights.bits == 32:
             return weight.clone()
         return self.quantize(weight, choice, stats).dequantize(weight.dtype)
 
     def quantize(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Quantized:
         """Returns codes and scales; ChoiceError for 32 bits."""
-        return self.quantize_all(weight, [choice.weight_bits], stats)[0]
+        return self.quantize_all(weight, [choice.weights.bits], stats)[0]
 
     def quantize_all(
         self, weight: Tensor, bits: Sequence[int], stats: LayerStatistics
@@ -70,7 +70,7 @@ class GPTQQuantizer:
         gram = stats.gram
         if gram is None:
             nearest = UniformQuantizer()
-            return [nearest.quantize(weight, Choice(weight_bits=b), stats) for b in bits]
+            return [nearest.quantize(weight, Choice.of(weight_bits=b), stats) for b in bits]
         layout = gram.layout
         target = layout.split(weight)
         kept = target != 0

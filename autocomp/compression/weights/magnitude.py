@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 
 
 class MagnitudePruner:
@@ -25,7 +25,7 @@ class MagnitudePruner:
             choice: its `sparsity` or `pattern` is used.
             stats: names the layer, whose axes the pattern runs along.
         """
-        if choice.pattern:
+        if choice.weights.pattern:
             return _prune_pattern(weight, choice, stats)
         zeros = stats.layer.zeros(choice)
         if zeros == 0:
@@ -41,7 +41,7 @@ class MagnitudePruner:
 
 
 def _prune_pattern(weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
-    n, m = choice.n_of_m
+    n, m = choice.weights.n_of_m
     layer = stats.layer
     # one row per output and kernel position: a group never crosses from one position to the next
     moved = weight.movedim(layer.in_axis, -1)

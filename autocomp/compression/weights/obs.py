@@ -11,7 +11,7 @@ from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.least_squares import refit
 from autocomp.compression.weights.magnitude import MagnitudePruner
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.errors import ChoiceError
 
 
@@ -49,10 +49,10 @@ class OBSPruner:
             return MagnitudePruner().compress(weight, choice, stats)
         rows = gram.layout.split(weight)
         across = stats.layer.kind == "transposed" and gram.layout.groups > 1
-        if choice.pattern and (across or gram.layout.slices > 1):
+        if choice.weights.pattern and (across or gram.layout.slices > 1):
             kept = _pattern_by_saliency(gram, rows, choice, stats)
         else:
-            trace = _trace(gram, rows, choice.pattern)
+            trace = _trace(gram, rows, choice.weights.pattern)
             padding = gram.layout.padding * gram.layout.groups * gram.layout.rows
             kept = trace.kept(zeros, padding)
         fitted = refit(gram, rows, kept)
@@ -72,7 +72,7 @@ def _trace(gram: Gram, rows: Tensor, pattern: str) -> Trace:
 
 def pattern_groups(layout: Layout, pattern: str) -> Groups:
     """Returns the columns that share an N:M allowance: M inputs in a row at one kernel position."""
-    n, m = Choice(pattern=pattern).n_of_m
+    n, m = Choice.of(pattern=pattern).weights.n_of_m
     column = torch.arange(layout.inputs)
     inputs = layout.inputs // layout.kernel
     position, channel = column // inputs, column % inputs

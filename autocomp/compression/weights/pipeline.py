@@ -12,7 +12,7 @@ from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.weights.base import Compressor, Quantizer
 from autocomp.compression.weights.gptq import GPTQQuantizer
 from autocomp.compression.weights.obs import OBSPruner
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 
 
@@ -64,7 +64,7 @@ class Pipeline:
         """Compresses to many choices; those with the same zeros share the work of finding them."""
         groups: dict[tuple[float, str], list[Choice]] = {}
         for choice in dict.fromkeys(choices):
-            groups.setdefault((choice.sparsity, choice.pattern), []).append(choice)
+            groups.setdefault((choice.weights.sparsity, choice.weights.pattern), []).append(choice)
         found: dict[Choice, Compressed] = {}
         for group in groups.values():
             pruned = self._prune(weight.detach(), group[0], stats)
@@ -72,19 +72,19 @@ class Pipeline:
         return [found[choice] for choice in choices]
 
     def _prune(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
-        if not (choice.sparsity or choice.pattern):
+        if not (choice.weights.sparsity or choice.weights.pattern):
             return weight
         return self.pruner.compress(weight, choice, stats)
 
     def _round(
         self, pruned: Tensor, group: Sequence[Choice], stats: LayerStatistics
     ) -> dict[Choice, Compressed]:
-        found = {c: Compressed(pruned, None) for c in group if c.weight_bits == 32}
-        rounded = [c for c in group if c.weight_bits < 32]
+        found = {c: Compressed(pruned, None) for c in group if c.weights.bits == 32}
+        rounded = [c for c in group if c.weights.bits < 32]
         if rounded and hasattr(self.quantizer, "quantize_all"):
-            bits = sorted({c.weight_bits for c in rounded})
+            bits = sorted({c.weights.bits for c in rounded})
             made = dict(zip(bits, self.quantizer.quantize_all(pruned, bits, stats), strict=True))
-            quantized = {c: made[c.weight_bits] for c in rounded}
+            quantized = {c: made[c.weights.bits] for c in rounded}
         else:
             quantized = {c: self.quantizer.quantize(pruned, c, stats) for c in rounded}
         for c, q in quantized.items():

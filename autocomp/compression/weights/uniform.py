@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autocomp.artifacts.scales import LARGEST, LEAST, grid_numbers, round_scale_up, scale_from_codes
 from autocomp.compression.calibration.statistics import LayerStatistics
-from autocomp.core.plan import Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
 
@@ -61,7 +61,7 @@ class UniformQuantizer:
 
     def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
         """Returns the rounded weight; a plain copy for 32 bits."""
-        if choice.weight_bits == 32:
+        if choice.weights.bits == 32:
             return weight.clone()
         return self.quantize(weight, choice, stats).dequantize(weight.dtype)
 
@@ -77,7 +77,7 @@ class UniformQuantizer:
         Raises:
             ChoiceError: for 32 bits.
         """
-        bits = choice.weight_bits
+        bits = choice.weights.bits
         if not 2 <= bits <= 16:
             raise ChoiceError(f"`2 <= weight_bits <= 16` must hold to quantize, but got {bits}.")
         axis = stats.layer.out_axis if self.per_channel else None

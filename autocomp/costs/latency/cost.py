@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from autocomp.compression.store import CompressionStore
+from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.plan import NEUTRAL, Choice
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
@@ -128,8 +128,8 @@ class Latency:
         geometry = self._geometries[layer.name]
         if isinstance(geometry, str):
             return 0
-        activation_bits = choice.activation_bits if layer.quantizable_input else 32
-        precision = runs_as(choice.weight_bits, activation_bits)
+        activation_bits = choice.activations.bits if layer.quantizable_input else 32
+        precision = runs_as(choice.weights.bits, activation_bits)
         key = (layer.name, precision, inputs, outputs)
         if key not in self._memo:
             time = self.table.estimate(geometry, FLOAT32, inputs, outputs)

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 
 
@@ -40,14 +41,18 @@ class SearchProgress:
 
     def update(self, outcome: Outcome) -> None:
         """Counts one outcome."""
-        if outcome.fidelity == "F1":
+        if outcome.fidelity is Fidelity.SCREEN:
             self._count += 1
             self._best = best_of([o for o in (self._best, outcome) if o is not None])
         text = "" if self._best is None else f"best {self._best.accuracy:.2%}"
         self._progress.update(self._task, completed=self._count, best=text)
         # without a terminal, a line now and then
         step = max(1, self._total // 10)
-        if not self._console.is_terminal and outcome.fidelity == "F1" and self._count % step == 0:
+        if (
+            not self._console.is_terminal
+            and outcome.fidelity is Fidelity.SCREEN
+            and self._count % step == 0
+        ):
             self._console.print(f"search {self._count}/{self._total} {text}")
 
     def __enter__(self) -> SearchProgress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import pareto_front
@@ -42,7 +43,7 @@ def front(record: RunRecord) -> Section | None:
 
 def _figure(record: RunRecord, cost: str) -> Figure:
     known = [o for o in record.outcomes if cost in o.costs]
-    screened = [o for o in known if o.fidelity == "F1"]
+    screened = [o for o in known if o.fidelity is Fidelity.SCREEN]
     feasible = [o for o in screened if o.within_budget]
     unit, best, limit = unit_of(record, cost), record.best, limits_of(record).get(cost)
     keys = [Key("each plan (F1)", "compressed", "dot"), Key("front of these", "compressed")]
@@ -56,7 +57,7 @@ def _figure(record: RunRecord, cost: str) -> Figure:
         traces.append(_chosen(best, cost, unit))
         keys.append(Key("handed back" if record.summary else "best so far", "ink", "ring"))
     shapes: list[dict[str, Any]] = []
-    finals = [o for o in known if o.fidelity != "F1"]
+    finals = [o for o in known if o.fidelity is not Fidelity.SCREEN]
     kept = [o.accuracy + side * _error(o) for o in finals for side in (-1, 1)]
     if record.summary is not None:
         dense = record.summary.search_dense.accuracy

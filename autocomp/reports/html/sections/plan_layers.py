@@ -63,7 +63,7 @@ def plan_layers(record: RunRecord) -> Section | None:
 
 def _activation_bits(record: RunRecord, rows: Sequence[PlannedRow]) -> list[int]:
     plan = record.best.plan if record.best is not None else {}
-    return [plan[row.name].activation_bits if row.name in plan else 32 for row in rows]
+    return [plan[row.name].activations.bits if row.name in plan else 32 for row in rows]
 
 
 def _hover(row: PlannedRow, rows: Sequence[PlannedRow], activation_bits: int) -> str:
