@@ -10,12 +10,12 @@ from autocomp.errors import AutocompError, unknown
 class Fidelity(StrEnum):
     """A level at which a plan is judged; the value is what run folders hold.
 
-    | level           | in files | what                                                             |
-    |-----------------|----------|------------------------------------------------------------------|
-    | `ESTIMATE`      | F0       | sum of per-layer losses from tables; no forward pass             |
-    | `SCREEN`        | F1       | recovered weights stitched in, scored on some search images      |
-    | `FULL`          | F2       | the same on the whole search split                               |
-    | `RECONSTRUCTED` | F2S      | recovered front to back for the inputs that layers really get    |
+    | level           | in files | what                                                          |
+    |-----------------|----------|---------------------------------------------------------------|
+    | `ESTIMATE`      | F0       | sum of per-layer losses from tables; no forward pass          |
+    | `SCREEN`        | F1       | recovered weights stitched in, scored on some search images   |
+    | `FULL`          | F2       | the same on the whole search split                            |
+    | `RECONSTRUCTED` | F2S      | recovered front to back for the inputs that layers really get |
 
     >>> Fidelity.of("screen") is Fidelity.of("F1") is Fidelity.SCREEN
     True
