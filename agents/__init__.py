@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autocomp.agents.base import Agent, OnOutcome, SearchResult
+from autocomp.agents.base import Agent, check_agent
 from autocomp.agents.baselines.random_search import RandomAgent
 from autocomp.agents.baselines.uniform import UniformAgent
 from autocomp.agents.evaluator import Evaluator
@@ -16,6 +16,7 @@ from autocomp.agents.exact.dp import DPAgent
 from autocomp.agents.exact.ilp import ILPAgent
 from autocomp.agents.greedy import GreedyAgent
 from autocomp.agents.local import LocalAgent
+from autocomp.agents.policy import LearnedPolicy
 from autocomp.agents.reinforcement.ddpg import DDPGAgent
 from autocomp.agents.reinforcement.ppo import PPOAgent
 from autocomp.agents.reinforcement.sac import SACAgent
@@ -23,6 +24,7 @@ from autocomp.agents.reinforcement.td3 import TD3Agent
 from autocomp.agents.samplers.cmaes import CMAESAgent
 from autocomp.agents.samplers.nsga2 import NSGA2Agent
 from autocomp.agents.samplers.tpe import TPEAgent
+from autocomp.agents.task import OnOutcome, PolicyTask, SearchResult, SearchTask, TrainedAgent
 
 from autocomp.errors import AgentError
 from autocomp.plugins.registry import Factory, find
@@ -45,7 +47,19 @@ AGENTS: dict[str, Factory] = {
 }
 GROUP = "autocomp.agents"
 
-__all__ = ["AGENTS", "GROUP", "Agent", "Evaluator", "OnOutcome", "SearchResult", "make_agent"]
+__all__ = [
+    "AGENTS",
+    "GROUP",
+    "Agent",
+    "Evaluator",
+    "LearnedPolicy",
+    "OnOutcome",
+    "PolicyTask",
+    "SearchResult",
+    "SearchTask",
+    "TrainedAgent",
+    "make_agent",
+]
 
 
 def make_agent(agent: str | Agent, **options: Any) -> Agent:
@@ -53,11 +67,10 @@ def make_agent(agent: str | Agent, **options: Any) -> Agent:
 
     Raises:
         UnknownNameError: if no agent has that name.
-        AgentError: if it does not take the options.
+        AgentError: if it does not take the options, or is no agent.
     """
     if not isinstance(agent, str):
-        return agent
+        return check_agent(agent)
     name, given = parse_spec(agent)
     factory = find("agent", name, AGENTS, GROUP)
-    made: Agent = construct("agent", name, factory, {**given, **options}, AgentError)
-    return made
+    return check_agent(construct("agent", name, factory, {**given, **options}, AgentError))

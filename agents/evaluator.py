@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from autocomp.agents.base import OnOutcome
+from autocomp.agents.task import SearchTask
 
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
-from autocomp.errors import AgentError, EvaluationsSpent
-from autocomp.problem.problem import CompressionProblem
+from autocomp.errors import EvaluationsSpent
 
 PATIENCE = 50
 """A search also ends after this many proposals in a row that it has seen before."""
@@ -21,16 +20,15 @@ class Evaluator:
     A plan that this search has seen is answered from memory and not counted. One that only the
     problem remembers (from an earlier search, or a resumed one) counts as if it were evaluated, so
     that a search never depends on what ran before it.
+
+    Args:
+        task: the search.
     """
 
-    def __init__(
-        self, problem: CompressionProblem, n_evaluations: int, on_outcome: OnOutcome | None = None
-    ) -> None:
-        if n_evaluations < 1:
-            raise AgentError(f"A search needs at least 1 evaluation, but got {n_evaluations}.")
-        self.problem = problem
-        self.n_evaluations = n_evaluations
-        self._on_outcome = on_outcome
+    def __init__(self, task: SearchTask) -> None:
+        self.problem = task.problem
+        self.n_evaluations = task.n_evaluations
+        self._on_outcome = task.on_outcome
         self._seen: dict[Plan, Outcome] = {}
         self._proposals = 0
         self._repeats = 0

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans, starting_plans
-from autocomp.envs import make_menu
-from autocomp.search_spaces import SearchSpace
-from autocomp.search_spaces.feasible_space import PlanMenu
+from autocomp.agents.task import SearchResult, SearchTask
+from autocomp.search_spaces.feasible_space import FeasibleSpace
 
 from autocomp.core.outcome import Outcome
-from autocomp.core.plan import Plan
-from autocomp.problem.problem import CompressionProblem
 
 
-class GreedyAgent:
+class GreedyAgent(Agent):
     """Best accuracy per byte saved, measured (compare NetAdapt, Yang et al. 2018, 1804.03230).
 
     Starts from the best of the plans it is given, or else of the solver's and a few uniform ones.
@@ -34,44 +31,34 @@ class GreedyAgent:
     def __init__(self, starts: int = 6) -> None:
         self.starts = starts
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = make_menu(problem, space)
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        for indices in given_plans(menu, starts) or starting_plans(menu, self.starts):
+        feasible, evaluator = task.feasible, Evaluator(task)
+        for indices in given_plans(task) or starting_plans(feasible, self.starts):
             if not evaluator.spent:
-                evaluator.evaluate(menu.plan(indices))
+                evaluator.evaluate(feasible.plan(indices))
         while not evaluator.spent:
             before = len(evaluator.outcomes)
-            self._round(menu, evaluator)
+            self._round(feasible, evaluator)
             if len(evaluator.outcomes) == before:
                 break  # every move is known: a local optimum
         return SearchResult(evaluator.outcomes)
 
-    def _round(self, menu: PlanMenu, evaluator: Evaluator) -> None:
+    def _round(self, feasible: FeasibleSpace, evaluator: Evaluator) -> None:
         start = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
-        indices = menu.indices(start.plan)
+        indices = feasible.indices(start.plan)
         prices: list[tuple[float, int, int]] = []
         # at most half of what is left goes into measuring prices, half into moves
         allowance = max(1, evaluator.left // 2) if evaluator.left > 1 else 0
-        for t, lower in _notches(menu, indices):
+        for t, lower in _notches(feasible, indices):
             if allowance <= 0 or evaluator.spent:
                 break
             candidate = [*indices]
             candidate[t] = lower
-            plan = menu.plan(candidate)
+            plan = feasible.plan(candidate)
             allowance -= not evaluator.seen(plan)
             outcome = evaluator.evaluate(plan)
-            prices.append((self._price(menu, start, outcome, t, indices[t], lower), t, lower))
+            prices.append((self._price(feasible, start, outcome, t, indices[t], lower), t, lower))
         prices.sort()
         for lowered, raised_first in _moves(prices):
             if evaluator.spent:
@@ -81,16 +68,18 @@ class GreedyAgent:
                 if candidate[t] == indices[t]:  # one notch a layer, the cheaper property first
                     candidate[t] = lower
             taken = {t for t, _ in lowered}
-            plan = menu.plan(_raise(menu, candidate, [t for t in raised_first if t not in taken]))
+            plan = feasible.plan(
+                _raise(feasible, candidate, [t for t in raised_first if t not in taken])
+            )
             if not evaluator.seen(plan) and evaluator.evaluate(plan).rank > start.rank:
                 return  # measure anew from the better plan
 
     @staticmethod
     def _price(
-        menu: PlanMenu, start: Outcome, outcome: Outcome, t: int, index: int, lower: int
+        feasible: FeasibleSpace, start: Outcome, outcome: Outcome, t: int, index: int, lower: int
     ) -> float:
-        costs = menu.feasibility.alternatives(menu.indices(start.plan), t)
-        saved = (costs[index] - costs[lower]) / np.maximum(menu.feasibility.limits, 1)
+        costs = feasible.allocation.alternatives(feasible.indices(start.plan), t)
+        saved = (costs[index] - costs[lower]) / np.maximum(feasible.allocation.limits, 1)
         return (outcome.loss - start.loss) / max(float(saved.max()), 1e-9)
 
 
@@ -110,12 +99,12 @@ def _moves(
             yield [(t, lower)], [other]
 
 
-def _notches(menu: PlanMenu, indices: list[int]) -> list[tuple[int, int]]:
+def _notches(feasible: FeasibleSpace, indices: list[int]) -> list[tuple[int, int]]:
     """Returns (layer, choice) one notch below the plan in one property, large savings first."""
     found: list[tuple[float, int, int]] = []
-    limits = np.maximum(menu.feasibility.limits, 1)
+    limits = np.maximum(feasible.allocation.limits, 1)
     for t, index in enumerate(indices):
-        coordinates, costs = menu.coordinates(t), menu.feasibility.alternatives(indices, t)
+        coordinates, costs = feasible.coordinates(t), feasible.allocation.alternatives(indices, t)
         here = coordinates[index]
         for axis in range(coordinates.shape[1]):
             others = np.delete(coordinates - here, axis, axis=1)
@@ -128,17 +117,17 @@ def _notches(menu: PlanMenu, indices: list[int]) -> list[tuple[int, int]]:
     return [(t, lower) for _, t, lower in sorted(found)]
 
 
-def _raise(menu: PlanMenu, indices: list[int], order: list[int]) -> list[int]:
+def _raise(feasible: FeasibleSpace, indices: list[int], order: list[int]) -> list[int]:
     """Raises the layers of `order`, each by the notch that fits, then fills up the rest."""
     indices = [*indices]
     for t in order:
-        costs, coordinates = menu.feasibility.alternatives(indices, t), menu.coordinates(t)
+        costs, coordinates = feasible.allocation.alternatives(indices, t), feasible.coordinates(t)
         here = indices[t]
-        fits = (costs <= menu.feasibility.limits).all(1)
+        fits = (costs <= feasible.allocation.limits).all(1)
         mask = (
             fits & (coordinates >= coordinates[here] - 1e-9).all(1) & (costs > costs[here]).any(1)
         )
         if mask.any():
             distance = ((coordinates - coordinates[here]) ** 2).sum(1)
             indices[t] = int(np.where(mask, distance, np.inf).argmin())
-    return menu.fill(indices)
+    return feasible.names.fill(indices)

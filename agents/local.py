@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans
-from autocomp.envs import PlanMenu, make_menu
-from autocomp.search_spaces import CoefficientSpace, SearchSpace
-from autocomp.search_spaces.coefficient_feasible import CoefficientMenu
-from autocomp.search_spaces.feasible_space import Floats
+from autocomp.agents.task import SearchResult, SearchTask
+from autocomp.search_spaces import CoefficientSpace, FeasibleSpace
 
-from autocomp.core.plan import Plan
-from autocomp.problem.problem import CompressionProblem
+from autocomp.allocation.pareto import Floats, pareto_front
 
 _PATIENCE = 40
 """So many multipliers in a row that make no new plan, and single choices are moved instead."""
@@ -22,7 +20,7 @@ _NEAR = 2
 """How far a single choice moves along its layer's front of cost and loss."""
 
 
-class LocalAgent:
+class LocalAgent(Agent):
     """SPDY's local search (Frantar and Alistarh 2022, arXiv:2201.13096) on any space.
 
     Multipliers on the layers' losses start neutral, at the solver's plan. A step draws some of the
@@ -39,55 +37,42 @@ class LocalAgent:
     def __init__(self, sigma: float = 1.0, share: float = 0.1) -> None:
         self.sigma, self.share = sigma, share
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""
-        if getattr(space, "structural", False):
-            return self._wander(make_menu(problem, space), problem, n_evaluations, seed,
-                                on_outcome, starts)  # fmt: skip
-        if not isinstance(space, CoefficientSpace):
-            space = CoefficientSpace(space)
-        menu = CoefficientMenu(problem, space)
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        for indices in [*given_plans(menu, starts), menu.solver.plan]:
-            if not evaluator.spent:
-                evaluator.evaluate(menu.plan(indices))
-        self._draw(menu, evaluator, np.random.default_rng(seed))
+        if not task.feasible.allocation.separable:
+            return self._wander(task)
+        feasible = _multiplied(task.feasible)
+        evaluator = self._begun(replace(task, feasible=feasible))
+        self._draw(feasible, evaluator, np.random.default_rng(task.seed))
         while not evaluator.spent:
             best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
-            if not _move(menu, evaluator, menu.indices(best.plan)):
+            if not _move(feasible, evaluator, feasible.indices(best.plan)):
                 break  # every neighbour is known: a local optimum
         return SearchResult(evaluator.outcomes)
 
-    def _wander(
-        self, menu: PlanMenu, problem: CompressionProblem, n_evaluations: int, seed: int,
-        on_outcome: OnOutcome | None, starts: Sequence[Plan],
-    ) -> SearchResult:  # fmt: skip
+    def _begun(self, task: SearchTask) -> Evaluator:
+        """Returns the evaluator, with the starts and the solver's plan evaluated."""
+        evaluator = Evaluator(task)
+        for indices in [*given_plans(task), task.feasible.allocation.plan]:
+            if not evaluator.spent:
+                evaluator.evaluate(task.feasible.plan(indices))
+        return evaluator
+
+    def _wander(self, task: SearchTask) -> SearchResult:
         """Redraws the choices themselves, a few layers at a time, where losses have no multipliers.
 
         Channels couple the layers' costs, so that no exact solver stands behind the multipliers.
         """
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        for indices in [*given_plans(menu, starts), menu.solver.plan]:
-            if not evaluator.spent:
-                evaluator.evaluate(menu.plan(indices))
-        rng = np.random.default_rng(seed)
-        most = max(2, round(self.share * len(menu)))
+        feasible, evaluator = task.feasible, self._begun(task)
+        rng = np.random.default_rng(task.seed)
+        most = max(2, round(self.share * len(feasible)))
         failures = known = 0
         while not evaluator.spent and known < _PATIENCE:
             best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
-            here = menu.indices(best.plan)
-            rows = np.array([menu.coordinates(t)[i] for t, i in enumerate(here)])
-            changed = min(max(1, most - failures // most), len(menu))
-            plan = menu.plan(menu.fit(_redrawn(rows, changed, self.sigma / 2, rng)))
+            here = feasible.indices(best.plan)
+            rows = np.array([feasible.coordinates(t)[i] for t, i in enumerate(here)])
+            changed = min(max(1, most - failures // most), len(feasible))
+            plan = feasible.plan(feasible.actions.fit(_redrawn(rows, changed, self.sigma / 2, rng)))
             if evaluator.seen(plan):
                 known += 1
                 continue
@@ -96,18 +81,20 @@ class LocalAgent:
             failures = 0 if better else failures + 1
         return SearchResult(evaluator.outcomes)
 
-    def _draw(self, menu: CoefficientMenu, evaluator: Evaluator, rng: np.random.Generator) -> None:
+    def _draw(
+        self, feasible: FeasibleSpace, evaluator: Evaluator, rng: np.random.Generator
+    ) -> None:
         """Draws multipliers until they make no new plans."""
-        actions = menu.middle
+        actions = feasible.middle
         rank = max(outcome.rank for outcome in evaluator.outcomes)
-        most = max(2, round(self.share * len(menu)))
-        sigma = max(self.sigma * menu.spread, menu.coefficients.resolution)
+        most = max(2, round(self.share * len(feasible)))
+        sigma = max(self.sigma * feasible.actions.spread, feasible.actions.resolution)
         failures = known = 0
         while not evaluator.spent and known < _PATIENCE:
             # one layer fewer after as many failures as there are layers to change
-            changed = min(max(1, most - failures // most), len(menu))
+            changed = min(max(1, most - failures // most), len(feasible))
             drawn = _redrawn(actions, changed, sigma, rng)
-            plan = menu.plan(menu.fit(drawn))
+            plan = feasible.plan(feasible.actions.fit(drawn))
             if evaluator.seen(plan):
                 known += 1
                 continue
@@ -119,6 +106,12 @@ class LocalAgent:
                 failures += 1
 
 
+def _multiplied(feasible: FeasibleSpace) -> FeasibleSpace:
+    """Returns the same choices with multipliers as actions."""
+    space = feasible.space
+    return feasible if space.names is not space else feasible.through(CoefficientSpace(space))
+
+
 def _redrawn(actions: Floats, n: int, sigma: float, rng: np.random.Generator) -> Floats:
     drawn = actions.copy()
     at = rng.choice(len(actions), n, replace=False)
@@ -126,12 +119,12 @@ def _redrawn(actions: Floats, n: int, sigma: float, rng: np.random.Generator) ->
     return np.clip(drawn, -1, 1)
 
 
-def _move(menu: CoefficientMenu, evaluator: Evaluator, indices: list[int]) -> bool:
+def _move(feasible: FeasibleSpace, evaluator: Evaluator, indices: list[int]) -> bool:
     """Tries neighbours of a plan until one is better; returns whether any was new."""
-    start = evaluator.evaluate(menu.plan(indices))
+    start = evaluator.evaluate(feasible.plan(indices))
     new = False
-    for candidate in _neighbours(menu, indices):
-        plan = menu.plan(candidate)
+    for candidate in _neighbours(feasible, indices):
+        plan = feasible.plan(candidate)
         if evaluator.spent:
             break
         if not evaluator.seen(plan):
@@ -141,27 +134,28 @@ def _move(menu: CoefficientMenu, evaluator: Evaluator, indices: list[int]) -> bo
     return new
 
 
-def _neighbours(menu: CoefficientMenu, indices: list[int]) -> Iterator[list[int]]:
+def _neighbours(feasible: FeasibleSpace, indices: list[int]) -> Iterator[list[int]]:
     """Yields the feasible plans that differ in one or two layers, the least loss first."""
-    model = menu.model
-    moves = []
+    allocation = feasible.allocation
+    moves, loss, cost = [], [], []
     for t, index in enumerate(indices):
-        front = model.options(t)
-        order = np.argsort(model.losses[t][front], kind="stable")
-        losses = model.losses[t][front][order]
-        place = int(np.searchsorted(losses, model.losses[t][index]))
-        near = front[order][max(0, place - _NEAR) : place + _NEAR + 1]
-        moves += [(t, int(i)) for i in near if i != index]
-    loss = np.array([model.losses[t][i] - model.losses[t][indices[t]] for t, i in moves])
-    cost = np.array([model.costs[t][i] - model.costs[t][indices[t]] for t, i in moves])
+        costs, losses = allocation.own(indices, t), allocation.losses[t]
+        front = pareto_front(*costs.T, losses)
+        order = front[np.argsort(losses[front], kind="stable")]
+        place = int(np.searchsorted(losses[order], losses[index]))
+        near = [int(i) for i in order[max(0, place - _NEAR) : place + _NEAR + 1] if i != index]
+        moves += [(t, i) for i in near]
+        loss += [losses[i] - losses[index] for i in near]
+        cost += [costs[i] - costs[index] for i in near]
     layer = np.array([t for t, _ in moves])
-    left = model.limits - model.total(indices)
+    left = allocation.limits - allocation.total(indices)
     first, second = np.triu_indices(len(moves))  # a move paired with itself is that move alone
     alone = first == second
-    total = np.where(alone, 0, cost[second].T).T + cost[first]
+    costs_of, loss_of = np.array(cost), np.array(loss)
+    total = np.where(alone, 0, costs_of[second].T).T + costs_of[first]
     fits = (total <= left).all(1) & (alone | (layer[first] != layer[second]))
     first, second = first[fits], second[fits]
-    summed = loss[first] + np.where(first == second, 0, loss[second])
+    summed = loss_of[first] + np.where(first == second, 0, loss_of[second])
     for k in np.argsort(summed, kind="stable").tolist():
         candidate = list(indices)
         for at in (int(first[k]), int(second[k])):

@@ -17,12 +17,13 @@ if (_Path(__file__).parent.parent / "pyproject.toml").is_file():
     __path__.append(str(_Path(__file__).parent.parent))
 
 if TYPE_CHECKING:
-    from autocomp.api.search import resume, search
+    from autocomp.api.resume import resume
+    from autocomp.api.search import search
     from autocomp.compression.loading import load
 
 _LAZY = {
     "search": "autocomp.api.search",
-    "resume": "autocomp.api.search",
+    "resume": "autocomp.api.resume",
     "load": "autocomp.compression.loading",
 }
 

@@ -43,7 +43,7 @@ COEFFICIENTS = ("tpe", "nsga2", "cmaes", "ddpg", "td3", "sac", "ppo")
 
 
 @dataclass(frozen=True)
-class SearchSetup:
+class Job:
     """One search."""
 
     agent: str
@@ -88,7 +88,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     seeds = given.seeds.split(",")
     jobs = [
-        SearchSetup(agent, space, budget, seed)
+        Job(agent, space, budget, seed)
         for seed in seeds
         for space in given.spaces.split(",")
         for agent in given.agents.split(",")
@@ -96,7 +96,7 @@ def main() -> None:
         if seed == seeds[0] or agent.partition(":")[0] not in DETERMINISTIC
     ]
 
-    def search(job: SearchSetup) -> None:
+    def search(job: Job) -> None:
         folder = job.folder(given.out)
         if (folder / "wall.json").exists():
             return
@@ -120,7 +120,7 @@ def main() -> None:
         print(f"# {job} {wall:.0f} s", file=sys.stderr, flush=True)
 
     for space in given.spaces.split(","):  # builds the tables, alone
-        search(SearchSetup("dp", space, given.budgets.split(",")[0], seeds[0]))
+        search(Job("dp", space, given.budgets.split(",")[0], seeds[0]))
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(search, jobs))
     _print(given, jobs)
@@ -139,7 +139,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _print(given: argparse.Namespace, jobs: list[SearchSetup]) -> None:
+def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for job in dict.fromkeys(jobs):
         folder = job.folder(given.out)

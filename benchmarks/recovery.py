@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from autocomp.envs import make_menu
-from autocomp.search_spaces import make_space
+from autocomp.search_spaces import feasible_space, make_space
 from scipy.stats import kendalltau
 
 from autocomp.compression.store import CompressionStore
@@ -122,18 +121,18 @@ def times(network: torch.nn.Module, data: DataSplits) -> None:
     space = make_space(SPACE)
     start = time.perf_counter()
     problem = CompressionProblem(network, data, "size=8%")
-    menu = make_menu(problem, space)
-    menu.losses  # noqa: B018
+    feasible = feasible_space(problem, space)
+    feasible.losses  # noqa: B018
     built = time.perf_counter() - start
     rng = np.random.default_rng(0)
-    plans = np.stack([rng.integers(0, len(c), 20_000) for c in menu.choices], 1)
+    plans = np.stack([rng.integers(0, len(c), 20_000) for c in feasible.choices], 1)
     start = time.perf_counter()
-    menu.estimate(plans)
+    feasible.estimate(plans)
     f0 = len(plans) / (time.perf_counter() - start)
     batches = Batches(data.search.subset(1000, seed=0), 500, torch.device("cpu"))
     copy = working_copy(network, torch.device("cpu"))
-    chosen = [menu.plan(menu.fit(rng.uniform(-1, 1, (len(menu), menu.vector.width))))
-              for _ in range(15)]  # fmt: skip
+    shape = (len(feasible), feasible.vector.width)
+    chosen = [feasible.plan(feasible.actions.fit(rng.uniform(-1, 1, shape))) for _ in range(15)]
     forward, evaluated = [], []
     score(copy, batches)
     problem.evaluate(problem.network.neutral_plan())
@@ -146,7 +145,7 @@ def times(network: torch.nn.Module, data: DataSplits) -> None:
         evaluated.append(time.perf_counter() - start)
     ratio = np.median(np.array(evaluated) / np.array(forward))
     print("| what | measured |\n|---|---|")
-    n = sum(map(len, menu.choices))
+    n = sum(map(len, feasible.choices))
     print(
         f"| tables of {n} options (11 sparsities x 6 bit-widths), slopes, costs | {built:.1f} s |"
     )
@@ -159,20 +158,20 @@ def times(network: torch.nn.Module, data: DataSplits) -> None:
 def ranks(network: torch.nn.Module, data: DataSplits, n: int) -> None:
     """Kendall's tau of F0, F1 and raw accuracy with F2 over random plans."""
     problem = CompressionProblem(network, data, "size=6%")
-    menu = make_menu(problem, make_space(SPACE))
+    feasible = feasible_space(problem, make_space(SPACE))
     raw = raw_scorer(network, problem, data.search.subset(1000, seed=0))
     rng = np.random.default_rng(0)
-    base = np.array(menu.solver.plan)
-    start = np.array([menu.coordinates(t)[i] for t, i in enumerate(base)])
+    base = np.array(feasible.allocation.plan)
+    start = np.array([feasible.coordinates(t)[i] for t, i in enumerate(base)])
     columns: dict[str, list[float]] = {
         name: [] for name in ("F0", "F1", "F1 divergence", "F1 merit", "raw", "F2")
     }
     for number in range(n):
         # from nearly the solver's plan to anything at all
         spread = rng.uniform(0.05, 1.2)
-        indices = menu.fit(start + rng.normal(0, spread, start.shape))
-        plan = menu.plan(indices)
-        columns["F0"].append(-float(menu.estimate(np.array([indices]))[0]))
+        indices = feasible.actions.fit(start + rng.normal(0, spread, start.shape))
+        plan = feasible.plan(indices)
+        columns["F0"].append(-float(feasible.estimate(np.array([indices]))[0]))
         screened = problem.evaluate(plan)
         columns["F1"].append(screened.accuracy)
         columns["F1 divergence"].append(-screened.divergence)
@@ -210,15 +209,15 @@ def growth(data: DataSplits) -> None:
         network = build_model(name, **options) if options else build_model(name)
         start = time.perf_counter()
         problem = CompressionProblem(network, given, "size=8%")
-        menu = make_menu(problem, make_space(SPACE))
-        menu.losses  # noqa: B018
+        feasible = feasible_space(problem, make_space(SPACE))
+        feasible.losses  # noqa: B018
         built = time.perf_counter() - start
         start = time.perf_counter()
-        menu.solver.plan  # noqa: B018
+        feasible.allocation.plan  # noqa: B018
         solved = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        n = sum(map(len, menu.choices))
-        print(f"| {name} | {len(menu)} | {n:,} | {built:.1f} | {solved:.2f} | {peak:.1f} |",
+        n = sum(map(len, feasible.choices))
+        print(f"| {name} | {len(feasible)} | {n:,} | {built:.1f} | {solved:.2f} | {peak:.1f} |",
               flush=True)  # fmt: skip
     print()
 

@@ -28,10 +28,11 @@ from typing import Any
 import gymnasium
 import torch
 import torch.nn.functional as F
-from autocomp.agents import make_agent
+from autocomp.agents import SearchTask, make_agent
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import ENVS, PlanMenu
+from autocomp.envs import ENVS
+from autocomp.search_spaces import FeasibleSpace
 from torch import nn
 
 from autocomp.api.setup import OBJECT, SearchSetup
@@ -129,9 +130,9 @@ def compare(
     text = own.model if isinstance(own.model, str) else OBJECT
     config = SearchConfig(model=text, weights=own.weights, data=str(own.data), budget=(budget,),
                           space=SPACE, agent="ddpg", warm_start="none")  # fmt: skip
-    job = SearchSetup(config, own.model, own.data, "ddpg", SPACE, parse_budgets(budget))
-    menu, problem = job.menu, job.problem
-    standard = problem.evaluate(menu.plan(menu.solver.plan)).divergence
+    setup = SearchSetup.build(config, own.model, own.data, "ddpg", SPACE, parse_budgets(budget))
+    feasible, problem = setup.feasible, setup.problem
+    standard = problem.evaluate(feasible.plan(feasible.allocation.plan)).divergence
 
     def share(divergence: float) -> float:
         return (standard - divergence) / standard
@@ -140,23 +141,23 @@ def compare(
     for seed, policy in policies.items():
         for name, text in (("policy", "ddpg"), ("untrained", "ddpg"), ("tpe", "tpe")):
             agent = make_agent(text, **({"policy": str(policy)} if name == "policy" else {}))
-            first = None if text == "tpe" else share(problem.evaluate(
-                menu.plan(menu.settle(proposed(agent, menu, seed)))).divergence)  # fmt: skip
-            outcomes = agent.search(
-                problem, job.space, n_evaluations=max(COUNTS), seed=seed
-            ).outcomes
+            first = None
+            if text != "tpe":
+                indices = feasible.allocation.settle(proposed(agent, feasible, seed))
+                first = share(problem.evaluate(feasible.plan(indices)).divergence)
+            outcomes = agent.search(SearchTask(feasible, max(COUNTS), seed)).outcomes
             values = [share(min(o.divergence for o in outcomes[:n])) for n in COUNTS[1:]]
             found.setdefault(name, []).append([first, *values])
     found["dp"] = [[0.0] * len(COUNTS)]
     return found
 
 
-def proposed(agent: Any, menu: PlanMenu, seed: int) -> list[int]:
+def proposed(agent: Any, feasible: FeasibleSpace, seed: int) -> list[int]:
     """Returns the plan that an agent's network proposes before anything is evaluated."""
-    with gymnasium.make(ENVS["layerwise"], problem=menu, disable_env_checker=True) as env:
+    with gymnasium.make(ENVS["layerwise"], problem=feasible, disable_env_checker=True) as env:
         if agent.policy:
-            return propose(agent.learned(env, menu, seed), menu).indices
-        return propose(agent.build(EpisodeLog(env), menu, seed), menu).indices
+            return propose(agent.learned(env, feasible, seed), feasible).indices
+        return propose(agent.build(EpisodeLog(env), feasible, seed), feasible).indices
 
 
 def _cell(values: list[float | None]) -> str:

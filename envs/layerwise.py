@@ -8,10 +8,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from autocomp.envs.observations import Observer, feature_names
+from autocomp.envs.render import METADATA, check_mode, plan_text
 from autocomp.envs.rewards import Result, Reward, Step, find_reward
-from autocomp.search_spaces import SearchSpace
-from autocomp.search_spaces.coefficient_feasible import make_menu
-from autocomp.search_spaces.feasible_space import PlanMenu
+from autocomp.search_spaces import FeasibleSpace, SearchSpace, feasible_space
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -36,7 +35,8 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
     `Box(-1, 1, (24 + 3 * width,))`; the table is in `autocomp.envs.observations`.
 
     ## Action Space
-    The search space's own: `Box(-1, 1, (width,))` or `MultiDiscrete`. Larger keeps more; in the
+    The search space's own: `Box(-1, 1, (width,))`, `Discrete` or
+    `MultiDiscrete`. Larger keeps more; in the
     `coefficients` space larger weighs the layer's loss more, and every action is feasible.
 
     ## Reward
@@ -56,23 +56,26 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         reward: the reward, by name or as a function.
         evaluate: what scores a plan; the problem's own `evaluate` by default. Agents pass one that
             counts.
+        render_mode: None, or "ansi": `render` returns the plan so far as text.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = METADATA
 
     def __init__(
         self,
-        problem: CompressionProblem | PlanMenu | None = None,
+        problem: CompressionProblem | FeasibleSpace | None = None,
         space: str | SearchSpace = "joint",
         reward: str | Reward = "merit",
         evaluate: Evaluate | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        self.menu = as_menu(problem, space)
+        self.render_mode = check_mode(render_mode)
+        self.feasible = as_feasible(problem, space)
         self.reward = find_reward(reward)
-        self._evaluate = evaluate or self.menu.problem.evaluate
-        self._observer = Observer(self.menu)
-        self.action_space = self.menu.space.action_space
-        self._width = self.menu.vector.width
+        self._evaluate = evaluate or self.feasible.problem.evaluate
+        self._observer = Observer(self.feasible)
+        self.action_space = self.feasible.space.action_space
+        self._width = self.feasible.vector.width
         n = len(feature_names(self._width))
         self.observation_space = spaces.Box(-1.0, 1.0, (n,), np.float32)
         self._begin()
@@ -81,7 +84,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self._indices: list[int] = []
         self._last = np.zeros(self._width)
         self._loss = 0.0
-        self._lower_wall = True
+        self._enforce = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -89,64 +92,70 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """Starts at the first layer."""
         super().reset(seed=seed)
         self._begin()
-        self._lower_wall = bool((options or {}).get("enforce_utilisation", True))
-        return self._observe(), {"layer": self.menu.layers[0].name}
+        self._enforce = bool((options or {}).get("enforce_utilisation", True))
+        return self._observe(), {"layer": self.feasible.layers[0].name}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Executes the feasible choice nearest to `action` on the current layer."""
         t = len(self._indices)
-        if t == len(self.menu):
+        if t == len(self.feasible):
             raise AgentError("The episode is over; call reset() before the next step().")
-        index, executed = self.menu.execute(self._indices, action, self._lower_wall)
+        index, executed = self.feasible.actions.execute(self._indices, action, self._enforce)
         self._indices.append(index)
-        self._last = self.menu.normalise(executed)
-        loss = float(self.menu.losses[t][index])
+        self._last = self.feasible.normalise(executed)
+        loss = float(self.feasible.losses[t][index])
         self._loss += loss
         info: dict[str, Any] = {
-            "layer": self.menu.layers[t].name,
-            "choice": self.menu.choices[t][index],
+            "layer": self.feasible.layers[t].name,
+            "choice": self.feasible.choices[t][index],
             "executed_action": executed,
         }
         result = None
-        done = t + 1 == len(self.menu)
+        done = t + 1 == len(self.feasible)
         if done:
-            result = self.judged(self.menu.settle(self._indices), info)
+            result = self.judged(self.feasible.allocation.settle(self._indices), info)
         reward = float(self.reward(Step(loss, self._loss, result)))
         return self._observe(), reward, done, False, info
 
+    def render(self) -> str | None:
+        """Returns the plan so far as text in mode "ansi", else None."""
+        return plan_text(self.feasible, self._indices) if self.render_mode else None
+
     def judged(self, indices: list[int], info: dict[str, Any]) -> Result:
         """Evaluates a whole plan; adds it and its outcome to `info`."""
-        outcome = evaluate_feasible(self.menu, indices, self._evaluate)
+        outcome = evaluate_feasible(self.feasible, indices, self._evaluate)
         info["plan"], info["outcome"] = outcome.plan, outcome
-        return result_of(self.menu.problem, outcome)
+        return result_of(self.feasible.problem, outcome)
 
     def _observe(self) -> NDArray[np.float32]:
-        t = min(len(self._indices), len(self.menu) - 1)
-        ended = len(self._indices) == len(self.menu)
+        t = min(len(self._indices), len(self.feasible) - 1)
+        ended = len(self._indices) == len(self.feasible)
         if ended:  # nothing is left to decide; the last layer is shown, with everything feasible
-            mask = np.ones(len(self.menu.choices[t]), bool)
+            mask = np.ones(len(self.feasible.choices[t]), bool)
         else:
-            mask = self.menu.feasibility.mask(self._indices, self._lower_wall)
+            mask = self.feasible.allocation.mask(self._indices, self._enforce)
         return self._observer.observe(self._indices, mask, self._last)
 
 
-def as_menu(problem: CompressionProblem | PlanMenu | None, space: str | SearchSpace) -> PlanMenu:
-    """Returns a menu for the problem and space; AgentError without a problem."""
-    if isinstance(problem, PlanMenu):
+def as_feasible(
+    problem: CompressionProblem | FeasibleSpace | None, space: str | SearchSpace
+) -> FeasibleSpace:
+    """Returns the space under the problem's budgets; AgentError without a problem."""
+    if isinstance(problem, FeasibleSpace):
         return problem
     if problem is None:
         raise AgentError(
             "The environment needs a problem: "
             "gymnasium.make(ID, problem=CompressionProblem(model, data, 'size=10%'))."
         )
-    return make_menu(problem, space)
+    return feasible_space(problem, space)
 
 
-def evaluate_feasible(menu: PlanMenu, indices: list[int], evaluate: Evaluate) -> Outcome:
+def evaluate_feasible(feasible: FeasibleSpace, indices: list[int], evaluate: Evaluate) -> Outcome:
     """Evaluates a plan after checking that it meets every budget."""
-    if not menu.meets(indices):
-        raise AgentError(f"A plan left the budgets: {menu.plan(indices)}; report this defect.")
-    return evaluate(menu.plan(indices))
+    if not feasible.meets(indices):
+        raise AgentError(f"A plan left the budgets: {feasible.plan(indices)}; report this defect.")
+    return evaluate(feasible.plan(indices))
 
 
 def result_of(problem: CompressionProblem, outcome: Outcome) -> Result:

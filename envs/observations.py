@@ -28,9 +28,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from autocomp.search_spaces.feasible_space import Floats, Mask, PlanMenu
+from autocomp.search_spaces.feasible_space import FeasibleSpace
 from numpy.typing import NDArray
 
+from autocomp.allocation.allocation import Mask
+from autocomp.allocation.pareto import Floats
 from autocomp.core.layer_spec import LayerSpec
 
 KINDS = ("conv", "transposed", "linear", "embedding", "attention")
@@ -64,9 +66,9 @@ def feature_names(width: int) -> tuple[str, ...]:
 class Observer:
     """Builds observations; everything that never changes is computed once."""
 
-    def __init__(self, menu: PlanMenu) -> None:
-        self._menu = menu
-        network, problem = menu.problem.network, menu.problem
+    def __init__(self, feasible: FeasibleSpace) -> None:
+        self._feasible = feasible
+        network, problem = feasible.problem.network, feasible.problem
         weights = sum(layer.n_weights for layer in network.layers)
         macs = max(1, network.macs)
         ratios = [
@@ -76,9 +78,9 @@ class Observer:
         self._ratio = min(1.0, min(ratios))
         self._static = [
             self._layer_features(step, layer, weights, macs)
-            for step, layer in enumerate(menu.layers)
+            for step, layer in enumerate(feasible.layers)
         ]
-        self._curves = [self._curve(step) for step in range(len(menu))]
+        self._curves = [self._curve(step) for step in range(len(feasible))]
 
     def observe(self, prefix: Sequence[int], mask: Mask, last: Floats) -> NDArray[np.float32]:
         """Returns the observation of the layer about to be decided, the last one at the end.
@@ -88,13 +90,13 @@ class Observer:
             mask: its feasible choices.
             last: the action executed before, normalised to [-1, 1].
         """
-        step = min(len(prefix), len(self._menu) - 1)
-        feasibility = self._menu.feasibility
+        step = min(len(prefix), len(self._feasible) - 1)
+        feasibility = self._feasible.allocation
         limits = np.maximum(feasibility.limits, 1)
         used = feasibility.spent(prefix)
         cheapest, dearest = feasibility.bounds(prefix[:step])
         left = np.maximum(limits - used, 1)
-        low, high = self._menu.action_range(step, mask)
+        low, high = self._feasible.actions.action_range(step, mask)
         budget = [
             self._ratio,
             float((used / limits).max()),
@@ -108,7 +110,7 @@ class Observer:
 
     def _layer_features(self, step: int, layer: LayerSpec, weights: int, macs: int) -> list[float]:
         return [
-            step / len(self._menu),
+            step / len(self._feasible),
             *(float(layer.kind == kind) for kind in KINDS),
             1 - 1 / layer.groups,
             math.log2(layer.inputs) / 16,
@@ -121,10 +123,10 @@ class Observer:
         ]
 
     def _curve(self, step: int) -> list[float]:
-        coordinates = self._menu.coordinates(step)
+        coordinates = self._feasible.coordinates(step)
         curve = []
         for point in np.linspace(-1, 1, CURVE):
             nearest = int(((coordinates - point) ** 2).sum(1).argmin())
-            loss = float(self._menu.losses[step][nearest])
+            loss = float(self._feasible.losses[step][nearest])
             curve.append((6 + math.log10(min(max(loss, 1e-6), 10.0))) / 7)
         return curve

@@ -1,4 +1,8 @@
-"""Rewards as pure functions of what a step of the layer-by-layer environment knows."""
+"""Rewards as pure functions of what a step of the layer-by-layer environment knows.
+
+To add one, write a function `Step -> float` and register it in `REWARDS`, or under the entry-point
+group `autocomp.rewards` of another package.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autocomp.errors import AgentError, unknown
+from autocomp.errors import AgentError
+from autocomp.plugins.imports import import_attribute, is_import_spec
+from autocomp.plugins.registry import find, names
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Step:
 
     Attributes:
         loss: what the executed choice is estimated to add to the divergence of the network's
-            outputs (F0, `PlanMenu.losses`), in nats.
+            outputs (F0, `FeasibleSpace.losses`), in nats.
         loss_so_far: the same, summed over the layers up to this one.
         result: the evaluated plan at the last layer, None before.
     """
@@ -99,10 +105,28 @@ REWARDS: dict[str, Reward] = {
 }
 
 
+GROUP = "autocomp.rewards"
+
+
 def find_reward(reward: str | Reward) -> Reward:
-    """Returns the reward of that name, or the function itself; AgentError for an unknown name."""
+    """Returns the reward that a text names, or the function itself.
+
+    Args:
+        reward: a name of `REWARDS` or of the entry-point group `autocomp.rewards`, an import path
+            `package.module:function`, or a function of a `Step`.
+
+    Raises:
+        UnknownNameError: if nothing has that name; the nearest one is suggested.
+        AgentError: if the import path names no function.
+    """
     if callable(reward):
         return reward
-    if reward not in REWARDS:
-        raise AgentError(unknown("reward", reward, REWARDS))
-    return REWARDS[reward]
+    if reward not in names(REWARDS, GROUP) and is_import_spec(reward):
+        imported = import_attribute(reward, AgentError)
+        if not callable(imported):
+            raise AgentError(
+                f"A reward must be a function of a Step, but {reward!r} is "
+                f"{type(imported).__name__}; name a function."
+            )
+        return imported  # type: ignore[no-any-return]
+    return find("reward", reward, REWARDS, GROUP)

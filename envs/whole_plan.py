@@ -6,13 +6,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from autocomp.envs.layerwise import Evaluate, as_menu, evaluate_feasible, result_of
+from autocomp.envs.layerwise import Evaluate, as_feasible, evaluate_feasible, result_of
+from autocomp.envs.render import METADATA, check_mode, plan_text
 from autocomp.envs.rewards import Reward, Step, find_reward
-from autocomp.search_spaces import SearchSpace
-from autocomp.search_spaces.feasible_space import PlanMenu
+from autocomp.search_spaces import FeasibleSpace, SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from autocomp.errors import AgentError
 from autocomp.problem.problem import CompressionProblem
 
 
@@ -43,49 +44,62 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
         space: the action space, by name or as an object.
         reward: the reward, by name or as a function.
         evaluate: what scores a plan; the problem's own `evaluate` by default.
+        render_mode: None, or "ansi": `render` returns the last plan as text.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = METADATA
 
     def __init__(
         self,
-        problem: CompressionProblem | PlanMenu | None = None,
+        problem: CompressionProblem | FeasibleSpace | None = None,
         space: str | SearchSpace = "joint",
         reward: str | Reward = "merit",
         evaluate: Evaluate | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        self.menu = as_menu(problem, space)
+        self.render_mode = check_mode(render_mode)
+        self.feasible = as_feasible(problem, space)
         self.reward = find_reward(reward)
-        self._evaluate = evaluate or self.menu.problem.evaluate
-        self.action_space = self.menu.vector.action_space
+        self._evaluate = evaluate or self.feasible.problem.evaluate
+        self.action_space = self.feasible.vector.action_space
         self.observation_space = spaces.Box(0.0, 1.0, (3,), np.float32)
         self._observation = self._observe()
+        self._ended = True  # reset() comes first
+        self._indices: list[int] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Returns the one observation there is."""
         super().reset(seed=seed)
+        self._ended, self._indices = False, []
         return self._observation.copy(), {}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Evaluates the feasible plan that `action` is moved to."""
-        menu = self.menu
-        indices, executed = menu.execute_whole(action)
-        outcome = evaluate_feasible(menu, indices, self._evaluate)
-        loss = float(menu.estimate(np.array([indices]))[0])
-        reward = self.reward(Step(loss, loss, result_of(menu.problem, outcome)))
+        feasible = self.feasible
+        if self._ended:
+            raise AgentError("The episode is over; call reset() before the next step().")
+        indices, executed = feasible.actions.execute_whole(action)
+        outcome = evaluate_feasible(feasible, indices, self._evaluate)
+        loss = float(feasible.estimate(np.array([indices]))[0])
+        self._ended, self._indices = True, indices
+        reward = self.reward(Step(loss, loss, result_of(feasible.problem, outcome)))
         info = {"plan": outcome.plan, "outcome": outcome, "executed_action": executed}
         return self._observation.copy(), float(reward), True, False, info
 
+    def render(self) -> str | None:
+        """Returns the plan that was evaluated as text in mode "ansi", else None."""
+        return plan_text(self.feasible, self._indices) if self.render_mode else None
+
     def _observe(self) -> NDArray[np.float32]:
-        problem, feasibility = self.menu.problem, self.menu.feasibility
-        limits = np.maximum(feasibility.limits, 1)
+        problem, allocation = self.feasible.problem, self.feasible.allocation
+        limits = np.maximum(allocation.limits, 1)
         ratios = [problem.limits[b.cost] / max(1, problem.costs[b.cost].reference)
                   for b in problem.budgets]  # fmt: skip
         values = [
             min(ratios),
-            float((feasibility.cheapest / limits).max()),
-            float((limits / np.maximum(feasibility.dearest, 1)).min()),
+            float((allocation.cheapest / limits).max()),
+            float((limits / np.maximum(allocation.dearest, 1)).min()),
         ]
         return np.clip(values, 0, 1).astype(np.float32)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from autocomp.search_spaces.axes import Axis, AxisSpace
-from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
+from autocomp.search_spaces.base import Action, ActionMap, ActionSpace, SearchSpace
 from autocomp.search_spaces.bits import BitsSpace
 from autocomp.search_spaces.coefficients import CoefficientSpace
+from autocomp.search_spaces.feasible_space import FeasibleSpace
 from autocomp.search_spaces.joint import JointSpace
 from autocomp.search_spaces.nm import NMSpace
 from autocomp.search_spaces.sparsity import SparsitySpace
@@ -21,6 +22,7 @@ from autocomp.search_spaces.vector import VectorSpace
 from autocomp.errors import SpaceError
 from autocomp.plugins.registry import Factory, find
 from autocomp.plugins.spec import construct, parse_spec
+from autocomp.problem.problem import CompressionProblem
 
 
 def _coefficients(
@@ -53,11 +55,13 @@ __all__ = [
     "GROUP",
     "SPACES",
     "Action",
+    "ActionMap",
     "ActionSpace",
     "Axis",
     "AxisSpace",
     "BitsSpace",
     "CoefficientSpace",
+    "FeasibleSpace",
     "FullSpace",
     "JointSpace",
     "NMSpace",
@@ -66,6 +70,7 @@ __all__ = [
     "SparsitySpace",
     "StructuredSpace",
     "VectorSpace",
+    "feasible_space",
     "make_space",
 ]
 
@@ -75,11 +80,35 @@ def make_space(space: str | SearchSpace, **options: Any) -> SearchSpace:
 
     Raises:
         UnknownNameError: if no space has that name.
-        SpaceError: if it does not take the options.
+        SpaceError: if it does not take the options, or is no space.
     """
     if not isinstance(space, str):
-        return space
+        return _checked(space)
     name, given = parse_spec(space)
     factory = find("search space", name, SPACES, GROUP)
-    made: SearchSpace = construct("search space", name, factory, {**given, **options}, SpaceError)
-    return made
+    return _checked(construct("search space", name, factory, {**given, **options}, SpaceError))
+
+
+def _checked(space: Any) -> SearchSpace:
+    """Returns the space, if it is one; SpaceError for a class or an object without its methods."""
+    if isinstance(space, type):
+        raise SpaceError(
+            f"A search space must be an object, but got the class {space.__name__}; give "
+            f"{space.__name__}()."
+        )
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(
+            "A search space must have every method of autocomp.search_spaces.SearchSpace, but "
+            f"{type(space).__name__} lacks some; inherit from that class."
+        )
+    return space
+
+
+def feasible_space(problem: CompressionProblem, space: str | SearchSpace) -> FeasibleSpace:
+    """Returns a space, given by name or as an object, under a problem's budgets.
+
+    Raises:
+        BudgetError: if no plan of the space meets the budgets.
+        SpaceError, UnknownNameError: as `make_space`, and for actions that cannot be under them.
+    """
+    return FeasibleSpace.build(problem, make_space(space))

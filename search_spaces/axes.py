@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from autocomp.search_spaces.base import Action, ActionSpace
+from autocomp.search_spaces.base import Action, ActionSpace, SearchSpace
 from gymnasium import spaces
 
 from autocomp.core.choice import Choice
@@ -71,7 +71,7 @@ def _distinct_ranks(layer: LayerSpec, shares: tuple[float, ...]) -> tuple[float,
     return (*found, 1.0)
 
 
-class AxisSpace:
+class AxisSpace(SearchSpace):
     """The product of axes; base of the built-in spaces.
 
     Continuous: entry a in [-1, 1] selects value floor((a + 1) / 2 * k) of k, so that every value
@@ -82,7 +82,7 @@ class AxisSpace:
     Attributes:
         axes: the properties that are chosen.
         fixed: properties that every choice shares.
-        action_space: Box([-1, 1]^n) or MultiDiscrete.
+        action_space: Box([-1, 1]^n), MultiDiscrete, or Discrete for a single axis.
     """
 
     action_space: ActionSpace
@@ -94,10 +94,17 @@ class AxisSpace:
         self.fixed = fixed or {}
         Choice.of(**self.fixed)
         self.discrete = discrete
-        if discrete:
+        if discrete and len(self.axes) == 1:  # so that agents for Discrete spaces can act, too
+            self.action_space = spaces.Discrete(len(self.axes[0].values))
+        elif discrete:
             self.action_space = spaces.MultiDiscrete([len(axis.values) for axis in self.axes])
         else:
             self.action_space = spaces.Box(-1.0, 1.0, (len(self.axes),), np.float32)
+
+    @property
+    def entry_names(self) -> tuple[str, ...]:
+        """The properties, in words."""
+        return tuple(axis.field.replace("_", " ") for axis in self.axes)
 
     def choices(self, layer: LayerSpec) -> tuple[Choice, ...]:
         """Returns every combination of the axes' values, the most compressed first."""
@@ -152,7 +159,8 @@ class AxisSpace:
         free = {"criterion"} if choice.structure.units == 1 else set()
         if any(choice.value(f) != v for f, v in self.fixed.items() if f not in free):
             raise SpaceError(f"Every choice of this space has {self.fixed}, but got {choice}.")
-        return np.array(entries, np.int64 if self.discrete else np.float32)
+        made = np.array(entries, np.int64 if self.discrete else np.float32)
+        return made.reshape(self.action_space.shape or ())
 
 
 def as_tuple(values: Any) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from autocomp.agents.reinforcement.checkpoints import NETWORKS
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import LayerwiseEnv, make_menu
+from autocomp.envs import LayerwiseEnv
+from autocomp.search_spaces import feasible_space
 from torch import nn
 
 import autocomp
@@ -99,15 +100,15 @@ def test_training_leaves_a_policy_and_its_record(trained: Any) -> None:
     budgets = [[0, "size=30%"], [0, "size=12%"], [1, "size=30%"], [1, "size=12%"]]
     assert values == {
         "agent": "ppo", "space": SPACE, "budget": "size=12%..30%", "level": "F0", "seed": 0,
-        "episodes": len(found.returns), "lessons": budgets, "share": found.share,
+        "episodes": len(found.returns), "tasks": budgets, "share": found.share,
         "problems": [["<object>", "", "<object>"], ["<object>", "", "<object>"]],
     }  # fmt: skip
     assert [list(lesson) for lesson in found.budgets] == budgets
     lines = [json.loads(line) for line in (found.path / EPISODES).read_text().splitlines()]
-    assert [line["lesson"] for line in lines] == list(found.lessons)
+    assert [line["task"] for line in lines] == list(found.tasks)
     assert [line["return"] for line in lines] == pytest.approx(list(found.returns), abs=1e-6)
-    assert told == list(zip(range(len(told)), found.lessons, found.returns, strict=True))
-    assert len(told) >= 14 and set(found.lessons) == {0, 1, 2, 3}
+    assert told == list(zip(range(len(told)), found.tasks, found.returns, strict=True))
+    assert len(told) >= 14 and set(found.tasks) == {0, 1, 2, 3}
     assert max(found.returns) == 0  # estimates: nothing is better than the solver's own plan
 
 
@@ -115,8 +116,8 @@ def test_the_same_seed_trains_the_same(
     trained: Any, tiny_net: Any, tiny_data: Any, tmp_path: Path
 ) -> None:
     again = train(tmp_path / "again", tiny_net, tiny_data)
-    assert (again.returns, again.lessons, again.budgets) == (
-        trained[0].returns, trained[0].lessons, trained[0].budgets,
+    assert (again.returns, again.tasks, again.budgets) == (
+        trained[0].returns, trained[0].tasks, trained[0].budgets,
     )  # fmt: skip
     other = train(tmp_path / "other", tiny_net, tiny_data, seed=1)
     assert other.returns != again.returns
@@ -140,10 +141,10 @@ def test_a_search_on_a_third_network_begins_with_it(
     )  # fmt: skip
     assert found.run.config()["settings"]["policy"] == str(trained[0].path)
     problem = CompressionProblem(third, tiny_data, "size=20%", ProblemSettings())
-    menu = make_menu(problem, SPACE)
+    feasible = feasible_space(problem, SPACE)
     agent: Any = autocomp.agents.make_agent("ppo", policy=str(trained[0].path))
-    model = agent.learned(LayerwiseEnv(menu), menu)
-    assert found.outcomes[0].plan == menu.plan(propose(model, menu).indices)
+    model = agent.learned(LayerwiseEnv(feasible), feasible)
+    assert found.outcomes[0].plan == feasible.plan(propose(model, feasible).indices)
 
 
 # ---- what is refused, before anything is written
@@ -166,7 +167,7 @@ def test_a_folder_that_is_not_empty_is_refused(
         ({"agent": "tpe"}, AgentError, "with a learning agent .*but got 'tpe'"),
         ({"agent": "ddgp"}, AutocompError, "Did you mean 'ddpg'"),
         ({"agent": "ppo:env=whole-plan"}, AgentError, "layer by layer"),
-        ({"episodes": 3}, AgentError, "each of the 4 lessons, but got 3"),
+        ({"episodes": 3}, AgentError, "each of the 4 tasks, but got 3"),
         ({"agent": "ddpg", "space": f"{SPACE},discrete=true"}, AgentError, "continuous space"),
         ({"level": "F2"}, AgentError, "level"),
         ({"budget": "size=1%..2%"}, BudgetError, "reaches .* at least"),

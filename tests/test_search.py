@@ -148,8 +148,8 @@ def test_objects_are_searched_and_resumed_with_objects(
         def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
                    on_outcome: Any = None) -> SearchResult:  # fmt: skip
             evaluator = Evaluator(problem, n_evaluations, on_outcome)
-            menu = autocomp.envs.PlanMenu(problem, space)
-            evaluator.evaluate(menu.plan(menu.fit(menu.middle)))
+            feasible = autocomp.envs.FeasibleSpace.build(problem, space)
+            evaluator.evaluate(feasible.plan(feasible.actions.fit(feasible.middle)))
             return SearchResult(evaluator.outcomes)
 
     result = autocomp.search(

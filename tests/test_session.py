@@ -12,6 +12,7 @@ import pytest
 import torch
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.checkpoints import LOOKS
+from autocomp.agents.task import SearchTask
 from autocomp.search_spaces import make_space
 
 import autocomp
@@ -175,7 +176,7 @@ def test_baselines_have_the_searchs_count_and_seed(
     assert set(found) == {"random", "uniform"}
     problem = CompressionProblem(tiny_net, tiny_data, "size=12%", ProblemSettings(search_images=40))
     for name, outcomes in found.items():
-        alone = make_agent(name).search(problem, make_space(SPACE), n_evaluations=4, seed=3)
+        alone = make_agent(name).search(SearchTask.of(problem, make_space(SPACE), 4, 3))
         assert [o.plan for o in outcomes] == [o.plan for o in alone.outcomes]
         assert [o.accuracy for o in outcomes] == [o.accuracy for o in alone.outcomes]
     assert run.outcomes() == before

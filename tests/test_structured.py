@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from autocomp.envs import make_menu
-from autocomp.search_spaces import make_space
+from autocomp.search_spaces import feasible_space, make_space
 from torch import Tensor, nn
 
-from autocomp.allocation.additive import AdditiveModel
 from autocomp.allocation.dynamic_program import DynamicProgram
+from autocomp.allocation.knapsack import Knapsack
 from autocomp.artifacts.container import pack, unpack
 from autocomp.artifacts.records import weight_bits
 from autocomp.compression.calibration.moments import input_moments
@@ -297,7 +296,7 @@ def test_costs_are_those_of_the_real_network(problem: Any, space: str) -> None:
     rng = np.random.default_rng(0)
     dense_sides = sides(problem.store.model)
     for _ in range(8):
-        indices = [int(rng.integers(len(menu))) for menu in menus]
+        indices = [int(rng.integers(len(feasible))) for feasible in menus]
         plan = Plan(
             {x: m[i] for x, m, i in zip(problem.network.names, menus, indices, strict=True)}
         )
@@ -343,11 +342,11 @@ def test_costs_of_a_slice_by_hand() -> None:
 def test_losses_grow_with_what_is_gone(problem: Any) -> None:
     menus = menus_of(problem, "structured")
     losses = StructuredModel(problem, menus).losses()
-    for layer, menu, values in zip(problem.subnets.layers, menus, losses, strict=True):
-        assert len(values) == len(menu) and (values >= 0).all()
-        assert values[menu.index(NEUTRAL)] == 0
+    for layer, feasible, values in zip(problem.subnets.layers, menus, losses, strict=True):
+        assert len(values) == len(feasible) and (values >= 0).all()
+        assert values[feasible.index(NEUTRAL)] == 0
         by_share = [
-            v for _, v in sorted(zip((c.structure.units for c in menu), values, strict=True))
+            v for _, v in sorted(zip((c.structure.units for c in feasible), values, strict=True))
         ]
         assert by_share == sorted(by_share, reverse=True)
         if layer.units > 1:
@@ -374,11 +373,11 @@ def test_losses_of_structure_and_inside_add(problems: Any) -> None:
     problem = problems("mixed")
     menus = menus_of(problem, "full:channel_levels=3,levels=2,weight_bits=3/8")
     losses = StructuredModel(problem, menus).losses()
-    for menu, values in zip(menus, losses, strict=True):
-        at = dict(zip(menu, values, strict=True))
-        for choice in menu:
+    for feasible, values in zip(menus, losses, strict=True):
+        at = dict(zip(feasible, values, strict=True))
+        for choice in feasible:
             whole = choice.replace(channels=1.0)
-            other = next(c for c in menu if c.inside != choice.inside)
+            other = next(c for c in feasible if c.inside != choice.inside)
             moved = other.replace(channels=choice.structure.units)
             first = at[choice] - at[whole]
             assert at[moved] - at[other.replace(channels=1.0)] == pytest.approx(first)
@@ -557,20 +556,20 @@ def test_the_start_that_keeps_every_channel_is_the_exact_solvers(problems: Any) 
     """It is what the space without structure starts from, and it stands beside the solver's own."""
     problem = problems("digits").under("size=6%")
     inner = "levels=3,weight_bits=3/5/8"
-    menu = make_menu(problem, f"full:channel_levels=4,{inner}")
-    own, whole = (menu.plan(indices) for indices in menu.starts())
-    assert own == menu.plan(menu.solver.plan)
+    feasible = feasible_space(problem, f"full:channel_levels=4,{inner}")
+    own, whole = (feasible.plan(indices) for indices in feasible.allocation.starts())
+    assert own == feasible.plan(feasible.allocation.plan)
     assert not whole.is_structured and own.is_structured
     assert problem.is_within(own) and problem.is_within(whole)
-    insides = [tuple(dict.fromkeys(c.inside for c in m)) for m in menu.choices]
-    model = AdditiveModel(
+    insides = [tuple(dict.fromkeys(c.inside for c in m)) for m in feasible.choices]
+    model = Knapsack(
         [np.array([[problem.costs["size"].of_layer(x, c)] for c in m])
          for x, m in zip(problem.network.layers, insides, strict=True)],
         problem.losses(insides),
-        menu.feasibility.limits,
+        feasible.allocation.limits,
     )  # fmt: skip
     best = model.loss(DynamicProgram(model).plan)
     chosen = [m.index(whole[x.name]) for x, m in zip(problem.network.layers, insides, strict=True)]
     assert model.loss(chosen) == pytest.approx(best)
     # channels alone compress nothing else: there is one start
-    assert len(make_menu(problems("digits").under("macs=60%"), "structured").starts()) == 1
+    assert len(feasible_space(problems("digits").under("macs=60%"), "structured").starts()) == 1

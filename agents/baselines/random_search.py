@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans
-from autocomp.envs import make_menu
-from autocomp.search_spaces import SearchSpace
-
-from autocomp.core.plan import Plan
-from autocomp.problem.problem import CompressionProblem
+from autocomp.agents.task import SearchResult, SearchTask
 
 
-class RandomAgent:
+class RandomAgent(Agent):
     """Draws each layer's action evenly and moves all by the same amount onto the budget."""
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = make_menu(problem, space)
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        for indices in given_plans(menu, starts):
+        feasible, evaluator = task.feasible, Evaluator(task)
+        for indices in given_plans(task):
             if not evaluator.spent:
-                evaluator.evaluate(menu.plan(indices))
-        rng = np.random.default_rng(seed)
+                evaluator.evaluate(feasible.plan(indices))
+        rng = np.random.default_rng(task.seed)
         while not evaluator.spent:
-            actions = rng.uniform(-1, 1, (len(menu), menu.vector.width))
-            evaluator.evaluate(menu.plan(menu.fit(actions)))
+            actions = rng.uniform(-1, 1, (len(feasible), feasible.vector.width))
+            evaluator.evaluate(feasible.plan(feasible.actions.fit(actions)))
         return SearchResult(evaluator.outcomes)

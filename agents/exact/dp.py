@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
 from autocomp.agents.starts import given_plans
-from autocomp.envs import PlanMenu, make_menu
-from autocomp.search_spaces import SearchSpace
-
-from autocomp.core.plan import Plan
-from autocomp.problem.problem import CompressionProblem
+from autocomp.agents.task import SearchResult, SearchTask
+from autocomp.search_spaces import FeasibleSpace
 
 
-class DPAgent:
+class DPAgent(Agent):
     """Evaluates one plan: of least estimated loss within the budgets, by dynamic programming.
 
     Optimal for the additive model (F0); for several budgets it is an integer program, as `ilp`. The
@@ -22,24 +17,14 @@ class DPAgent:
     not add up, and the plan is the best that `CoupledSolver` finds.
     """
 
-    def solve(self, menu: PlanMenu) -> list[int]:
+    def solve(self, feasible: FeasibleSpace) -> list[int]:
         """Returns the plan, as choice indices."""
-        return menu.solver.plan
+        return feasible.allocation.plan
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Evaluates the plan, after any starts; see `Agent.search`."""
-        menu = make_menu(problem, space)
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        for indices in [*given_plans(menu, starts), self.solve(menu)]:
+        feasible, evaluator = task.feasible, Evaluator(task)
+        for indices in [*given_plans(task), self.solve(feasible)]:
             if not evaluator.spent:
-                evaluator.evaluate(menu.plan(indices))
+                evaluator.evaluate(feasible.plan(indices))
         return SearchResult(evaluator.outcomes)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from autocomp.agents.exact.dp import DPAgent
-from autocomp.envs import CoupledMenu, PlanMenu
+from autocomp.search_spaces import FeasibleSpace
 
-from autocomp.allocation.integer_program import IntegerProgram
 from autocomp.errors import AgentError
 
 
@@ -15,14 +14,14 @@ class ILPAgent(DPAgent):
     Where `dp` thins its fronts, this finds the exact optimum; branch and bound may take longer.
     """
 
-    def solve(self, menu: PlanMenu) -> list[int]:
+    def solve(self, feasible: FeasibleSpace) -> list[int]:
         """Returns the plan, as choice indices.
 
         Raises:
             AgentError: if the space's choices change shapes, so that costs do not add up.
         """
-        if isinstance(menu, CoupledMenu):
+        if not feasible.allocation.separable:
             raise AgentError(
                 "ilp needs costs that add up over layers, but channels couple them; take dp."
             )
-        return IntegerProgram(menu.model).plan
+        return feasible.allocation.integer_plan()

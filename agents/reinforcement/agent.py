@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import random
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
-from autocomp.agents.base import OnOutcome, SearchResult
+from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
-from autocomp.agents.reinforcement.checkpoints import PolicyCheckpoints, save
+from autocomp.agents.policy import LearnedPolicy, propose
+from autocomp.agents.reinforcement.checkpoints import NETWORKS, PolicyCheckpoints, save
+from autocomp.agents.reinforcement.critics import critic_of
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow, returns
-from autocomp.agents.reinforcement.proposal import propose
-from autocomp.agents.reinforcement.transfer import load_policy, policy_file
+from autocomp.agents.reinforcement.pretrain import pretrain, shrink_actions
+from autocomp.agents.reinforcement.random_state import private_random_state
+from autocomp.agents.reinforcement.transfer import algorithm_of, load_policy, policy_file
 from autocomp.agents.starts import given_plans, starting_plans
-from autocomp.envs import ENVS, PlanMenu, make_menu
+from autocomp.agents.task import PolicyTask, SearchResult, SearchTask, TrainedAgent
+from autocomp.envs import ENVS, MultiTaskEnv
 from autocomp.envs.rewards import Reward, find_reward
-from autocomp.search_spaces import SearchSpace
+from autocomp.search_spaces import FeasibleSpace
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
-from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, unknown
-from autocomp.problem.problem import CompressionProblem
 
 _FOREVER = 10**9
 
 
-class ReinforcementAgent(ABC):
+class ReinforcementAgent(Agent):
     """A Stable-Baselines3 algorithm on one of the environments.
 
     A search warms up on the plans it is given, or else on the solver's and a few uniform ones, and
@@ -47,9 +46,7 @@ class ReinforcementAgent(ABC):
         policy: run folder, or `agent.zip`, of a policy to begin with ("" for none): its plan is
             tried first, and its networks go on learning.
 
-    Attributes:
-        trail: folder in which the search leaves its networks and looks at its policy, or None.
-        tensorboard: folder for the algorithm's own TensorBoard records, or None.
+    In the task's folder a search leaves its networks, and looks at its policy.
     """
 
     def __init__(
@@ -64,15 +61,13 @@ class ReinforcementAgent(ABC):
         self.reward = find_reward(reward)
         self.warm_up = warm_up
         self.policy = str(policy and policy_file(policy))  # a missing file is refused at once
-        self.trail: Path | None = None
-        self.tensorboard: Path | None = None
 
     @abstractmethod
-    def check(self, menu: PlanMenu) -> None:
+    def check(self, feasible: FeasibleSpace) -> None:
         """Raises AgentError if the algorithm cannot act in the space."""
 
     @abstractmethod
-    def build(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+    def build(self, env: EpisodeLog, feasible: FeasibleSpace, seed: int) -> BaseAlgorithm:
         """Returns the algorithm, ready to learn in `env`."""
 
     @abstractmethod
@@ -82,114 +77,117 @@ class ReinforcementAgent(ABC):
     def refresh(self, model: Any, env: EpisodeLog) -> None:  # noqa: B027
         """Called before each rollout; does nothing unless the algorithm wants it."""
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""
-        menu = make_menu(problem, space)
-        self.check(menu)
-        evaluator = Evaluator(problem, n_evaluations, on_outcome)
-        given = given_plans(menu, starts)
+        feasible = task.feasible
+        self.check(feasible)
+        evaluator = Evaluator(task)
+        given = given_plans(task)
         env = EpisodeLog(
             gymnasium.make(
-                ENVS[self.env], problem=menu, reward=self.reward, evaluate=evaluator.evaluate,
+                ENVS[self.env], problem=feasible, reward=self.reward, evaluate=evaluator.evaluate,
                 disable_env_checker=True,
             )
         )  # fmt: skip
-        trail = None
-        if self.trail is not None:
-            trail = PolicyCheckpoints(self.trail, menu, self.env, n_evaluations)
+        checkpoints = None
+        if task.folder is not None:
+            checkpoints = PolicyCheckpoints(task.folder, feasible, self.env, task.n_evaluations)
         with private_random_state():
             learned = []
             if self.policy:
-                proposal = propose(self.learned(env.env, menu, seed), menu, self.env)
-                learned = [menu.settle(proposal.indices)]
-            self._warm_up(env, menu, evaluator, given, learned, seed)
+                proposal = propose(self.learned(env.env, feasible, task.seed), feasible, self.env)
+                learned = [feasible.allocation.settle(proposal.indices)]
+            self._warm_up(env, feasible, evaluator, given, learned, task.seed)
             if len(env.episodes) > 1:
                 env.set([returns(episode) for episode in env.episodes])
-            model = self.build(env, menu, seed)
-            model.set_logger(self._logger())
+            model = self.build(env, feasible, task.seed)
+            model.set_logger(_logger(task.tensorboard))
             if self.policy:
                 load_policy(model, self.policy)
             self.prepare(model, env)
             if not evaluator.spent:
                 model.learn(
-                    _FOREVER, callback=_Learning(self, env, evaluator, trail), log_interval=1,
+                    _FOREVER, callback=_Learning(self, env, evaluator, checkpoints), log_interval=1,
                     reset_num_timesteps=True,
                 )  # fmt: skip
             model.logger.close()
-            if trail is not None:
-                trail.look(model, len(evaluator.outcomes), last=True)
+            if checkpoints is not None:
+                checkpoints.look(model, len(evaluator.outcomes), last=True)
         return SearchResult(evaluator.outcomes, lambda folder: save(model, folder))
 
-    def learned(self, env: gymnasium.Env[Any, Any], menu: PlanMenu, seed: int = 0) -> Any:
+    def with_policy(self, policy: str) -> ReinforcementAgent:
+        """See `Agent.with_policy`; AgentError if there is no such file."""
+        own = copy.copy(self)
+        own.policy = str(policy_file(policy))
+        return own
+
+    def train_policy(self, task: PolicyTask) -> TrainedAgent:
+        """See `Agent.train_policy`."""
+        env = MultiTaskEnv(task.feasibles, task.level)
+        model = pretrain(self, env, task)
+        share = 1.0
+        if task.unseen:
+            share = shrink_actions(model, MultiTaskEnv(task.unseen, task.level))
+        return TrainedAgent(share, lambda folder: save(model, folder), model)
+
+    def learned_policy(self, folder: Path, feasible: FeasibleSpace) -> LearnedPolicy | None:
+        """See `Agent.learned_policy`."""
+        if not (folder / NETWORKS).exists():
+            return None
+        with (
+            private_random_state(),
+            gymnasium.make(ENVS[self.env], problem=feasible, disable_env_checker=True) as env,
+        ):
+            model = self.with_policy(str(folder)).learned(env, feasible)
+        return LearnedPolicy(algorithm_of(model), self.env, model, critic_of(model))
+
+    def learned(self, env: gymnasium.Env[Any, Any], feasible: FeasibleSpace, seed: int = 0) -> Any:
         """Returns the algorithm with the networks that `policy` names."""
-        model: Any = self.build(EpisodeLog(env), menu, seed)
+        model: Any = self.build(EpisodeLog(env), feasible, seed)
         load_policy(model, self.policy)
         return model
 
-    def _logger(self) -> Logger:
-        if self.tensorboard is None:
-            return Logger(folder=None, output_formats=[])
-        return configure(str(self.tensorboard), ["tensorboard"])
-
     def _warm_up(
-        self, env: EpisodeLog, menu: PlanMenu, evaluator: Evaluator, given: list[list[int]],
-        learned: list[list[int]], seed: int,
+        self, env: EpisodeLog, feasible: FeasibleSpace, evaluator: Evaluator,
+        given: list[list[int]], learned: list[list[int]], seed: int,
     ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
         # a search of very few evaluations still tries one plan before it learns
         wanted = max(1, round(self.warm_up * evaluator.n_evaluations))
         first = [*given, *learned]
-        for plan in first or starting_plans(menu, max(1, min(4, wanted // 2))):
-            if not evaluator.spent and not follow(env, menu, plan) and first:
-                evaluator.evaluate(menu.plan(plan))  # no action makes it; nothing to replay
+        for plan in first or starting_plans(feasible, max(1, min(4, wanted // 2))):
+            if not evaluator.spent and not follow(env, feasible, plan) and first:
+                evaluator.evaluate(feasible.plan(plan))  # no action makes it; nothing to replay
         for _ in range(10 * wanted):  # proposals may repeat in a small space
             if len(evaluator.outcomes) >= wanted or evaluator.spent:
                 break
             best = max(evaluator.outcomes, key=lambda outcome: outcome.rank)
-            plan = menu.vary(menu.indices(best.plan), rng, self.env == "layerwise")
-            if not evaluator.seen(menu.plan(plan)):
-                follow(env, menu, plan)
+            plan = feasible.actions.vary(feasible.indices(best.plan), rng, self.env == "layerwise")
+            if not evaluator.seen(feasible.plan(plan)):
+                follow(env, feasible, plan)
 
 
 class _Learning(BaseCallback):
     """Refreshes the agent before each rollout; ends learning when the evaluations are used up."""
 
     def __init__(
-        self,
-        agent: ReinforcementAgent,
-        env: EpisodeLog,
-        evaluator: Evaluator,
-        trail: PolicyCheckpoints | None,
-    ) -> None:
+        self, agent: ReinforcementAgent, env: EpisodeLog, evaluator: Evaluator,
+        checkpoints: PolicyCheckpoints | None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._agent, self._env, self._ledger, self._trail = agent, env, evaluator, trail
+        self._agent, self._env = agent, env
+        self._evaluator, self._checkpoints = evaluator, checkpoints
 
     def _on_rollout_start(self) -> None:
-        if self._trail is not None:
-            self._trail.look(self.model, len(self._ledger.outcomes))
+        if self._checkpoints is not None:
+            self._checkpoints.look(self.model, len(self._evaluator.outcomes))
         self._agent.refresh(self.model, self._env)
 
     def _on_step(self) -> bool:
-        return not self._ledger.spent
+        return not self._evaluator.spent
 
 
-@contextmanager
-def private_random_state() -> Iterator[None]:
-    """Keeps Stable-Baselines3's seeding of the global generators inside the search."""
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    python_state = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
+def _logger(folder: Path | None) -> Logger:
+    if folder is None:
+        return Logger(folder=None, output_formats=[])
+    return configure(str(folder), ["tensorboard"])

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import PlanMenu
+from autocomp.agents.policy import propose
+from autocomp.search_spaces import FeasibleSpace
 
 from autocomp.storage.files import write_bytes
 
@@ -26,13 +26,13 @@ class PolicyCheckpoints:
 
     Args:
         folder: the run folder.
-        menu: the problem's menu.
+        feasible: the problem's feasible space.
         env: the environment that the policy acts in.
         n_evaluations: evaluations of the search.
     """
 
-    def __init__(self, folder: Path, menu: PlanMenu, env: str, n_evaluations: int) -> None:
-        self._folder, self._menu, self._env = folder, menu, env
+    def __init__(self, folder: Path, feasible: FeasibleSpace, env: str, n_evaluations: int) -> None:
+        self._folder, self._feasible, self._env = folder, feasible, env
         self._step = -(-n_evaluations // _COUNT)
         self._next = 0
         (folder / LOOKS).unlink(missing_ok=True)  # a resumed search makes its looks again
@@ -43,7 +43,7 @@ class PolicyCheckpoints:
             return
         self._next = done + self._step
         save(model, self._folder)
-        actions = propose(model, self._menu, self._env).actions.round(4).tolist()
+        actions = propose(model, self._feasible, self._env).actions.round(4).tolist()
         with (self._folder / LOOKS).open("a") as file:
             file.write(json.dumps({"evaluations": done, "actions": actions}) + "\n")
 

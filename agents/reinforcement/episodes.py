@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from autocomp.search_spaces.feasible_space import PlanMenu
+from autocomp.search_spaces.feasible_space import FeasibleSpace
 from numpy.typing import NDArray
 
 from autocomp.core.plan import Plan
@@ -33,17 +33,17 @@ def returns(episode: Episode) -> float:
     return sum(step.reward for step in episode)
 
 
-def follow(env: gymnasium.Env[Any, Any], menu: PlanMenu, indices: list[int]) -> bool:
+def follow(env: gymnasium.Env[Any, Any], feasible: FeasibleSpace, indices: list[int]) -> bool:
     """Runs one episode along a feasible plan, given as choice indices, in either environment.
 
     Returns:
         Whether the space has actions that make the plan; if not, nothing is run.
     """
-    if env.action_space == menu.vector.action_space:
-        whole = menu.whole_action(indices)
+    if env.action_space == feasible.vector.action_space:
+        whole = feasible.actions.whole_action(indices)
         actions = None if whole is None else [whole]
     else:
-        actions = menu.step_actions(indices)
+        actions = feasible.actions.step_actions(indices)
     if actions is None:
         return False
     env.reset(options={"enforce_utilisation": False})
@@ -60,11 +60,11 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
     good plans differ by hundredths, which a critic would otherwise take for noise. Until `set` is
     called nothing changes. What is kept is unscaled.
 
-    An environment of several problems says in `info["lesson"]` which one an episode was about.
+    An environment of several problems says in `info["task"]` which one an episode was about.
 
     Attributes:
         episodes: the finished episodes, in order.
-        lessons: which problem each was about; 0 where there is one.
+        tasks: which problem each was about; 0 where there is one.
         repeated: whether the last episode did what an earlier one did.
     """
 
@@ -72,7 +72,7 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.mean, self.deviation = 0.0, 1.0
         self.episodes: list[Episode] = []
-        self.lessons: list[int] = []
+        self.tasks: list[int] = []
         self.repeated = False
         self._plans: list[Plan] = []  # actions may differ and make the same plan
         self._current: Episode = []
@@ -93,11 +93,11 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         return max(scaled, -3.0 - sum(rewards[:-1]) / self.deviation)
 
     def best(self, n: int) -> list[Episode]:
-        """Returns the `n` episodes of largest return of each lesson, no plan twice."""
+        """Returns the `n` episodes of largest return of each task, no plan twice."""
         found: dict[int, dict[Plan, Episode]] = {}
-        made = zip(self.lessons, self._plans, self.episodes, strict=True)
-        for lesson, plan, episode in sorted(made, key=lambda x: returns(x[2]), reverse=True):
-            kept = found.setdefault(lesson, {})
+        made = zip(self.tasks, self._plans, self.episodes, strict=True)
+        for task, plan, episode in sorted(made, key=lambda x: returns(x[2]), reverse=True):
+            kept = found.setdefault(task, {})
             if len(kept) < n:
                 kept.setdefault(plan, episode)
         return [episode for kept in found.values() for episode in kept.values()]
@@ -115,10 +115,10 @@ class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._current.append(Transition(self._obs, obs, executed, float(reward), done))
         self._obs = obs
         if done:
-            lesson, plan = info.get("lesson", 0), info["plan"]
-            made = zip(self.lessons, self._plans, strict=True)
-            self.repeated = (lesson, plan) in made
-            self.lessons.append(lesson)
+            task, plan = info.get("task", 0), info["plan"]
+            made = zip(self.tasks, self._plans, strict=True)
+            self.repeated = (task, plan) in made
+            self.tasks.append(task)
             self._plans.append(plan)
             self.episodes.append(self._current)
         rewards = [step.reward for step in self._current]

@@ -10,8 +10,8 @@ import torch
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.replay import DecayingNoise, ExecutedActionBuffer, scaled
-from autocomp.envs import PlanMenu
 from autocomp.envs.rewards import Reward
+from autocomp.search_spaces import FeasibleSpace
 from gymnasium import spaces
 from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -71,21 +71,22 @@ class OffPolicyAgent(ReinforcementAgent):
         self.share, self.learning_rate = share, learning_rate
         self.imitation = imitation
 
-    def check(self, menu: PlanMenu) -> None:
+    def check(self, feasible: FeasibleSpace) -> None:
         """Raises AgentError for a discrete space."""
-        if not isinstance(menu.space.action_space, spaces.Box):
+        if not isinstance(feasible.space.action_space, spaces.Box):
             raise AgentError(
                 f"`{self.algorithm.__mro__[2].__name__.lower()}` needs a continuous space, but got "
-                f"{menu.space.action_space}; leave out discrete=true or use ppo."
+                f"{feasible.space.action_space}; leave out discrete=true or use ppo."
             )
 
-    def build(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+    def build(self, env: EpisodeLog, feasible: FeasibleSpace, seed: int) -> BaseAlgorithm:
         """Returns the algorithm with whole-episode returns."""
-        steps = len(menu) if self.env == "layerwise" else 1
+        steps = len(feasible) if self.env == "layerwise" else 1
         space = env.action_space
         assert isinstance(space, spaces.Box)  # for the type checker; `check` refused others
+        spread = feasible.actions.spread
         noise = DecayingNoise(
-            space.shape[0], self.sigma * menu.spread, self.decay, self.floor * menu.spread,
+            space.shape[0], self.sigma * spread, self.decay, self.floor * spread,
             self.share if steps > 1 else 1.0, np.random.default_rng([seed, 1]),
         )  # fmt: skip
         model: BaseAlgorithm = self.algorithm(

@@ -9,8 +9,8 @@ import torch
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.replay import scaled
-from autocomp.envs import PlanMenu
 from autocomp.envs.rewards import Reward
+from autocomp.search_spaces import FeasibleSpace
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -59,28 +59,31 @@ class PPOAgent(ReinforcementAgent):
         self.episodes, self.sigma, self.decay = episodes, sigma, decay
         self.learning_rate = learning_rate
 
-    def check(self, menu: PlanMenu) -> None:
-        """Raises AgentError for a space that is neither Box nor MultiDiscrete."""
-        if not isinstance(menu.space.action_space, (spaces.Box, spaces.MultiDiscrete)):
+    def check(self, feasible: FeasibleSpace) -> None:
+        """Raises AgentError for a space that is none of Box, Discrete and MultiDiscrete."""
+        if not isinstance(
+            feasible.space.action_space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete)
+        ):
             raise AgentError(
-                f"`ppo` needs Box or MultiDiscrete, but got {menu.space.action_space}."
+                f"`ppo` needs Box, Discrete or MultiDiscrete, but got {feasible.space.action_space}."
             )
 
-    def build(self, env: EpisodeLog, menu: PlanMenu, seed: int) -> BaseAlgorithm:
+    def build(self, env: EpisodeLog, feasible: FeasibleSpace, seed: int) -> BaseAlgorithm:
         """Returns PPO with updates of a few whole episodes."""
-        steps = len(menu) if self.env == "layerwise" else 1
+        steps = len(feasible) if self.env == "layerwise" else 1
         n_steps = max(2, self.episodes * steps)
         continuous = isinstance(env.action_space, spaces.Box)
+        sigma = self.sigma * feasible.actions.spread
         return _AnnealedPPO(
             "MlpPolicy", env, learning_rate=self.learning_rate, n_steps=n_steps,
             batch_size=n_steps, n_epochs=10, gamma=1.0, gae_lambda=0.95,
             clip_range=0.2, ent_coef=0.0 if continuous else 0.003, seed=seed, device="cpu",
             policy_kwargs={
                 "net_arch": [128, 128],
-                **({"log_std_init": float(np.log(self.sigma * menu.spread))} if continuous else {}),
+                **({"log_std_init": float(np.log(sigma))} if continuous else {}),
             },
             decay=self.decay,
-            between=(_LEAST_SIGMA * menu.spread, _WIDEST * self.sigma * menu.spread),
+            between=(_LEAST_SIGMA * feasible.actions.spread, _WIDEST * sigma),
         )  # fmt: skip
 
     def prepare(self, model: Any, env: EpisodeLog) -> None:
@@ -109,6 +112,8 @@ class PPOAgent(ReinforcementAgent):
 
 
 def _ceiling(space: spaces.Space[Any]) -> float:
+    if isinstance(space, spaces.Discrete):
+        return float(np.log(0.6))
     if isinstance(space, spaces.MultiDiscrete):
         return float(np.log(0.6)) * len(space.nvec)
     return float("inf")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from autocomp.agents.base import OnOutcome, SearchResult
 from autocomp.agents.samplers.optuna_agent import Beginning, OptunaAgent
-from autocomp.search_spaces import SearchSpace
+from autocomp.agents.task import SearchResult, SearchTask
 from gymnasium import spaces
 from optuna.samplers import BaseSampler, CmaEsSampler
 
-from autocomp.core.plan import Plan
 from autocomp.errors import AgentError
-from autocomp.problem.problem import CompressionProblem
 
 
 class CMAESAgent(OptunaAgent):
@@ -34,23 +29,11 @@ class CMAESAgent(OptunaAgent):
 
         super().__init__(make, starts, 0, storage)
 
-    def search(
-        self,
-        problem: CompressionProblem,
-        space: SearchSpace,
-        *,
-        n_evaluations: int,
-        seed: int,
-        on_outcome: OnOutcome | None = None,
-        starts: Sequence[Plan] = (),
-    ) -> SearchResult:
+    def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`. AgentError for a discrete space."""
-        if not isinstance(space.action_space, spaces.Box):
+        if not isinstance(task.space.action_space, spaces.Box):
             raise AgentError(
-                f"`cmaes` needs a continuous space, but got {space.action_space}; leave out "
+                f"`cmaes` needs a continuous space, but got {task.space.action_space}; leave out "
                 "discrete=true or use tpe."
             )
-        return super().search(
-            problem, space, n_evaluations=n_evaluations, seed=seed, on_outcome=on_outcome,
-            starts=starts,
-        )  # fmt: skip
+        return super().search(task)

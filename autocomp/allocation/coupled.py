@@ -1,214 +1,133 @@
-"""Feasibility where a layer's cost depends on what its neighbours keep: exact, on whole numbers."""
+"""Allocation where channels couple costs: a layer's depends on what its neighbours keep."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autocomp.allocation.feasibility import Costs, Mask
+from autocomp.allocation.allocation import summed_loss, summed_losses
+from autocomp.allocation.coupled_solver import CoupledSolver
+from autocomp.allocation.coupling import CoupledCosts, Coupling
+from autocomp.allocation.pareto import Floats, Ints
 from autocomp.errors import BudgetError
 
-Levels = tuple[int, ...]
-CostTable = Callable[[int, Levels], Costs]
-Ints = NDArray[np.int64]
+_TRIES = 12
+_SLACK = 0.998
+"""How far below the limit an estimate is taken when real costs came out too large."""
+
+Excess = Callable[[Sequence[int]], float]
+"""A plan's real cost over its limit; at most 1 where it meets it."""
 
 
-@dataclass(frozen=True)
-class Coupling:
-    """Which groups each layer's cost depends on.
+class CoupledAllocation(CoupledCosts):
+    """Losses that add up over layers, costs that do not; see `CoupledSolver` for the plan.
 
-    Every group has a leader, which reads it and offers each of its levels.
+    Some costs may be estimates here (bytes of sliced layers are known once they are compressed).
+    `settle` then lowers a plan, the least loss per saving first, until its real ones hold.
 
-    Attributes:
-        n_levels: per group, how many counts of units can be kept; level 0 keeps the fewest.
-        leads: per layer, the group that it decides, or -1.
-        own: per layer, the level of that group in each of its choices (zeros where it leads none).
-        reads: per layer, the groups on which its cost depends, in the order of a cost table's
-            levels.
-        table: `(layer, levels of the groups that it reads) -> (n_choices, n_budgets)`, the cost of
-            each choice. Where the layer leads one of them, only the choices with that level count.
-    """
-
-    n_levels: tuple[int, ...]
-    leads: tuple[int, ...]
-    own: tuple[Ints, ...]
-    reads: tuple[tuple[int, ...], ...]
-    table: CostTable
-
-
-class CoupledConstraint:
-    """Feasible choices, layer by layer, where the leaders of groups decide other layers' shapes.
-
-    A group is decided by its first layer in forward order, so every layer's shape is known once it
-    is reached. Fewer units never cost more; the cheapest completion keeps the fewest units of every
-    group that is open, and in every layer the choice that is cheapest then. That completion is a
-    real plan: what is called feasible is. It is exact wherever one choice of a layer is the
-    cheapest in every budget at once, as the most compressed one is.
-
-    See `Constraint` for the methods and `Feasibility` for the minimum utilisation.
-
-    Attributes:
+    Args:
         coupling: which groups each layer's cost depends on.
+        limits: int64 `(n_budgets,)`.
+        losses: gives, per layer, each choice's loss; asked once, when a loss is first needed.
+        min_utilisation: see `Costs.mask`.
+        excess: a plan's real cost over its limit; None where costs here are exact.
+        rivals: gives plans that may be better than the solver's in truth, given the limits.
     """
 
-    def __init__(self, coupling: Coupling, limits: Costs, min_utilisation: float = 0.0) -> None:
-        self.limits = np.asarray(limits, np.int64)
-        self.min_utilisation = min_utilisation
-        self.coupling = coupling
-        self._tables: dict[tuple[int, Levels], Costs] = {}
-        self._ends: dict[tuple[int, Levels, bool], Costs] = {}
-        n = len(coupling.leads)
-        top = {g: k - 1 for g, k in enumerate(coupling.n_levels)}
-        largest = [-int(self._end(t, top, high=True).max()) for t in range(n)]
-        self.order: Sequence[int] = np.argsort(largest, kind="stable").tolist()
+    separable = False
+
+    def __init__(
+        self,
+        coupling: Coupling,
+        limits: Ints,
+        losses: Callable[[], Sequence[Floats]],
+        min_utilisation: float = 0.0,
+        excess: Excess | None = None,
+        rivals: Callable[[Ints], list[list[int]]] | None = None,
+    ) -> None:
+        super().__init__(coupling, limits, min_utilisation)
+        self._measure = losses
+        self._excess = excess or (lambda indices: 1.0)
+        self._rivals = rivals or (lambda limits: [])
+
+    @cached_property
+    def losses(self) -> list[Floats]:
+        """See `Allocation`."""
+        return [np.asarray(x, np.float64) for x in self._measure()]
+
+    @cached_property
+    def _solver(self) -> CoupledSolver:
+        return CoupledSolver(self, self.losses, self.settle)
 
     @property
-    def cheapest(self) -> Costs:
-        """See `Constraint`."""
-        return self.bounds(())[0]
+    def plan(self) -> list[int]:
+        """See `Allocation`."""
+        return self._solver.plan
 
-    @property
-    def dearest(self) -> Costs:
-        """See `Constraint`."""
-        return self.bounds(())[1]
+    def reweighted(self, multipliers: Floats) -> list[int]:
+        """See `Allocation`."""
+        return self._solver.reweighted(multipliers)
 
-    @property
-    def possible(self) -> bool:
-        """Whether the cheapest plan meets every budget."""
-        return bool((self.cheapest <= self.limits).all())
+    def choose(self, prefix: Sequence[int], multiplier: float = 1.0) -> int:
+        """Raises BudgetError: there is no exact solver behind single layers."""
+        raise _refusal("choosing layer by layer")
 
-    def mask(self, prefix: Sequence[int], enforce_utilisation: bool = True) -> Mask:
-        """See `Constraint`.
+    def interval(self, prefix: Sequence[int], index: int) -> tuple[float, float] | None:
+        """Raises BudgetError, as `choose` does."""
+        raise _refusal("choosing layer by layer")
+
+    def integer_plan(self) -> list[int]:
+        """Raises BudgetError: costs do not add up."""
+        raise _refusal("an integer program")
+
+    def loss(self, indices: Sequence[int]) -> float:
+        """See `Allocation`."""
+        return summed_loss(self.losses, indices)
+
+    def estimate(self, plans: Ints) -> Floats:
+        """See `Allocation`."""
+        return summed_losses(self.losses, plans)
+
+    def starts(self) -> list[list[int]]:
+        """Returns the solver's plan, and its rivals.
+
+        Losses of structure and of what is inside do not quite add, so which is better is measured.
+        """
+        rivals = [p for p in self._rivals(self.limits) if p != self.plan and self.is_settled(p)]
+        return [self.plan, *rivals]
+
+    def settle(self, indices: Sequence[int]) -> list[int]:
+        """Returns the plan, lowered until its real costs meet every budget.
 
         Raises:
-            BudgetError: if no choice is feasible; that cannot happen along feasible choices.
+            BudgetError: if even the most compressed plan's file is too long.
         """
-        step = len(prefix)
-        levels = self.levels(prefix)
-        group, own = self.coupling.leads[step], self.coupling.own[step]
-        spent = self.spent(prefix)
-        n = len(own)
-        allowed, near = np.zeros(n, bool), np.zeros(n, bool)
-        for level in np.unique(own).tolist():
-            here = {**levels, group: level} if group >= 0 else levels
-            after = spent + self.costs_of(step, here)
-            low, high = self._rest(step + 1, here)
-            of_level = own == level
-            fits = (after + low <= self.limits).all(1) & of_level
-            allowed |= fits
-            near |= fits & (after + high >= self.min_utilisation * self.limits).any(1)
-        if not allowed.any():
-            raise BudgetError("No choice is left that meets the budgets; start the plan again.")
-        return near if enforce_utilisation and near.any() else allowed
-
-    def spent(self, prefix: Sequence[int]) -> Costs:
-        """See `Constraint`."""
-        levels = self.levels(prefix)
-        used: Costs = np.zeros_like(self.limits)
-        for step, index in enumerate(prefix):
-            used = used + self.costs_of(step, levels)[index]
-        return used
-
-    def bounds(self, prefix: Sequence[int]) -> tuple[Costs, Costs]:
-        """See `Constraint`."""
-        return self._rest(len(prefix), self.levels(prefix))
-
-    def alternatives(self, indices: Sequence[int], step: int) -> Costs:
-        """See `Constraint`."""
-        coupling = self.coupling
-        group, own = coupling.leads[step], coupling.own[step]
-        levels = self.levels(indices)
-        total = self.total(indices)
-        before = self.costs_of(step, levels)[indices[step]]
-        if group < 0:
-            changed: Costs = total - before + self.costs_of(step, levels)
-            return changed
-        result = np.zeros((len(own), len(self.limits)), np.int64)
-        others = [t for t, reads in enumerate(coupling.reads) if group in reads and t != step]
-        fixed = (
-            total
-            - before
-            - sum(
-                (self.costs_of(t, levels)[indices[t]] for t in others), np.zeros_like(self.limits)
-            )
+        indices = list(indices)
+        for _ in range(_TRIES):
+            excess = self._excess(indices)
+            if excess <= 1:
+                return indices
+            spent = self.total(indices)
+            wanted = np.floor(np.minimum(spent, self.limits) * _SLACK / excess)
+            wanted = np.minimum(self.limits, wanted).astype(np.int64)
+            lowered = self._solver.lowered(indices, wanted)
+            if lowered == indices:
+                break
+            indices = lowered
+        raise BudgetError(
+            "A plan's real file must fit the size budget, but the most compressed one of this "
+            "space does not; raise the budget or widen the space."
         )
-        for level in np.unique(own).tolist():
-            here = {**levels, group: level}
-            moved = fixed + sum(
-                (self.costs_of(t, here)[indices[t]] for t in others), np.zeros_like(self.limits)
-            )
-            rows = own == level
-            result[rows] = moved + self.costs_of(step, here)[rows]
-        return result
 
-    def total(self, indices: Sequence[int]) -> Costs:
-        """See `Constraint`."""
-        return self.spent(indices)
+    def is_settled(self, indices: Sequence[int]) -> bool:
+        """See `Allocation`."""
+        return self.meets(indices) and self._excess(indices) <= 1
 
-    def meets(self, indices: Sequence[int]) -> bool:
-        """See `Constraint`."""
-        return bool((self.total(indices) <= self.limits).all())
 
-    def under(self, limits: Costs) -> CoupledConstraint:
-        """Returns the same layers within other limits; what is counted already is shared."""
-        other = copy.copy(self)
-        other.limits = np.asarray(limits, np.int64)
-        other._ends = {}  # which completion is the cheapest is a matter of limits
-        return other
-
-    def levels(self, prefix: Sequence[int]) -> dict[int, int]:
-        """Returns the level of every group that the first layers decide."""
-        coupling = self.coupling
-        return {
-            coupling.leads[t]: int(coupling.own[t][index])
-            for t, index in enumerate(prefix)
-            if coupling.leads[t] >= 0
-        }
-
-    def costs_of(self, step: int, levels: Mapping[int, int]) -> Costs:
-        """Returns `(n_choices, n_budgets)`: a layer's costs at the levels of the groups it reads.
-
-        Where the layer leads a group, only the choices with that group's level count.
-        """
-        return self._table(step, tuple(levels[g] for g in self.coupling.reads[step]))
-
-    def _rest(self, step: int, levels: dict[int, int]) -> tuple[Costs, Costs]:
-        """Returns the cheapest and dearest costs of the layers from `step` on."""
-        low: Costs = np.zeros_like(self.limits)
-        high: Costs = np.zeros_like(self.limits)
-        for t in range(step, len(self.coupling.leads)):
-            low = low + self._end(t, levels, high=False)
-            high = high + self._end(t, levels, high=True)
-        return low, high
-
-    def _end(self, step: int, levels: dict[int, int], *, high: bool) -> Costs:
-        """Returns a layer's least or largest costs, groups that are open at their least or most."""
-        coupling = self.coupling
-        here = tuple(
-            levels.get(g, coupling.n_levels[g] - 1 if high else 0) for g in coupling.reads[step]
-        )
-        key = (step, here, high)
-        if key not in self._ends:
-            costs = self._table(step, here)
-            group = coupling.leads[step]
-            if group >= 0:
-                level = here[coupling.reads[step].index(group)]
-                costs = costs[coupling.own[step] == level]
-            if high:
-                self._ends[key] = costs.max(0)
-            else:  # one choice, so that the completion exists
-                shares = (costs / np.maximum(self.limits, 1)).max(1)
-                least = (costs == costs.min(0)).all(1)
-                best = int(least.argmax()) if least.any() else int(shares.argmin())
-                self._ends[key] = costs[best]
-        return self._ends[key]
-
-    def _table(self, step: int, levels: Levels) -> Costs:
-        key = (step, levels)
-        if key not in self._tables:
-            self._tables[key] = self.coupling.table(step, levels)
-        return self._tables[key]
+def _refusal(what: str) -> BudgetError:
+    return BudgetError(
+        f"Costs must add up over layers for {what}, but channels couple them; take another agent "
+        "or space (dp solves this one)."
+    )

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from autocomp.allocation.additive import Floats, summed_loss, undercut_by_none
-from autocomp.allocation.coupled import CoupledConstraint
-from autocomp.allocation.feasibility import Costs
+from autocomp.allocation.allocation import spend_rest, summed_loss
+from autocomp.allocation.coupling import CoupledCosts
+from autocomp.allocation.pareto import Floats, Ints, pareto_front
 from autocomp.allocation.relaxation import Relaxation
 from autocomp.errors import BudgetError
 
@@ -38,7 +38,7 @@ class CoupledSolver:
 
     def __init__(
         self,
-        constraint: CoupledConstraint,
+        constraint: CoupledCosts,
         losses: Sequence[Floats],
         settle: Callable[[Sequence[int]], list[int]] | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class CoupledSolver:
         """Returns a plan's summed loss."""
         return summed_loss(self.losses, indices)
 
-    def lowered(self, indices: Sequence[int], limits: Costs) -> list[int]:
+    def lowered(self, indices: Sequence[int], limits: Ints) -> list[int]:
         """Returns a plan lowered until its costs are within `limits`, as far as possible.
 
         What a large step has saved too much is spent again.
@@ -83,7 +83,7 @@ class CoupledSolver:
                     return min(best, other, key=lambda indices: summed_loss(losses, indices))
         return best
 
-    def _solve(self, constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int]:
+    def _solve(self, constraint: CoupledCosts, losses: Sequence[Floats]) -> list[int]:
         relaxation = Relaxation(constraint, losses)
         indices = relaxation.plan() if len(constraint.limits) == 1 else None
         if indices is None:
@@ -102,7 +102,7 @@ class CoupledSolver:
 
 
 def _descended(
-    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int], limits: Costs
+    constraint: CoupledCosts, losses: Sequence[Floats], indices: list[int], limits: Ints
 ) -> list[int] | None:
     """Takes the changes of least loss per saving until the limits hold; None if none do."""
     indices = list(indices)
@@ -132,7 +132,7 @@ def _descended(
         indices[best[1]] = best[2]
 
 
-def _walked(constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int]:
+def _walked(constraint: CoupledCosts, losses: Sequence[Floats]) -> list[int]:
     """Returns a feasible plan, front to back: the least loss that a completion allows."""
     indices: list[int] = []
     for x in losses:
@@ -141,32 +141,11 @@ def _walked(constraint: CoupledConstraint, losses: Sequence[Floats]) -> list[int
     return indices
 
 
-def _refilled(
-    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int]
-) -> list[int]:
-    limits = np.maximum(constraint.limits, 1)
-    indices = list(indices)
-    while True:
-        spent = constraint.total(indices)
-        best: tuple[float, int, int] | None = None
-        for t, here in enumerate(indices):
-            costs = constraint.alternatives(indices, t)
-            gain = losses[t][here] - losses[t]
-            possible = (gain > 1e-15) & (costs <= constraint.limits).all(1)
-            if possible.any():
-                extra = np.maximum(((costs - spent) / limits).sum(1), 1e-12)
-                value = np.where(possible, gain / extra, -1.0)
-                i = int(value.argmax())
-                if best is None or value[i] > best[0]:
-                    best = (float(value[i]), t, i)
-        if best is None:
-            return indices
-        indices[best[1]] = best[2]
+def _refilled(constraint: CoupledCosts, losses: Sequence[Floats], indices: list[int]) -> list[int]:
+    return spend_rest(constraint, losses, constraint.limits, indices)
 
 
-def _exchanged(
-    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int]
-) -> list[int]:
+def _exchanged(constraint: CoupledCosts, losses: Sequence[Floats], indices: list[int]) -> list[int]:
     best, best_loss = indices, summed_loss(losses, indices)
     for _ in range(_ROUNDS):
         improved = _exchange(constraint, losses, best, best_loss)
@@ -178,11 +157,11 @@ def _exchanged(
 
 
 def _exchange(
-    constraint: CoupledConstraint, losses: Sequence[Floats], indices: list[int], loss: float
+    constraint: CoupledCosts, losses: Sequence[Floats], indices: list[int], loss: float
 ) -> list[int] | None:
     """Returns a better plan in which one layer gains and another pays; None if none does."""
     n = len(indices)
-    costs: list[Costs] = [constraint.alternatives(indices, t) for t in range(n)]
+    costs: list[Ints] = [constraint.alternatives(indices, t) for t in range(n)]
     spent = constraint.total(indices)
     left = constraint.limits - spent
     moves = []
@@ -213,15 +192,15 @@ def _exchange(
     return None
 
 
-def _scaled(constraint: CoupledConstraint, share: float) -> Costs:
+def _scaled(constraint: CoupledCosts, share: float) -> Ints:
     """Returns limits that leave a share of what lies between the cheapest plan and the limits."""
     low = np.minimum(constraint.cheapest, constraint.limits)
-    scaled: Costs = low + np.floor(share * (constraint.limits - low)).astype(np.int64)
+    scaled: Ints = low + np.floor(share * (constraint.limits - low)).astype(np.int64)
     return scaled
 
 
-def _useful(costs: Costs, losses: Floats) -> list[int]:
+def _useful(costs: Ints, losses: Floats) -> list[int]:
     """Returns the choices that no cheaper one beats, a few dozen at most."""
-    kept = undercut_by_none(costs.sum(1, keepdims=True), losses)
+    kept = pareto_front(costs.sum(1), losses)
     step = max(1, len(kept) // 32)
     return [int(i) for i in kept[::step]]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autocomp.allocation.additive import AdditiveModel, Floats, Ints
+from autocomp.allocation.knapsack import Knapsack
+from autocomp.allocation.pareto import Floats, Ints, pareto_front
 from autocomp.errors import AutocompError, BudgetError
 
 POINTS = 1 << 15
@@ -28,7 +29,7 @@ class DynamicProgram:
     before; that loses nothing. A front of more than `points` is thinned to the least loss in each
     of `points` cost buckets. The first bucket holds the cheapest partial plan alone, so whatever
     can be completed still can be, and costs stay exact. Cost buckets one unit wide lose nothing.
-    What thinning left of the budget is spent by `AdditiveModel.refill`.
+    What thinning left of the budget is spent by `Knapsack.refill`.
 
     Attributes:
         plan: the plan of least loss, as choice indices; walking with multipliers 1 gives it, too.
@@ -41,7 +42,7 @@ class DynamicProgram:
         AutocompError: for several budgets, or fewer than 2 points.
     """
 
-    def __init__(self, model: AdditiveModel, points: int = POINTS) -> None:
+    def __init__(self, model: Knapsack, points: int = POINTS) -> None:
         if model.limits.size != 1 or points < 2:
             raise AutocompError(
                 "`dp` solves for one budget with points >= 2, but got "
@@ -146,9 +147,7 @@ def _join(choices: Front, front: Front, room: int, points: int) -> Front:
 
 
 def _front(costs: Ints, losses: Floats) -> Front:
-    order = np.lexsort((losses, costs))
-    costs, losses = costs[order], losses[order]
-    kept = np.r_[True, losses[1:] < np.minimum.accumulate(losses)[:-1]]
+    kept = pareto_front(costs, losses)
     return costs[kept], losses[kept]
 
 

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from autocomp.allocation.additive import AdditiveModel, Floats, Ints
+from autocomp.allocation.knapsack import Knapsack
+from autocomp.allocation.pareto import Floats, Ints
 from autocomp.errors import BudgetError
 
 QUICK_GAP = 1e-4
@@ -27,7 +28,7 @@ class IntegerProgram:
         model: losses, and costs in any number of budgets.
     """
 
-    def __init__(self, model: AdditiveModel) -> None:
+    def __init__(self, model: Knapsack) -> None:
         self.model = model
         self._tails: dict[tuple[int, bytes], list[int]] = {}
 
@@ -73,7 +74,7 @@ class IntegerProgram:
             used = used + self.model.costs[t][index]
 
 
-def solve(model: AdditiveModel, gap: float = 0.0) -> list[int]:
+def solve(model: Knapsack, gap: float = 0.0) -> list[int]:
     """Returns a plan of least loss within every budget.
 
     Args:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from autocomp.allocation.additive import AdditiveModel, Floats, Ints, summed_loss
-from autocomp.allocation.coupled import CoupledConstraint, Levels
+from autocomp.allocation.allocation import summed_loss
+from autocomp.allocation.coupling import CoupledCosts, Levels
 from autocomp.allocation.dynamic_program import POINTS, QUICK_POINTS
+from autocomp.allocation.knapsack import Knapsack
+from autocomp.allocation.pareto import Floats, Ints
 from autocomp.allocation.solver import make_solver
 from autocomp.errors import BudgetError
 
@@ -44,7 +46,7 @@ class Relaxation:
         losses: per layer, each choice's loss.
     """
 
-    def __init__(self, constraint: CoupledConstraint, losses: Sequence[Floats]) -> None:
+    def __init__(self, constraint: CoupledCosts, losses: Sequence[Floats]) -> None:
         self.constraint = constraint
         self.losses = [np.asarray(x, np.float64) for x in losses]
         coupling = constraint.coupling
@@ -103,7 +105,7 @@ class Relaxation:
             losses.append(x[some])
             offered.append(some)
         try:
-            plan = make_solver(AdditiveModel(costs, losses, limits), points).plan
+            plan = make_solver(Knapsack(costs, losses, limits), points).plan
         except BudgetError:
             return None
         return [int(some[i]) for some, i in zip(offered, plan, strict=True)]

@@ -1,12 +1,13 @@
-"""What solves the additive model, for a whole plan at once and layer by layer."""
+"""What solves a knapsack, for a whole plan at once and layer by layer."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from autocomp.allocation.additive import AdditiveModel, Floats, Ints
 from autocomp.allocation.dynamic_program import POINTS, DynamicProgram
 from autocomp.allocation.integer_program import IntegerProgram
+from autocomp.allocation.knapsack import Knapsack
+from autocomp.allocation.pareto import Floats, Ints
 
 
 class Solver(Protocol):
@@ -30,7 +31,7 @@ class Solver(Protocol):
         ...
 
 
-def make_solver(model: AdditiveModel, points: int = POINTS) -> Solver:
+def make_solver(model: Knapsack, points: int = POINTS) -> Solver:
     """Returns the dynamic program for one budget, the integer program for several.
 
     Args:

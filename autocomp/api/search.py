@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from torch import nn
 from autocomp.agents import Agent, OnOutcome
 from autocomp.api.session import Result, Session
 from autocomp.api.setup import OBJECT, SearchSetup
-from autocomp.core.budget import Budget, parse_budgets
-from autocomp.errors import AutocompError, RunError
-from autocomp.runs.folder import Run
+from autocomp.core.budget import Budgets, parse_budgets
+from autocomp.errors import AutocompError
+from autocomp.network.threads import torch_threads
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
 
@@ -22,7 +21,7 @@ from autocomp.search_spaces import SearchSpace
 def search(
     model: str | nn.Module | Callable[..., nn.Module],
     data: Any,
-    budget: str | Budget | Iterable[str | Budget] = "size=10%",
+    budget: Budgets = "size=10%",
     *,
     agent: str | Agent = "ddpg",
     space: str | SearchSpace = "joint",
@@ -70,89 +69,6 @@ def search(
         )
     except TypeError as error:
         raise AutocompError(f"A search does not take these settings: {error}.") from None
-    job = SearchSetup(config, model, data, agent, space, budgets)
-    return Session.start(job, None if out is None else Path(out), on_outcome)
-
-
-def resume(
-    run: str | Path,
-    *,
-    model: nn.Module | Callable[..., nn.Module] | None = None,
-    data: Any = None,
-    agent: Agent | None = None,
-    space: SearchSpace | None = None,
-    on_outcome: OnOutcome | None = None,
-) -> Result:
-    """Continues a run that was stopped, or finishes one again.
-
-    The agent is started anew with the run's seed, and every plan that the run has evaluated is
-    answered from its record; so it arrives where it was stopped, learned weights and random state
-    included, and goes on from there.
-
-    Args:
-        run: the run folder.
-        model: the network, if it was given as an object when the run was started.
-        data: the data, likewise.
-        agent: the agent, likewise.
-        space: the action space, likewise.
-        on_outcome: called for each outcome, the recorded ones too.
-
-    Raises:
-        RunError: if the folder is no run, in use, damaged, or of another network or data.
-    """
-    opened, job = _job_of("resume", run, model, data, agent, space)
-    job.check(opened)
-    return Session(job, opened).resume(on_outcome)
-
-
-def report(
-    run: str | Path,
-    *,
-    baselines: Sequence[str] = (),
-    model: nn.Module | Callable[..., nn.Module] | None = None,
-    data: Any = None,
-    agent: Agent | None = None,
-    space: SearchSpace | None = None,
-) -> Path:
-    """Finds out about a run, finished or not, and writes its `report.html`; returns the path.
-
-    The network is analysed, the best plan's departures from the solver's and its predictions are
-    measured, and the learned policy is replayed; `inspection.json` keeps what was found.
-
-    Args:
-        run: the run folder.
-        baselines: agents to run on the same problem with the same count ("uniform", "random"); kept
-            in the folder, so that each is run once.
-        model: the network, if it was given as an object when the run was started.
-        data: the data, likewise.
-        agent: the agent, likewise.
-        space: the action space, likewise.
-
-    Raises:
-        RunError: if the folder is no run, damaged, or of another network or data.
-    """
-    opened, job = _job_of("report", run, model, data, agent, space)
-    job.check(opened)
-    with suppress(RunError), opened.locked():  # a search that is running looks after itself
-        opened.repair()
-    return Session(job, opened).report(baselines)
-
-
-def _job_of(
-    call: str, run: str | Path, model: Any, data: Any, agent: Agent | None,
-    space: SearchSpace | None,
-) -> tuple[Run, SearchSetup]:  # fmt: skip
-    """Returns a run and its job, built again from its settings."""
-    opened = Run.open(run)
-    config = SearchConfig.from_json(opened.config()["settings"])
-    given = {"model": model, "data": data, "agent": agent, "space": space}
-    parts = {}
-    for name, thing in given.items():
-        text = getattr(config, name)
-        if thing is None and text == OBJECT:
-            raise RunError(
-                f"The run was started with its {name} given as a Python object; give it again, as "
-                f"in autocomp.{call}({str(run)!r}, {name}=...)."
-            )
-        parts[name] = text if thing is None else thing
-    return opened, SearchSetup(config, **parts, budgets=parse_budgets(config.budget))
+    with torch_threads(config.threads):
+        setup = SearchSetup.build(config, model, data, agent, space, budgets)
+        return Session.start(setup, None if out is None else Path(out), on_outcome)

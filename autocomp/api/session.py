@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 import shutil
 import sys
@@ -17,9 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autocomp.agents import Agent, OnOutcome, SearchResult, make_agent
-from autocomp.agents.reinforcement.agent import ReinforcementAgent
-from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.agents import OnOutcome, SearchResult, SearchTask, make_agent
 from autocomp.api.setup import SearchSetup
 from autocomp.compression.loading import load
 from autocomp.core.fidelity import Fidelity
@@ -27,7 +24,7 @@ from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.errors import ArtifactError, AutocompError
 from autocomp.exporters.timing import measured_latency
-from autocomp.inspection.inspect_run import STUDY, inspect_run
+from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
 from autocomp.network.device import dtype_of
@@ -66,29 +63,29 @@ class Result:
 
 
 class Session:
-    """One job in one run folder.
+    """One setup in one run folder.
 
     Args:
-        job: the search.
+        setup: the search.
         run: its folder.
     """
 
-    def __init__(self, job: SearchSetup, run: Run) -> None:
-        self.job, self.run = job, run
+    def __init__(self, setup: SearchSetup, run: Run) -> None:
+        self.setup, self.run = setup, run
 
     @classmethod
-    def start(cls, job: SearchSetup, out: Path | None, on_outcome: OnOutcome | None) -> Result:
+    def start(cls, setup: SearchSetup, out: Path | None, on_outcome: OnOutcome | None) -> Result:
         """Makes the run folder and searches; takes the folder away if nothing was evaluated."""
-        source = noted_source(job.network)
-        name = source.name.rpartition(":")[2] if source else type(job.network).__name__
-        agent = job.config.agent.partition(":")[0].strip("<>")
+        source = noted_source(setup.network)
+        name = source.name.rpartition(":")[2] if source else type(setup.network).__name__
+        agent = setup.config.agent.partition(":")[0].strip("<>")
         run = Run.create(
             out,
             f"{name}-{agent}",
             {
-                "settings": job.config.to_json(),
-                "fingerprints": job.fingerprints(),
-                "splits": job.splits(),
+                "settings": setup.config.to_json(),
+                "fingerprints": setup.fingerprints(),
+                "splits": setup.splits(),
                 "command": sys.argv,
                 "versions": _versions(),
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -96,7 +93,7 @@ class Session:
         )
         with run.locked():  # a folder that another process holds is not taken away
             try:
-                return cls(job, run)._search(on_outcome)
+                return cls(setup, run)._search(on_outcome)
             except Exception:
                 if not run.outcomes():
                     shutil.rmtree(run.path)
@@ -113,11 +110,11 @@ class Session:
             return self._from_plans_to_report(on_outcome)
 
     def _from_plans_to_report(self, on_outcome: OnOutcome | None) -> Result:
-        job, run, start = self.job, self.run, time.perf_counter()
+        setup, run, start = self.setup, self.run, time.perf_counter()
         run.repair()
         board = self._board()
         recorded = run.outcomes()
-        job.problem.remember(recorded)
+        setup.problem.remember(recorded)
         known = {(o.plan.key, o.fidelity) for o in recorded}
         best: Outcome | None = best_of(o for o in recorded if o.fidelity is Fidelity.SCREEN)
         if best is not None:
@@ -140,9 +137,13 @@ class Session:
                 on_outcome(outcome)
 
         starts = self._starts()
-        found = self._agent_for().search(
-            job.problem, job.space, n_evaluations=job.config.evaluations, seed=job.config.seed,
-            on_outcome=record, **({"starts": starts} if starts else {}),
+        found = setup.agent.search(
+            SearchTask(
+                setup.feasible, setup.config.evaluations, setup.config.seed, tuple(starts), record,
+                folder=run.path,
+                tensorboard=run.path / BOARD / "agent" if setup.config.tensorboard else None,
+                resumed=bool(recorded),
+            )
         )  # fmt: skip
         finalists = self._finalists(found, starts, record)
         finalists += self._reconstructed(finalists, starts, record)
@@ -153,33 +154,19 @@ class Session:
 
     def _starts(self) -> list[Plan]:
         """Returns the plans that the search starts from."""
-        if self.job.config.warm_start == "none":
+        if self.setup.config.warm_start == "none":
             return []
-        return [self.job.menu.plan(indices) for indices in self.job.menu.starts()]
-
-    def _agent_for(self) -> Agent:
-        """Returns the agent, with what it learns as it goes in the run folder."""
-        agent = copy.copy(self.job.agent)
-        if isinstance(agent, OptunaAgent):
-            file = Path(agent.storage) if agent.storage else self.run.path / STUDY
-            if self.run.outcomes() or not agent.storage:
-                # a resumed search makes its trials again, from the start
-                file.unlink(missing_ok=True)
-            agent.storage = str(file)
-        if isinstance(agent, ReinforcementAgent):
-            agent.trail = self.run.path
-            agent.tensorboard = (
-                self.run.path / BOARD / "agent" if self.job.config.tensorboard else None
-            )
-        return agent
+        return [
+            self.setup.feasible.plan(indices) for indices in self.setup.feasible.allocation.starts()
+        ]
 
     def _board(self) -> TensorBoardWriter | None:
         """Returns what writes TensorBoard records; those of a run that is resumed are made anew."""
-        if not self.job.config.tensorboard:
+        if not self.setup.config.tensorboard:
             return None
         shutil.rmtree(self.run.path / BOARD, ignore_errors=True)
         return TensorBoardWriter(
-            self.run.path / BOARD / "search", self.job.problem.costs, self.job.problem.limits
+            self.run.path / BOARD / "search", self.setup.problem.costs, self.setup.problem.limits
         )
 
     @contextmanager
@@ -188,7 +175,7 @@ class Session:
         try:
             yield
         except KeyboardInterrupt:
-            if self.job.config.report != "none":
+            if self.setup.config.report != "none":
                 self._tell(lambda: write_report(self.run))
             raise
 
@@ -212,17 +199,18 @@ class Session:
                 done before.
         """
         recorded = self.run.outcomes()
-        self.job.problem.remember(recorded)
+        self.setup.problem.remember(recorded)
         for name in baselines:
             if not self.run.has_baseline(name):
-                found = make_agent(name).search(
-                    self.job.problem, self.job.space, n_evaluations=self.job.config.evaluations,
-                    seed=self.job.config.seed,
-                )  # fmt: skip
+                config = self.setup.config
+                task = SearchTask(self.setup.feasible, config.evaluations, config.seed)
+                found = make_agent(name).search(task)
                 self.run.write_baseline(name, found.outcomes)
         best = RunRecord.read(self.run.path).best
         if best is not None:
-            inspect_run(self.job.menu, self.job.agent, best, self.run.path).write(self.run.path)
+            inspect_run(self.setup.feasible, self.setup.agent, best, self.run.path).write(
+                self.run.path
+            )
         return write_report(self.run)
 
     def _finalists(
@@ -238,8 +226,8 @@ class Session:
                 "The agent must evaluate a plan within budget, but did not; give it more "
                 "evaluations or another agent."
             )
-        places = max(1, self.job.config.finalists)
-        return promote(self.job.problem, feasible, places, starts, record)
+        places = max(1, self.setup.config.finalists)
+        return promote(self.setup.problem, feasible, places, starts, record)
 
     def _reconstructed(
         self, finalists: list[Outcome], starts: list[Plan], record: OnOutcome
@@ -248,50 +236,50 @@ class Session:
 
         The starts too, so that a search does not end below its start's own reconstruction.
         """
-        if not self.job.config.reconstructions:
+        if not self.setup.config.reconstructions:
             return []
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
-        plans = [o.plan for o in ranked[: self.job.config.reconstructions]]
+        plans = [o.plan for o in ranked[: self.setup.config.reconstructions]]
         found = []
         for plan in dict.fromkeys([*plans, *starts]):
-            found.append(self.job.problem.evaluate(plan, Fidelity.RECONSTRUCTED))
+            found.append(self.setup.problem.evaluate(plan, Fidelity.RECONSTRUCTED))
             record(found[-1])
         return found
 
     def _close(self, found: SearchResult, finalists: list[Outcome], seconds: float) -> Result:
         best = best_of(finalists)
         assert best is not None  # finalists are feasible
-        model, data = self.job.problem.compressed(best.plan, best.fidelity)
+        model, data = self.setup.problem.compressed(best.plan, best.fidelity)
         path = self.run.write_model(data)
         self._verify(path, model)
         self.run.write_plan(best.plan)
         if found.save is not None:
             found.save(self.run.path)
         summary = summarise(
-            self.job.problem, best, len(data), self.job.problem.test(best.plan, best.fidelity),
+            self.setup.problem, best, len(data), self.setup.problem.test(best.plan, best.fidelity),
             len(found.outcomes), seconds, self._measured(model, data),
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
-        if self.job.config.report == "full":
+        if self.setup.config.report == "full":
             self._tell(self.report)
-        elif self.job.config.report == "plain":
+        elif self.setup.config.report == "plain":
             self._tell(lambda: write_report(self.run))
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, self.run)
 
     def _measured(self, model: nn.Module, data: bytes) -> dict[str, tuple[int, int]]:
         """Measures what the search only estimated."""
-        if "latency" not in self.job.problem.limits:
+        if "latency" not in self.setup.problem.limits:
             return {}
-        example = self.job.data.example_inputs(1)
-        pair = measured_latency(self.job.problem.store.model.cpu(), model, data, example)
+        example = self.setup.data.example_inputs(1)
+        pair = measured_latency(self.setup.problem.store.model.cpu(), model, data, example)
         return {"latency": pair}
 
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""
-        images = self.job.data.example_inputs(min(16, len(self.job.data.calibration)))
+        images = self.setup.data.example_inputs(min(16, len(self.setup.data.calibration)))
         if images.is_floating_point():
             images = images.to(dtype_of(model))
-        again = load(path, model=self.job.network).cpu()
+        again = load(path, model=self.setup.network).cpu()
         with torch.inference_mode():
             gap = float((again(images) - model(images)).abs().max())
         if not gap <= 1e-5:

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from autocomp.agents import make_agent
-from autocomp.agents.reinforcement.agent import ReinforcementAgent
-from autocomp.agents.reinforcement.checkpoints import save
-from autocomp.agents.reinforcement.pretrain import OnEpisode, school, shrink_actions
+from autocomp.agents import PolicyTask, make_agent
+from autocomp.agents.task import OnEpisode
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget
-from autocomp.envs import MultiTaskEnv, PlanMenu
 from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
 from autocomp.runs.settings import SearchConfig
+from autocomp.search_spaces import FeasibleSpace
 from autocomp.storage.files import write_json
 
 TRAINING = "training.json"
@@ -50,20 +48,20 @@ class TrainedPolicy:
     Attributes:
         path: the folder; `autocomp search --policy` takes it.
         returns: return of each episode: by what share its plan's loss lay below the solver's.
-        lessons: which lesson each was about, as places in `budgets`.
-        budgets: (network's number, budget) of each lesson.
+        tasks: which problem each was about, as places in `budgets`.
+        budgets: (network's number, budget) of each problem.
         share: by how much the policy was scaled, see `shrink_actions`; 1 where it was not.
     """
 
     path: Path
     returns: tuple[float, ...]
-    lessons: tuple[int, ...]
+    tasks: tuple[int, ...]
     budgets: tuple[tuple[int, str], ...]
     share: float = 1.0
 
 
 def train_policy(
-    pupils: Sequence[TrainingNetwork],
+    networks: Sequence[TrainingNetwork],
     budget: str = "size=3%..12%",
     *,
     agent: str = "ddpg",
@@ -82,7 +80,7 @@ def train_policy(
     `shrink_actions`.
 
     Args:
-        pupils: the networks, with their data.
+        networks: the networks, with their data.
         budget: the range that budgets are drawn from, "COST=LEAST..LARGEST" as shares of each
             network's own cost.
         agent: a learning agent, as for a search.
@@ -102,55 +100,49 @@ def train_policy(
     """
     budgets = budget_range(budget, n_budgets)
     made = make_agent(agent)
-    if not isinstance(made, ReinforcementAgent):
-        raise AgentError(
-            f"A policy is trained with a learning agent (ddpg, td3, sac, ppo), but got {agent!r}."
-        )
-    if not pupils:
+    if not networks:
         raise AgentError("A policy is trained on at least one network; give --problem.")
-    lessons: list[tuple[int, str]] = []
-    menus: list[PlanMenu] = []
-    unseen: list[PlanMenu] = []
-    for number, pupil in enumerate(pupils):
-        taught, between = _lessons(pupil, budgets, agent, space, seed, settings)
-        menus += taught
+    tasks: list[tuple[int, str]] = []
+    taught: list[FeasibleSpace] = []
+    unseen: list[FeasibleSpace] = []
+    for number, network in enumerate(networks):
+        own, between = _under_budgets(network, budgets, agent, space, seed, settings)
+        taught += own
         unseen += between
-        lessons += [(number, ",".join(map(str, menu.problem.budgets))) for menu in taught]
-    env = MultiTaskEnv(menus, level)
+        tasks += [(number, ",".join(map(str, feasible.problem.budgets))) for feasible in own]
     path = _folder(out, agent)
     found: list[tuple[int, float]] = []
     file = path / EPISODES
 
-    def record(episode: int, lesson: int, value: float) -> None:
-        found.append((lesson, value))
+    def record(episode: int, place: int, value: float) -> None:
+        found.append((place, value))
         with file.open("a") as lines:
-            lines.write(json.dumps({"lesson": lesson, "return": round(value, 6)}) + "\n")
+            lines.write(json.dumps({"lesson": place, "return": round(value, 6)}) + "\n")
         if on_episode is not None:
-            on_episode(episode, lesson, value)
+            on_episode(episode, place, value)
 
     try:
-        model = school(made, env, n_episodes=episodes, seed=seed, on_episode=record)
-    except Exception:
+        trained = made.train_policy(PolicyTask(taught, unseen, episodes, level, seed, record))
+    except Exception:  # whatever it was, an empty folder helps nobody; it is raised again
         if not found:
             path.rmdir()
         raise
-    share = shrink_actions(model, MultiTaskEnv(unseen, level)) if unseen else 1.0
-    save(model, path)
+    trained.save(path)
     write_json(
         path / TRAINING,
         {
             "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
-            "episodes": len(found), "share": share,
-            "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in pupils],
-            "lessons": [list(lesson) for lesson in lessons],
+            "episodes": len(found), "share": trained.share,
+            "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in networks],
+            "lessons": [list(task) for task in tasks],
         },
     )  # fmt: skip
     return TrainedPolicy(
         path,
         tuple(value for _, value in found),
         tuple(at for at, _ in found),
-        tuple(lessons),
-        share,
+        tuple(tasks),
+        trained.share,
     )
 
 
@@ -179,26 +171,26 @@ def budget_range(text: str, n: int) -> list[Budget]:
     return [Budget(low.cost, round(share, 6), True) for share in shares]
 
 
-def _lessons(
-    pupil: TrainingNetwork, budgets: Sequence[Budget], agent: str, space: str, seed: int,
+def _under_budgets(
+    network: TrainingNetwork, budgets: Sequence[Budget], agent: str, space: str, seed: int,
     settings: dict[str, Any],
-) -> tuple[list[PlanMenu], list[PlanMenu]]:  # fmt: skip
-    """Returns menus to train on, and menus at the budgets between them, which are not."""
+) -> tuple[list[FeasibleSpace], list[FeasibleSpace]]:  # fmt: skip
+    """Returns spaces to train on, and some at the budgets between them, which are not."""
     try:
         config = SearchConfig(
-            model=_named(pupil.model), weights=str(pupil.weights), data=_named(pupil.data),
+            model=_named(network.model), weights=str(network.weights), data=_named(network.data),
             budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
             **settings,
         )  # fmt: skip
     except TypeError as error:
         raise AutocompError(f"Training does not take these settings: {error}.") from None
-    job = SearchSetup(config, pupil.model, pupil.data, agent, space, (budgets[0],))
-    taught, between = [job.menu], []
+    setup = SearchSetup.build(config, network.model, network.data, agent, space, (budgets[0],))
+    taught, between = [setup.feasible], []
     for before, budget in itertools.pairwise(budgets):
         middle = Budget(budget.cost, round(math.sqrt(before.limit * budget.limit), 6), True)
         try:
-            between.append(job.menu.under([middle]))
-            taught.append(job.menu.under([budget]))
+            between.append(setup.feasible.under([middle]))
+            taught.append(setup.feasible.under([budget]))
         except BudgetError:
             break  # out of reach of this network, as is every tighter one
     return taught, between

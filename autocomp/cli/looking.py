@@ -48,7 +48,7 @@ def _report(given: argparse.Namespace) -> int:
     if given.plain:
         say(f"Report: {write_report(Run.open(given.folder))}")
         return 0
-    from autocomp.api.search import report
+    from autocomp.api.report import report
 
     names = [name.strip() for name in given.baselines.split(",") if name.strip()]
     names = [] if names == ["none"] else names

@@ -109,22 +109,22 @@ def _search(given: argparse.Namespace) -> int:
 def _train(given: argparse.Namespace) -> int:
     from autocomp.api.train_policy import TrainingNetwork, train_policy
 
-    pupils = [TrainingNetwork(m, d, "" if w == "-" else w) for m, w, d in given.problem]
+    networks = [TrainingNetwork(m, d, "" if w == "-" else w) for m, w, d in given.problem]
     step = max(1, given.episodes // 10)
 
-    def tell(episode: int, lesson: int, value: float) -> None:
+    def tell(episode: int, place: int, value: float) -> None:
         if (episode + 1) % step == 0:
-            say(f"episode {episode + 1}/{given.episodes} lesson {lesson + 1}: {value:+.1%}")
+            say(f"episode {episode + 1}/{given.episodes} problem {place + 1}: {value:+.1%}")
 
     found = train_policy(
-        pupils, given.budget, agent=given.agent, space=given.space, episodes=given.episodes,
+        networks, given.budget, agent=given.agent, space=given.space, episodes=given.episodes,
         n_budgets=given.budgets, level=given.level, seed=given.seed, out=given.out,
         on_episode=tell, threads=given.threads,
     )  # fmt: skip
-    for number, (pupil, budget) in enumerate(found.budgets):
-        values = [v for v, at in zip(found.returns, found.lessons, strict=True) if at == number]
+    for number, (network, budget) in enumerate(found.budgets):
+        values = [v for v, at in zip(found.returns, found.tasks, strict=True) if at == number]
         say(
-            f"lesson {number + 1}, {pupils[pupil].model} at {budget}: {len(values)} episodes, "
+            f"problem {number + 1}, {networks[network].model} at {budget}: {len(values)} episodes, "
             f"loss below the solver's by {values[-1]:+.1%} at the end, {max(values):+.1%} at best"
         )
     say(f"Scaled to {found.share:.0%} of its action, which did best on budgets it never saw.")
@@ -133,7 +133,7 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
-    from autocomp.api.search import resume
+    from autocomp.api.resume import resume
     from autocomp.reports.files import REPORT, write_report
     from autocomp.runs.folder import Run
     from autocomp.runs.summary import Summary

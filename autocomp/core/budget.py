@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from autocomp.errors import BudgetError
 
@@ -34,18 +35,35 @@ class Budget:
     """A limit on one cost.
 
     Attributes:
-        cost: the cost's registered name.
+        cost: the cost's registered name; or what makes the cost of a network, `store -> Cost`, or a
+            cost itself, which is then kept as `factory` under its class's name.
         limit: share of the dense network's cost in (0, 1] if `ratio`, else a number in the cost's
             unit, above 0.
-        ratio: which of the two.
+        ratio: which of the two; a limit below 1 is a share unless told otherwise.
+        factory: what makes a cost that has no registered name.
+
+    >>> str(Budget("size", 0.08)), str(Budget("macs", 2e7))
+    ('size=8%', 'macs=20000000')
     """
 
     cost: str
     limit: float
-    ratio: bool
+    ratio: bool | None = None
+    factory: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises BudgetError for a limit out of range."""
+        """Raises BudgetError for a limit out of range, or a cost that is none."""
+        if not isinstance(self.cost, str):
+            object.__setattr__(self, "factory", _factory(self.cost))
+            object.__setattr__(self, "cost", _name(self.cost))
+        number = isinstance(self.limit, (int, float)) and not isinstance(self.limit, bool)
+        if not number:
+            raise BudgetError(
+                f"A budget's limit must be a number, but got {self.cost}={self.limit!r:.60}; "
+                "texts with units go to Budget.parse."
+            )
+        if self.ratio is None:
+            object.__setattr__(self, "ratio", self.limit < 1)
         if not math.isfinite(self.limit) or self.limit <= 0:
             shown = f"{self.limit:.6g}"
             raise BudgetError(
@@ -77,10 +95,10 @@ class Budget:
         Raises:
             BudgetError: if the text does not read so, or the limit is out of range.
         """
-        match = _TEXT.fullmatch(text)
+        match = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise BudgetError(
-                f"A budget must read COST=LIMIT, as size=8% or size=60kB; got {text!r}."
+                f"A budget must read COST=LIMIT, as size=8% or size=60kB; got {text!r:.60}."
             )
         name, number, unit = match.groups()
         try:
@@ -112,17 +130,34 @@ class Budget:
         return cls(name, float(value * _UNITS[unit]), False)
 
 
-def parse_budgets(budgets: str | Budget | Iterable[str | Budget]) -> tuple[Budget, ...]:
-    """Reads one or several budgets ("size=8%,macs=50%" too).
+Budgets = str | Budget | Mapping[str, str | float] | Iterable[str | Budget]
+"""What names budgets: "size=8%", a Budget, {"size": "8%", "macs": 0.5}, or several."""
+
+
+def parse_budgets(budgets: Budgets) -> tuple[Budget, ...]:
+    """Reads one or several budgets ("size=8%,macs=50%" and {"size": "8%", "macs": 0.5} too).
 
     Raises:
         BudgetError: if one cannot be read, none is given, or a cost is named twice.
     """
+    given: Iterable[Any]
     if isinstance(budgets, str):
-        budgets = [part for part in budgets.split(",") if part.strip()]
+        given = [part for part in budgets.split(",") if part.strip()]
     elif isinstance(budgets, Budget):
-        budgets = [budgets]
-    read = tuple(b if isinstance(b, Budget) else Budget.parse(b) for b in budgets)
+        given = [budgets]
+    elif isinstance(budgets, Mapping):
+        given = [
+            Budget.parse(f"{name}={limit}") if isinstance(limit, str) else Budget(name, limit)
+            for name, limit in budgets.items()
+        ]
+    elif isinstance(budgets, Iterable):
+        given = budgets
+    else:
+        raise BudgetError(
+            "A budget must name its cost, as 'size=8%' or {'size': 0.08}, but got "
+            f"{budgets!r:.60}."
+        )
+    read = tuple(b if isinstance(b, Budget) else Budget.parse(b) for b in given)
     if not read:
         raise BudgetError("A search needs at least one budget, as size=8%.")
     names = [budget.cost for budget in read]
@@ -130,3 +165,23 @@ def parse_budgets(budgets: str | Budget | Iterable[str | Budget]) -> tuple[Budge
         if names.count(name) > 1:
             raise BudgetError(f"Each cost takes one budget, but {name!r} has several.")
     return read
+
+
+def _factory(cost: Any) -> Callable[[Any], Any]:
+    """Returns what makes the cost of a network from its store."""
+    if callable(cost):
+        made: Callable[[Any], Any] = cost
+        return made
+    if callable(getattr(cost, "of_layer", None)):
+        return lambda store: cost
+    raise BudgetError(
+        f"A budget's cost must be a name, a Cost or what makes one, but got {cost!r:.60}; write "
+        "Budget('size', 0.08)."
+    )
+
+
+def _name(cost: Any) -> str:
+    """Returns a name for a cost without one: that of its class or function."""
+    kind = cost if callable(cost) else type(cost)
+    text = str(getattr(kind, "__name__", type(kind).__name__))
+    return re.sub(r"[^\w.-]", "", text).lower() or "cost"

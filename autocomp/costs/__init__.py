@@ -13,6 +13,7 @@ from autocomp.costs.latency.cost import Latency
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
 from autocomp.costs.size import Size
+from autocomp.errors import BudgetError
 from autocomp.plugins.registry import Factory, find
 
 COSTS: dict[str, Factory] = {
@@ -41,7 +42,22 @@ __all__ = [
 ]
 
 
-def make_cost(name: str, store: CompressionStore) -> Cost:
-    """Builds the cost registered as `name`; UnknownNameError if there is none."""
-    cost: Cost = find("cost", name, COSTS, GROUP)(store)
-    return cost
+def make_cost(name: str, store: CompressionStore, factory: Factory | None = None) -> Cost:
+    """Builds a cost of a network.
+
+    Args:
+        name: its name, for messages where a factory is given.
+        store: the network and its compressed layers.
+        factory: what makes it; what is registered as `name` if None.
+
+    Raises:
+        UnknownNameError: if nothing is registered so.
+        BudgetError: if what is made is no cost.
+    """
+    made = (factory or find("cost", name, COSTS, GROUP))(store)
+    if not isinstance(made, Cost):
+        raise BudgetError(
+            f"A cost must have every method of autocomp.costs.Cost, but {name!r} makes a "
+            f"{type(made).__name__} that lacks some; inherit from that class."
+        )
+    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
@@ -10,17 +10,24 @@ from autocomp.core.network import Network
 from autocomp.core.plan import Plan
 
 
+@runtime_checkable
 class Cost(Protocol):
-    """A whole number per layer and choice, plus what no choice changes.
+    """A whole number per layer and choice, plus what no choice changes. Inherit from this class.
 
-    Its contract (tests/costs): the neutral choice costs what the original layer costs; more
-    sparsity or fewer bits never cost more (exceptions stated in the class); numbers are >= 0.
+    It is made of a `CompressionStore`: a class, or a function, `store -> Cost` is what is
+    registered. `autocomp.testing.CostContract` holds its contract: the neutral choice costs what
+    the original layer costs; more sparsity or fewer bits never cost more (exceptions stated in the
+    class); numbers are >= 0.
 
     Attributes:
         unit: the unit of every number ("bytes").
+        measured: whether it is a measurement of the dense network. Networks that have lost
+            channels then ask the dense network's object, layers of lower rank cannot be asked, and
+            a search ends with a measurement of the whole network.
     """
 
     unit: str
+    measured: bool = False
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the cost of `layer` under `choice`."""

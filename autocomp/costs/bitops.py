@@ -5,10 +5,11 @@ from __future__ import annotations
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.costs.base import Cost
 from autocomp.costs.macs import Macs
 
 
-class BitOps:
+class BitOps(Cost):
     """`MACs(layer, choice) * weight_bits * activation_bits` (Baskin et al. 2018, arXiv:1804.10969).
 
     Floating point counts as 32 bits. Unit: BitOps of one example.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.costs.base import Cost
 
 
-class Macs:
+class Macs(Cost):
     """Multiply-accumulates of one example: `macs * nonzeros / n`, rounded up, summed over layers.
 
     A mask alone makes no network faster; this is the theoretical speed-up of the literature

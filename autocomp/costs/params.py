@@ -5,9 +5,10 @@ from __future__ import annotations
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.costs.base import Cost
 
 
-class Params:
+class Params(Cost):
     """Number of parameters that pruning leaves; rounding to few bits may zero some more.
 
     Unit: parameters. Every parameter counts, also biases and those of frozen layers.

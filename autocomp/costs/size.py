@@ -15,12 +15,13 @@ from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.quantized import Quantized
+from autocomp.costs.base import Cost
 
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
 
 
-class Size:
+class Size(Cost):
     """Length in bytes of the file that `autocomp.artifacts` writes.
 
     A layer's share is the exact code length of its codes under the symbol model that the file

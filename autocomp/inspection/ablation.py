@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autocomp.core.plan import Plan
-from autocomp.envs import PlanMenu
 from autocomp.inspection.curve import costs_at
+from autocomp.search_spaces import FeasibleSpace
 
 MOST = 24
 """Layers whose departure is measured; each takes an evaluation."""
@@ -41,37 +41,37 @@ class LayerAblation:
     within_budget: bool
 
 
-def ablations(menu: PlanMenu, plan: Plan) -> tuple[LayerAblation, ...]:
+def ablations(feasible: FeasibleSpace, plan: Plan) -> tuple[LayerAblation, ...]:
     """Measures what each departure from the exact solver's plan was worth.
 
     One layer at a time is put back, and the plan evaluated again at F1. Of more than `MOST` layers
     those with the largest estimated difference are measured.
 
     Args:
-        menu: the problem's menu.
+        feasible: the problem's feasible space.
         plan: a plan of its space.
 
     Raises:
         SpaceError: if the plan takes choices that the menu does not have.
     """
-    indices = menu.indices(plan)
-    solver = menu.solver.plan
-    steps = differing_layers(menu, plan)
-    steps.sort(key=lambda t: -abs(_estimated(menu, indices, solver, t)))
-    own = menu.problem.evaluate(plan)
+    indices = feasible.indices(plan)
+    solver = feasible.allocation.plan
+    steps = differing_layers(feasible, plan)
+    steps.sort(key=lambda t: -abs(_estimated(feasible, indices, solver, t)))
+    own = feasible.problem.evaluate(plan)
     found = []
     for step in sorted(steps[:MOST]):
-        layer = menu.layers[step].name
-        choice = menu.choices[step][solver[step]]
-        back = menu.problem.evaluate(plan.replace(layer, choice))
-        costs = costs_at(menu, indices, step)
+        layer = feasible.layers[step].name
+        choice = feasible.choices[step][solver[step]]
+        back = feasible.problem.evaluate(plan.replace(layer, choice))
+        costs = costs_at(feasible, indices, step)
         found.append(
             LayerAblation(
                 layer=layer,
                 chosen=str(plan[layer]),
                 solver=str(choice),
                 cost=int(costs[indices[step]] - costs[solver[step]]),
-                estimated=_estimated(menu, indices, solver, step),
+                estimated=_estimated(feasible, indices, solver, step),
                 divergence=own.divergence - back.divergence,
                 accuracy=own.accuracy - back.accuracy,
                 within_budget=back.within_budget,
@@ -80,12 +80,14 @@ def ablations(menu: PlanMenu, plan: Plan) -> tuple[LayerAblation, ...]:
     return tuple(found)
 
 
-def differing_layers(menu: PlanMenu, plan: Plan) -> list[int]:
+def differing_layers(feasible: FeasibleSpace, plan: Plan) -> list[int]:
     """Returns the places of the layers whose choice differs from the exact solver's."""
-    solver = menu.solver.plan
-    return [t for t, index in enumerate(menu.indices(plan)) if index != solver[t]]
+    solver = feasible.allocation.plan
+    return [t for t, index in enumerate(feasible.indices(plan)) if index != solver[t]]
 
 
-def _estimated(menu: PlanMenu, plan: Sequence[int], solver: Sequence[int], step: int) -> float:
-    losses = menu.losses[step]
+def _estimated(
+    feasible: FeasibleSpace, plan: Sequence[int], solver: Sequence[int], step: int
+) -> float:
+    losses = feasible.losses[step]
     return float(losses[plan[step]] - losses[solver[step]])

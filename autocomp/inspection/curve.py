@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autocomp.allocation.additive import undercut_by_none
-from autocomp.envs import PlanMenu
+from autocomp.allocation.pareto import pareto_front
+from autocomp.search_spaces import FeasibleSpace
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class ErrorCurve:
     solver: int
 
 
-def error_curves(menu: PlanMenu, indices: Sequence[int]) -> tuple[ErrorCurve, ...]:
+def error_curves(feasible: FeasibleSpace, indices: Sequence[int]) -> tuple[ErrorCurve, ...]:
     """Returns the error curve of every layer.
 
     Args:
-        menu: the problem's menu.
+        feasible: the problem's feasible space.
         indices: the plan, as choice indices. Where choices change shapes, a layer's cost depends on
             the others', which are taken from here; it is what the plan costs above the layer's
             cheapest choice.
     """
     found = []
-    for step, choices in enumerate(menu.choices):
-        costs, losses = costs_at(menu, indices, step), menu.losses[step]
+    for step, choices in enumerate(feasible.choices):
+        costs, losses = costs_at(feasible, indices, step), feasible.losses[step]
         order = np.lexsort((np.arange(len(costs)), losses, costs))
         place = {int(index): i for i, index in enumerate(order)}
         points = tuple(
@@ -65,20 +65,16 @@ def error_curves(menu: PlanMenu, indices: Sequence[int]) -> tuple[ErrorCurve, ..
         )
         found.append(
             ErrorCurve(
-                layer=menu.layers[step].name,
+                layer=feasible.layers[step].name,
                 points=points,
-                front=tuple(place[i] for i in undercut_by_none(costs[:, None], losses).tolist()),
+                front=tuple(place[i] for i in pareto_front(costs, losses).tolist()),
                 chosen=place[indices[step]],
-                solver=place[menu.solver.plan[step]],
+                solver=place[feasible.allocation.plan[step]],
             )
         )
     return tuple(found)
 
 
-def costs_at(menu: PlanMenu, indices: Sequence[int], step: int) -> NDArray[np.int64]:
+def costs_at(feasible: FeasibleSpace, indices: Sequence[int], step: int) -> NDArray[np.int64]:
     """Returns `(n_choices,)`: what layer `step` costs under each choice, in the first budget."""
-    totals = menu.feasibility.alternatives(indices, step)[:, 0]
-    least = int(totals.min())
-    if hasattr(menu.feasibility, "costs"):  # layers cost for themselves
-        least -= int(menu.feasibility.costs[step][:, 0].min())
-    return np.asarray(totals - least, np.int64)
+    return np.asarray(feasible.allocation.own(indices, step)[:, 0], np.int64)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from autocomp.agents import Agent
-from autocomp.agents.reinforcement.agent import ReinforcementAgent
-from autocomp.agents.reinforcement.checkpoints import NETWORKS
-from autocomp.agents.samplers.optuna_agent import OptunaAgent
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
-from autocomp.envs import PlanMenu
 from autocomp.inspection.ablation import MOST, ablations, differing_layers
 from autocomp.inspection.curve import error_curves
 from autocomp.inspection.findings import Findings
@@ -24,12 +19,12 @@ from autocomp.inspection.price import prices
 from autocomp.inspection.replay import PolicyReplay
 from autocomp.inspection.study import StudyPicture, study_picture
 from autocomp.plugins.imports import describe
+from autocomp.search_spaces import FeasibleSpace
 
 T = TypeVar("T")
-STUDY = "agent.study.log"
 
 
-def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Findings:
+def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Path) -> Findings:
     """Returns what can be found out about a run.
 
     Takes an evaluation for each layer whose choice departs from the exact solver's (at most
@@ -37,12 +32,12 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
     reason: a report must not cost the result that it is about.
 
     Args:
-        menu: the run's menu.
+        feasible: the run's feasible space.
         agent: the run's agent.
         best: the outcome of the plan that is looked at.
         folder: the run folder, for what the agent has left there.
     """
-    problem, plan = menu.problem, best.plan
+    problem, plan = feasible.problem, best.plan
     left_out: dict[str, str] = {}
     nothing: tuple[Any, ...] = ()
 
@@ -53,11 +48,11 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
             left_out[name] = describe(error)
             return otherwise
 
-    curves = part("curves", lambda: error_curves(menu, menu.indices(plan)), nothing)
-    moved = part("ablations", lambda: ablations(menu, plan), nothing)
+    curves = part("curves", lambda: error_curves(feasible, feasible.indices(plan)), nothing)
+    moved = part("ablations", lambda: ablations(feasible, plan), nothing)
     if not moved and "ablations" not in left_out:
         left_out["ablations"] = "the plan is the exact solver's own"
-    elif len(moved) == MOST and len(differing_layers(menu, plan)) > MOST:
+    elif len(moved) == MOST and len(differing_layers(feasible, plan)) > MOST:
         left_out["ablations"] = f"the {MOST} layers of largest estimated difference are measured"
     budget = problem.budgets[0]
     # predictions are of the whole split, also where a run that was stopped has no finalist
@@ -76,24 +71,17 @@ def inspect_run(menu: PlanMenu, agent: Agent, best: Outcome, folder: Path) -> Fi
             lambda: compare_predictions(problem.data.search, *problem.outputs(plan, whole)),
             None,
         ),
-        policy=part("policy", lambda: _policy(menu, agent, folder), None),
+        policy=part("policy", lambda: _policy(feasible, agent, folder), None),
         study=part("study", lambda: _study(agent, folder), None),
         left_out=left_out,
     )
 
 
-def _policy(menu: PlanMenu, agent: Agent, folder: Path) -> PolicyPicture | None:
-    if not isinstance(agent, ReinforcementAgent) or not (folder / NETWORKS).exists():
-        return None
-    own = copy.copy(agent)
-    own.policy = str(folder / NETWORKS)
-    return PolicyReplay(own, menu).picture(folder)
+def _policy(feasible: FeasibleSpace, agent: Agent, folder: Path) -> PolicyPicture | None:
+    learned = agent.learned_policy(folder, feasible)
+    return None if learned is None else PolicyReplay(learned, feasible).picture(folder)
 
 
 def _study(agent: Agent, folder: Path) -> StudyPicture | None:
-    if not isinstance(agent, OptunaAgent):
-        return None
-    file = Path(agent.storage) if agent.storage else folder / STUDY
-    if not file.exists():
-        return None
-    return study_picture(file, type(agent).__name__.removesuffix("Agent"))
+    found = agent.study(folder)
+    return None if found is None else study_picture(*found)

@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
+from autocomp.agents.policy import LearnedPolicy, Proposal, propose
 from autocomp.agents.reinforcement.checkpoints import LOOKS
-from autocomp.agents.reinforcement.proposal import Proposal, propose
-from autocomp.agents.reinforcement.transfer import algorithm_of
 from autocomp.core.budget import Budget
-from autocomp.envs import ENVS, PlanMenu
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.errors import BudgetError
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
+from autocomp.search_spaces import FeasibleSpace
 
 FACTORS = tuple(2 ** (step / 4) for step in range(-4, 5))
 """Budgets of the sweep, as multiples of the run's own."""
-GRID = 17
-_COARSE = 9
 _SHUFFLES = 4
 _PLAN_FEATURES = ("budget ratio", "cheapest plan", "room above dearest")
 
@@ -34,38 +27,34 @@ class PolicyReplay:
     """Asks a saved policy what it would do.
 
     Args:
-        agent: the agent of the run; its `policy` names the saved networks.
-        menu: the run's menu.
+        learned: the policy that the run has left.
+        feasible: the run's feasible space.
     """
 
-    def __init__(self, agent: ReinforcementAgent, menu: PlanMenu) -> None:
-        self._menu, self._env = menu, agent.env
-        with (
-            private_random_state(),
-            gymnasium.make(ENVS[agent.env], problem=menu, disable_env_checker=True) as env,
-        ):
-            self._model = agent.learned(env, menu)
+    def __init__(self, learned: LearnedPolicy, feasible: FeasibleSpace) -> None:
+        self._learned, self._feasible = learned, feasible
+        self._model, self._critic, self._env = learned.model, learned.critic, learned.env
 
     def picture(self, folder: Path) -> PolicyPicture:
         """Returns everything that is shown of the policy; movement comes from the run folder."""
         menus = self._menus()
-        proposals = [propose(self._model, menu, self._env) for _, menu in menus]
-        own = next(i for i, (_, menu) in enumerate(menus) if menu is self._menu)
+        proposals = [propose(self._model, feasible, self._env) for _, feasible in menus]
+        own = next(i for i, (_, feasible) in enumerate(menus) if feasible is self._feasible)
         return PolicyPicture(
-            algorithm=algorithm_of(self._model),
-            entries=entry_names(self._menu),
-            layers=tuple(layer.name for layer in self._menu.layers),
-            unit=self._unit(),
+            algorithm=self._learned.algorithm,
+            entries=self._feasible.space.entry_names,
+            layers=tuple(layer.name for layer in self._feasible.layers),
+            unit=self._critic.unit,
             sweep=self._sweep(menus, proposals, own),
             surfaces=self._surfaces(proposals[own]),
             influences=self._influences(np.concatenate([p.observations for p in proposals])),
             movement=movement(folder),
         )
 
-    def _menus(self) -> list[tuple[str, PlanMenu]]:
+    def _menus(self) -> list[tuple[str, FeasibleSpace]]:
         """Returns the budgets that can be met around the run's own, with their menus."""
-        problem = self._menu.problem
-        found: list[tuple[str, PlanMenu]] = []
+        problem = self._feasible.problem
+        found: list[tuple[str, FeasibleSpace]] = []
         for factor in FACTORS:
             shares = {
                 name: limit * factor / max(1, problem.costs[name].reference)
@@ -73,47 +62,42 @@ class PolicyReplay:
             }
             label = ", ".join(f"{name}={share:.2%}" for name, share in shares.items())
             if factor == 1:
-                found.append((label, self._menu))
+                found.append((label, self._feasible))
                 continue
             if max(shares.values()) > 1:
                 continue  # above the dense network nothing is asked
             try:
                 budgets = [Budget(name, share, True) for name, share in shares.items()]
-                found.append((label, self._menu.under(budgets)))
+                found.append((label, self._feasible.under(budgets)))
             except BudgetError:
                 continue
         return found
 
     def _sweep(
-        self, menus: Sequence[tuple[str, PlanMenu]], proposals: Sequence[Proposal], own: int
+        self, menus: Sequence[tuple[str, FeasibleSpace]], proposals: Sequence[Proposal], own: int
     ) -> Sweep:
         return Sweep(
             budgets=tuple(label for label, _ in menus),
             own=own,
             actions=tuple(_rows(p.actions) for p in proposals),
             choices=tuple(
-                tuple(str(menu.choices[t][i]) for t, i in enumerate(p.indices))
-                for (_, menu), p in zip(menus, proposals, strict=True)
+                tuple(str(feasible.choices[t][i]) for t, i in enumerate(p.indices))
+                for (_, feasible), p in zip(menus, proposals, strict=True)
             ),
             estimated=tuple(
-                float(menu.estimate(np.array([p.indices]))[0])
-                for (_, menu), p in zip(menus, proposals, strict=True)
+                float(feasible.estimate(np.array([p.indices]))[0])
+                for (_, feasible), p in zip(menus, proposals, strict=True)
             ),
-            solver=tuple(float(m.estimate(np.array([m.solver.plan]))[0]) for _, m in menus),
+            solver=tuple(float(m.estimate(np.array([m.allocation.plan]))[0]) for _, m in menus),
         )
 
-    def _unit(self) -> str:
-        if hasattr(self._model, "critic"):
-            return "Q: the return that the critic expects, in deviations of the first returns"
-        return "V of the state that follows, in deviations of the first returns"
-
     def _surfaces(self, proposal: Proposal) -> tuple[Surface, ...]:
-        width = self._menu.vector.width
-        # a critic judges all actions at once; a state's value takes a step of the environment
-        xs = np.linspace(-1, 1, GRID if hasattr(self._model, "critic") else _COARSE)
+        width = self._feasible.vector.width
+        # judging all actions at once is quick; a state's value takes a step of the environment
+        xs = np.linspace(-1, 1, self._critic.grid)
         ys = xs if width > 1 else np.zeros(1)
         found = []
-        for step, layer in enumerate(self._menu.layers):
+        for step, layer in enumerate(self._feasible.layers):
             grid = np.tile(proposal.actions[step], (len(ys) * len(xs), 1))
             grid[:, 0] = np.tile(xs, len(ys))
             if width > 1:
@@ -132,23 +116,19 @@ class PolicyReplay:
             )
         return tuple(found)
 
-    @torch.no_grad()
     def _values(
         self, step: int, grid: NDArray[np.float64], proposal: Proposal
     ) -> NDArray[np.float64] | None:
         """Returns the critic's value of each action `(n, width)` at a layer; None without one."""
-        if hasattr(self._model, "critic"):
-            if self._env == "whole-plan":
-                whole = np.tile(proposal.actions.reshape(-1), (len(grid), 1))
-                width = grid.shape[1]
-                whole[:, step * width : (step + 1) * width] = grid
-                grid, seen = whole, proposal.observations[0]
-            else:
-                seen = proposal.observations[step]
-            observations = torch.as_tensor(np.tile(seen, (len(grid), 1)))
-            judged = self._model.critic(observations, torch.as_tensor(grid, dtype=torch.float32))
-            return torch.cat(judged, 1).min(1).values.double().numpy()
-        if self._env == "whole-plan" or step + 1 == len(self._menu):
+        actions, seen = grid, proposal.observations[min(step, len(proposal.observations) - 1)]
+        if self._env == "whole-plan":
+            actions = np.tile(proposal.actions.reshape(-1), (len(grid), 1))
+            width = grid.shape[1]
+            actions[:, step * width : (step + 1) * width] = grid
+        values = self._critic.values(np.tile(seen, (len(grid), 1)), actions)
+        if values is not None:
+            return values
+        if self._env == "whole-plan" or step + 1 == len(self._feasible):
             return None  # no state follows
         return self._following(step, grid, proposal.indices[:step])
 
@@ -156,23 +136,22 @@ class PolicyReplay:
         self, step: int, grid: NDArray[np.float64], prefix: list[int]
     ) -> NDArray[np.float64]:
         """Returns the value of the state behind each action, as the environment executes it."""
-        menu, observer = self._menu, Observer(self._menu)
+        feasible, observer = self._feasible, Observer(self._feasible)
         values: dict[tuple[int, bytes], float] = {}
         found = []
         for row in grid:
-            index, action = menu.execute(prefix, menu.action(row))
-            last = menu.normalise(action)
+            index, action = feasible.actions.execute(prefix, feasible.action(row))
+            last = feasible.normalise(action)
             key = (index, last.tobytes())
             if key not in values:
                 after = [*prefix, index]
-                seen = observer.observe(after, menu.feasibility.mask(after), last)
-                value = self._model.policy.predict_values(torch.as_tensor(seen[None]))
-                values[key] = float(value)
+                seen = observer.observe(after, feasible.allocation.mask(after), last)
+                values[key] = self._critic.state_value(seen)
             found.append(values[key])
         return np.array(found)
 
     def _influences(self, observations: NDArray[np.float32]) -> tuple[Influence, ...]:
-        width = self._menu.vector.width
+        width = self._feasible.vector.width
         names = _PLAN_FEATURES if self._env == "whole-plan" else feature_names(width)
         rng = np.random.default_rng(0)
         before = self._actions(observations)
@@ -188,19 +167,9 @@ class PolicyReplay:
 
     def _actions(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
         acted = np.asarray(self._model.predict(observations, deterministic=True)[0])
-        width = self._menu.vector.width
+        width = self._feasible.vector.width
         rows = acted.reshape(-1, width)
-        return np.array([self._menu.normalise(row) for row in rows])
-
-
-def entry_names(menu: PlanMenu) -> tuple[str, ...]:
-    """Returns what the entries of an action mean."""
-    axes: Any = getattr(menu.space, "axes", None)
-    if axes is not None:
-        return tuple(axis.field.replace("_", " ") for axis in axes)
-    if menu.vector.width == 1:
-        return ("log multiplier",) if hasattr(menu.space, "span") else ("action",)
-    return tuple(f"action {i}" for i in range(menu.vector.width))
+        return np.array([self._feasible.normalise(row) for row in rows])
 
 
 def movement(folder: Path) -> Movement:

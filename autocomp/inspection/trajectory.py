@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
+from autocomp.allocation.pareto import pareto_front as front_of
 from autocomp.core.outcome import Outcome
 
 
@@ -63,8 +66,8 @@ def pareto_front(outcomes: Iterable[Outcome], cost: str = "size") -> tuple[Outco
         The front, the cheapest first.
     """
     known = [outcome for outcome in outcomes if cost in outcome.costs]
-    front: list[Outcome] = []
-    for outcome in sorted(known, key=lambda o: (o.costs[cost], -o.accuracy)):
-        if not front or outcome.accuracy > front[-1].accuracy:
-            front.append(outcome)
-    return tuple(front)
+    if not known:
+        return ()
+    costs = np.array([outcome.costs[cost] for outcome in known], np.int64)
+    errors = np.array([-outcome.accuracy for outcome in known])
+    return tuple(known[i] for i in front_of(costs, errors).tolist())

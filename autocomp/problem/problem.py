@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autocomp.allocation.feasibility import Feasibility
+from autocomp.allocation.allocation import Allocation
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.calibration.norms import NormCorrection
 from autocomp.compression.calibration.statistics import calibrate
 from autocomp.compression.source_digest import source_digest
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
-from autocomp.core.budget import Budget, parse_budgets
-from autocomp.core.choice import Choice
+from autocomp.core.budget import Budgets, parse_budgets
 from autocomp.core.fidelity import Fidelity
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.costs import ALWAYS, Cost
@@ -35,9 +32,11 @@ from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.fingerprint import fingerprint
 from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
+from autocomp.problem.allocate import allocate
 from autocomp.problem.loss_estimates import LossEstimates
 from autocomp.problem.scorer import ComparedScore, Scorer
 from autocomp.problem.settings import ProblemSettings
+from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
 from autocomp.tasks.classification import Score
@@ -66,7 +65,7 @@ class CompressionProblem:
         self,
         model: nn.Module,
         data: DataSplits,
-        budgets: str | Budget | Iterable[str | Budget],
+        budgets: Budgets,
         settings: ProblemSettings | None = None,
     ) -> None:
         self.settings = settings or ProblemSettings()
@@ -99,9 +98,9 @@ class CompressionProblem:
             Fidelity.SCREEN: NormCorrection(self._model, few),
             Fidelity.FULL: NormCorrection(self._model, self._calibration),
         }
-        names = (*ALWAYS, *(b.cost for b in self.budgets if b.cost not in ALWAYS))
+        factories = dict.fromkeys(ALWAYS) | {b.cost: b.factory for b in self.budgets}
         dense_subnet = Subnet(
-            self._model, self.store, corrections, names, self._calibration, self._dense_logits
+            self._model, self.store, corrections, factories, self._calibration, self._dense_logits
         )
         self.costs: dict[str, Cost] = dense_subnet.costs
         self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
@@ -128,7 +127,7 @@ class CompressionProblem:
         dense = self._scorer.dense_outputs(fidelity.images)
         return dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
 
-    def under(self, budgets: str | Budget | Iterable[str | Budget]) -> CompressionProblem:
+    def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
 
         Network, data, tables and dense scores are shared; outcomes are not.
@@ -242,7 +241,7 @@ class CompressionProblem:
         dense = score(self.store.model, batches)
         return dense, score(self._realise(plan, _evaluated(fidelity)).model, batches)
 
-    def losses(self, menus: Sequence[Sequence[Choice]]) -> list[NDArray[np.float64]]:
+    def losses(self, menus: Menus) -> Losses:
         """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
 
         The divergence of the outputs from the dense network's, measured on calibration images at
@@ -251,50 +250,25 @@ class CompressionProblem:
         """
         return self._estimates.of(menus)
 
-    def feasibility(self, menus: Sequence[Sequence[Choice]]) -> Feasibility:
-        """Returns what can meet the budgets when layer t takes one of `menus[t]`.
+    def layers(self, structural: bool = False) -> tuple[LayerSpec, ...]:
+        """Returns the network's layers; if `structural`, they say how many units each leads."""
+        return self.subnets.layers if structural else self.network.layers
+
+    def allocation(
+        self, menus: Menus, structural: bool = False, losses: Callable[[], Losses] | None = None
+    ) -> Allocation:
+        """Returns what can meet the budgets, and what is best, when layer t takes one of `menus[t]`.
+
+        Args:
+            menus: the choices of each layer.
+            structural: whether choices may take units or rank away.
+            losses: gives the choices' losses where they are known; else `losses` measures them when
+                they are first needed.
 
         Raises:
-            BudgetError: if nothing can; it names the smallest value that these menus reach.
+            BudgetError: if nothing meets the budgets; it names the least that is reached.
         """
-        self.store.prepare(menus)
-        names = [budget.cost for budget in self.budgets]
-        costs = [
-            np.array([[self.costs[n].of_layer(layer, c) for n in names] for c in menu], np.int64)
-            for layer, menu in zip(self.network.layers, menus, strict=True)
-        ]
-        fixed = self.fixed(menus)
-        limits = np.array([self.limits[n] for n in names], np.int64) - fixed
-        result = Feasibility(costs, limits, self.settings.min_utilisation)
-        if not result.possible:
-            raise self.impossible(result.cheapest + fixed)
-        return result
-
-    def fixed(self, menus: Sequence[Sequence[Choice]]) -> NDArray[np.int64]:
-        """Returns, per budget, what the network costs beside its layers under these menus."""
-        # biases and statistics take 16 bits once a layer is quantized; when a plan may quantize
-        # none, the dearer of the two is charged
-        quantized = any(all(c.weights.bits < 32 for c in menu) for menu in menus)
-        sides = [16] if quantized else [16, 32]
-        costs = [self.costs[budget.cost] for budget in self.budgets]
-        return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
-
-    def impossible(self, least: NDArray[np.int64]) -> BudgetError:
-        """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
-        names = [budget.cost for budget in self.budgets]
-        for name, value in zip(names, least.tolist(), strict=True):
-            if value > self.limits[name]:
-                cost = self.costs[name]
-                share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
-                return BudgetError(
-                    f"The budget must be within reach, but {name} <= {self.limits[name]:,} "
-                    f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
-                    f"({name}={share:.2%}); raise the budget or widen the space."
-                )
-        return BudgetError(
-            f"The budgets {', '.join(map(str, self.budgets))} must hold together, but no plan of "
-            "this search space was found to meet all of them; raise one."
-        )
+        return allocate(self, menus, structural, losses)
 
     def slope_inputs(self) -> Tensor:
         """Returns the calibration inputs on which a layer's effect on the outputs is measured."""

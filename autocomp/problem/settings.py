@@ -21,7 +21,7 @@ class ProblemSettings:
             batch-norm statistics; F2 takes all of them.
         slope_images: size of the subset on which a layer's effect on the outputs is measured.
         min_utilisation: share of the budget that a search layer by layer has to spend, see
-            `Feasibility`.
+            `Completions`.
         pipeline: what compresses a weight.
         cache: folder of option tables, or None to keep none on disk.
         unit_step: channels stay in multiples of this.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autocomp.allocation.additive import AdditiveModel
-from autocomp.allocation.constraint import SeparableConstraint
-from autocomp.allocation.coupled import CoupledConstraint, Coupling, Levels
-from autocomp.allocation.feasibility import Costs
-from autocomp.allocation.solver import make_solver
+from autocomp.allocation.coupled import CoupledAllocation
+from autocomp.allocation.coupling import Coupling, Levels
+from autocomp.allocation.pareto import Ints
+from autocomp.allocation.separable import SeparableAllocation
 from autocomp.compression.low_rank import composed_weight
 from autocomp.compression.structure.repair import repair
 from autocomp.compression.structure.shapes import readers, sliced_spec
@@ -22,11 +21,12 @@ from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.errors import BudgetError
-from autocomp.problem.problem import CompressionProblem
+from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.sensitivity import divergences, removal_curve
+from autocomp.problem.separable import separable_allocation
+from autocomp.problem.stated import Menus, StatedProblem
 
 Floats = NDArray[np.float64]
-Menus = Sequence[Sequence[Choice]]
 
 _MEASURED = 7
 """Counts of units per group whose effect is measured; the others are interpolated."""
@@ -49,7 +49,7 @@ class StructuredModel:
         menus: the choices of each layer.
     """
 
-    def __init__(self, problem: CompressionProblem, menus: Menus) -> None:
+    def __init__(self, problem: StatedProblem, menus: Menus) -> None:
         self.problem = problem
         self.menus = [tuple(menu) for menu in menus]
         self.layers = problem.subnets.layers
@@ -57,7 +57,7 @@ class StructuredModel:
         self._units = {group.name: group.units for group in self._groups}
         self._reads = readers(self.layers, self._groups)
         ranked = any(c.structure.rank != 1 for menu in self.menus for c in menu)
-        if ranked and "latency" in problem.limits:
+        if ranked and any(problem.costs[name].measured for name in problem.limits):
             raise BudgetError(
                 "A latency budget needs layers whose time is measured, but low-rank forms are not; "
                 "leave ranks out, or take a budget of MACs."
@@ -66,8 +66,11 @@ class StructuredModel:
         if any(inside.of_weights != NEUTRAL for menu in self._insides for inside in menu):
             problem.store.prepare(self._insides)
 
-    def constraint(self) -> CoupledConstraint:
-        """Returns what can meet the problem's budgets.
+    def allocation(self, losses: Callable[[], list[Floats]] | None = None) -> CoupledAllocation:
+        """Returns what can meet the problem's budgets, and what is best.
+
+        Args:
+            losses: gives the choices' losses where they are known.
 
         Raises:
             BudgetError: if nothing can; it names the least that these menus reach.
@@ -85,7 +88,7 @@ class StructuredModel:
                 )
             )
 
-        def table(step: int, levels: Levels) -> Costs:
+        def table(step: int, levels: Levels) -> Ints:
             return self._costs(step, levels, names, counts)
 
         coupling = Coupling(
@@ -95,12 +98,28 @@ class StructuredModel:
             reads=tuple(tuple(place[r.group] for r in reads) for reads in self._reads),
             table=table,
         )
-        fixed = problem.fixed(self.menus) + np.array([_RECORD * (n == "size") for n in names])
+        fixed = fixed_costs(problem, self.menus)
+        fixed = fixed + np.array([_RECORD * (n == "size") for n in names])
         limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
-        result = CoupledConstraint(coupling, limits, problem.settings.min_utilisation)
-        if not result.possible:
-            raise problem.impossible(result.cheapest + fixed)
-        return result
+        made = CoupledAllocation(
+            coupling, limits, losses or self.losses, problem.settings.min_utilisation,
+            self._excess, self._unstructured,
+        )  # fmt: skip
+        if not made.possible:
+            raise out_of_reach(problem, made.cheapest + fixed)
+        return made
+
+    def _excess(self, indices: Sequence[int]) -> float:
+        """Returns a plan's real bytes over the budget's; 1 without a budget for bytes."""
+        limit = self.problem.limits.get("size")
+        if limit is None:
+            return 1.0
+        chosen = zip(self.layers, self.menus, indices, strict=True)
+        return self.problem.size_of(Plan({x.name: menu[i] for x, menu, i in chosen})) / limit
+
+    def _unstructured(self, limits: NDArray[np.int64]) -> list[list[int]]:
+        plan = self.unstructured_plan(limits)
+        return [] if plan is None else [plan]
 
     def unstructured_plan(self, limits: NDArray[np.int64]) -> list[int] | None:
         """Returns the exact solver's plan with all channels and ranks kept, as choice indices.
@@ -118,11 +137,12 @@ class StructuredModel:
         if not all(inside in place for place, menu in pairs for inside in menu):
             return None
         try:
-            costs = SeparableConstraint(self.problem.feasibility(self._insides)).costs
-            model = AdditiveModel(costs, self.problem.losses(self._insides), limits)
+            costs = separable_allocation(self.problem, self._insides).costs
+            plan = SeparableAllocation(
+                costs, limits, lambda: self.problem.losses(self._insides)
+            ).plan
         except BudgetError:
             return None
-        plan = make_solver(model).plan
         return [place[menu[i]] for place, menu, i in zip(places, self._insides, plan, strict=True)]
 
     def losses(self) -> list[Floats]:
@@ -153,7 +173,7 @@ class StructuredModel:
 
     def _costs(
         self, step: int, levels: Levels, names: Sequence[str], counts: dict[str, list[int]]
-    ) -> Costs:
+    ) -> Ints:
         reads = self._reads[step]
         gone = {
             r.group: self._units[r.group] - counts[r.group][level]

@@ -21,6 +21,7 @@ from autocomp.core.plan import Plan
 from autocomp.costs import Cost, make_cost, total
 from autocomp.costs.size import Size
 from autocomp.network.scoring import logits_of
+from autocomp.plugins.registry import Factory
 from autocomp.tasks.classification import divergence
 
 
@@ -35,6 +36,7 @@ class Subnet:
         network: its layers.
         store: their options; `store.model` has no plan written into it.
         costs: cost name -> cost of this network.
+        factories: cost name -> what makes it, None for what is registered so.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Subnet:
         model: nn.Module,
         store: CompressionStore,
         corrections: Mapping[Fidelity, NormCorrection],
-        cost_names: Sequence[str],
+        factories: Mapping[str, Factory | None],
         calibration: Sequence[Tensor],
         logits: Callable[[], Tensor],
         parts: Mapping[str, tuple[str, ...]] | None = None,
@@ -54,7 +56,7 @@ class Subnet:
             model: a working copy, changed by every plan.
             store: makes the layers' options.
             corrections: fidelity -> what corrects batch norms.
-            cost_names: the costs to know.
+            factories: name -> what makes each cost to know; None for what is registered so.
             calibration: calibration inputs.
             logits: gives the dense network's logits on them.
             parts: layer of a plan -> layers here that stand for it; None if they are the same.
@@ -66,8 +68,10 @@ class Subnet:
         self.writer = PlanWriter(model, store)
         shared = measured or {}
         self.costs: dict[str, Cost] = {
-            name: shared[name] if name in shared else make_cost(name, store) for name in cost_names
+            name: shared[name] if name in shared else make_cost(name, store, factory)
+            for name, factory in factories.items()
         }
+        self.factories = dict(factories)
         self._corrections = corrections
         self._calibration = calibration
         self._logits = logits

@@ -28,12 +28,10 @@ from autocomp.compression.structure.repair import repair
 from autocomp.compression.structure.sequential import repair_sequentially
 from autocomp.compression.structure.slices import InheritingPruner, Slice, sliced_gram
 from autocomp.compression.structure.surgery import places, sliced
-from autocomp.compression.weights.obs import OBSPruner
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
-from autocomp.costs import Latency
 from autocomp.errors import ChoiceError
 from autocomp.network.analysis import analyse
 from autocomp.problem.subnet import Subnet, structure_of
@@ -220,7 +218,7 @@ class Subnets:
             known = {**calibrate(reference, network, self._calibration), **known}
         stats = {x.name: replace(known[x.name], layer=x, gram=None) for x in network.layers}
         pipeline = dense.pipeline
-        if isinstance(pipeline.pruner, OBSPruner):
+        if pipeline.pruner.passes_on_order:
             pipeline = replace(pipeline, pruner=InheritingPruner(self._survivals, cuts))
         store = CompressionStore(
             reference, network, stats, pipeline,
@@ -232,9 +230,9 @@ class Subnets:
             for level, correction in self._corrections.items()
         }
         return Subnet(
-            small, store, corrections, list(self.dense.costs), self._calibration, self._logits,
+            small, store, corrections, self.dense.factories, self._calibration, self._logits,
             parts,
-            {name: c for name, c in self.dense.costs.items() if isinstance(c, Latency)},
+            {name: c for name, c in self.dense.costs.items() if c.measured},
         )  # fmt: skip
 
     def _survivals(self, layer: LayerSpec) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autocomp.allocation.feasibility import Feasibility
+from autocomp.allocation.separable import SeparableAllocation
 from autocomp.core.budget import parse_budgets
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
@@ -88,12 +88,16 @@ class ToyProblem:
     def dense_score(self, fidelity: str = "F1") -> Score:
         return Score(1.0, 0.0, 10**9)
 
-    def feasibility(self, menus: Sequence[Sequence[Choice]]) -> Feasibility:
+    def layers(self, structural: bool = False) -> tuple[LayerSpec, ...]:
+        return self.network.layers
+
+    def allocation(self, menus: Any, structural: bool = False, losses: Any = None) -> Any:
         costs = [
             np.array([[Bytes().of_layer(layer, c)] for c in menu], np.int64)
             for layer, menu in zip(self.network.layers, menus, strict=True)
         ]
-        return Feasibility(costs, np.array([self.limits["size"]], np.int64), 0.9)
+        limits = np.array([self.limits["size"]], np.int64)
+        return SeparableAllocation(costs, limits, losses or (lambda: self.losses(menus)), 0.9)
 
     def optimum(self, space: Any) -> float:
         """The best accuracy of any feasible plan, by trying all of them."""

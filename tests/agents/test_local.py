@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from autocomp.agents import Evaluator, make_agent
 from autocomp.agents.local import _neighbours, _redrawn
-from autocomp.envs import CoefficientMenu
-from autocomp.search_spaces import CoefficientSpace, make_space
+from autocomp.agents.task import SearchTask
+from autocomp.search_spaces import CoefficientSpace, feasible_space, make_space
 
 SPACE = "bits:weight_bits=2/3/4/6/8"
 
@@ -23,14 +23,14 @@ def test_some_multipliers_are_drawn_anew() -> None:
 
 
 def test_neighbours_are_feasible_and_ordered(toy: Any) -> None:
-    menu = CoefficientMenu(toy, CoefficientSpace(make_space(SPACE)))
-    start = menu.solver.plan
-    found = list(_neighbours(menu, start))
-    losses = [menu.model.loss(indices) for indices in found]
+    feasible = feasible_space(toy, CoefficientSpace(make_space(SPACE)))
+    start = feasible.allocation.plan
+    found = list(_neighbours(feasible, start))
+    losses = [feasible.allocation.loss(indices) for indices in found]
     assert losses == sorted(losses)
     assert len({tuple(i) for i in found}) == len(found) > 10
     for indices in found:
-        assert menu.feasibility.meets(indices)
+        assert feasible.allocation.meets(indices)
         assert 1 <= sum(a != b for a, b in zip(indices, start, strict=True)) <= 2
 
 
@@ -38,7 +38,7 @@ def test_single_choices_find_what_multipliers_do_not(make_toy: Any) -> None:
     toy = make_toy("size=12%")
     space = make_space(SPACE)
     agent = make_agent("local", sigma=1e-9)  # multipliers change nothing
-    found = agent.search(toy, space, n_evaluations=60, seed=0)
+    found = agent.search(SearchTask.of(toy, space, 60, 0))
     assert len(found.outcomes) > 5
     assert found.best is not None
     assert found.best.accuracy > found.outcomes[0].accuracy
@@ -47,7 +47,7 @@ def test_single_choices_find_what_multipliers_do_not(make_toy: Any) -> None:
 def test_it_ends_where_every_neighbour_is_known(make_toy: Any) -> None:
     toy = make_toy("size=30%")
     found = make_agent("local").search(
-        toy, make_space("bits:weight_bits=4/8"), n_evaluations=500, seed=0
+        SearchTask.of(toy, make_space("bits:weight_bits=4/8"), 500, 0)
     )
     assert len(found.outcomes) < 20
     assert len(toy.evaluated) < 40
@@ -55,7 +55,7 @@ def test_it_ends_where_every_neighbour_is_known(make_toy: Any) -> None:
 
 def test_a_coefficients_space_is_taken_as_it_is(toy: Any) -> None:
     inner = make_space(SPACE)
-    plain = make_agent("local").search(toy, inner, n_evaluations=10, seed=0)
-    wrapped = make_agent("local").search(toy, CoefficientSpace(inner), n_evaluations=10, seed=0)
+    plain = make_agent("local").search(SearchTask.of(toy, inner, 10, 0))
+    wrapped = make_agent("local").search(SearchTask.of(toy, CoefficientSpace(inner), 10, 0))
     assert [o.plan for o in plain.outcomes] == [o.plan for o in wrapped.outcomes]
-    assert Evaluator(toy, 1).left == 1
+    assert Evaluator(SearchTask.of(toy, inner, 1)).left == 1

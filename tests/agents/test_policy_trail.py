@@ -11,10 +11,11 @@ import pytest
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints
-from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.transfer import load_policy
-from autocomp.envs import LayerwiseEnv, make_menu
-from autocomp.search_spaces import make_space
+from autocomp.agents.task import SearchTask
+from autocomp.envs import LayerwiseEnv
+from autocomp.search_spaces import feasible_space, make_space
 
 from autocomp.core.plan import Plan
 
@@ -23,8 +24,7 @@ JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
 
 def search(text: str, toy: Any, folder: Path, n: int, seed: int = 0) -> tuple[Any, list[Plan]]:
     agent: Any = make_agent(text)
-    agent.trail = folder
-    found = agent.search(toy, make_space(JOINT), n_evaluations=n, seed=seed)
+    found = agent.search(SearchTask.of(toy, make_space(JOINT), n, seed, folder=folder))
     return agent, [outcome.plan for outcome in found.outcomes]
 
 
@@ -51,16 +51,16 @@ def test_about_twenty_looks_from_the_warm_up_to_the_end(
 
 @pytest.mark.parametrize("n", [1, 7, 20, 39, 100])
 def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> None:
-    menu = make_menu(toy, JOINT)
+    feasible = feasible_space(toy, JOINT)
     agent = make_agent("ppo")
     assert isinstance(agent, ReinforcementAgent)
-    from autocomp.agents.reinforcement.agent import private_random_state
+    from autocomp.agents.reinforcement.random_state import private_random_state
     from autocomp.agents.reinforcement.episodes import EpisodeLog
 
     with private_random_state():
-        model = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, 0)
+        model = agent.build(EpisodeLog(LayerwiseEnv(feasible)), feasible, 0)
     (tmp_path / LOOKS).write_text("of an earlier session\n")
-    trail = PolicyCheckpoints(tmp_path, menu, "layerwise", n)
+    trail = PolicyCheckpoints(tmp_path, feasible, "layerwise", n)
     assert not (tmp_path / LOOKS).exists()
     for done in range(n):
         trail.look(model, done)
@@ -74,10 +74,10 @@ def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> Non
 def test_the_last_look_is_the_saved_policys_plan(text: str, make_toy: Any, tmp_path: Path) -> None:
     toy = make_toy("size=12%")
     agent, _ = search(text, toy, tmp_path, 9)
-    menu = make_menu(toy, JOINT)
+    feasible = feasible_space(toy, JOINT)
     agent.policy = str(tmp_path / NETWORKS)
-    model = agent.learned(LayerwiseEnv(menu), menu, seed=99)
-    shown = propose(model, menu).actions.round(4).tolist()
+    model = agent.learned(LayerwiseEnv(feasible), feasible, seed=99)
+    shown = propose(model, feasible).actions.round(4).tolist()
     assert looks(tmp_path)[-1] == {"evaluations": 9, "actions": shown}
     load_policy(model, tmp_path)  # the folder names it, too
 
@@ -96,16 +96,13 @@ def test_a_search_that_is_made_again_leaves_the_same_looks(
 
 def test_looking_changes_no_search(make_toy: Any, tmp_path: Path) -> None:
     watched = search("ddpg", make_toy("size=12%"), tmp_path, 9, seed=1)[1]
-    alone = make_agent("ddpg").search(
-        make_toy("size=12%"), make_space(JOINT), n_evaluations=9, seed=1
-    )
+    alone = make_agent("ddpg").search(SearchTask.of(make_toy("size=12%"), make_space(JOINT), 9, 1))
     assert [outcome.plan for outcome in alone.outcomes] == watched
 
 
 def test_a_search_that_is_killed_keeps_a_policy(make_toy: Any, tmp_path: Path) -> None:
     toy = make_toy("size=12%")
     agent: Any = make_agent("ppo:episodes=1")
-    agent.trail = tmp_path
     count = 0
 
     def stop(outcome: Any) -> None:
@@ -115,8 +112,8 @@ def test_a_search_that_is_killed_keeps_a_policy(make_toy: Any, tmp_path: Path) -
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        agent.search(toy, make_space(JOINT), n_evaluations=20, seed=0, on_outcome=stop)
+        agent.search(SearchTask.of(toy, JOINT, 20, 0, on_outcome=stop, folder=tmp_path))
     assert looks(tmp_path)[0]["evaluations"] == 4
-    menu = make_menu(toy, JOINT)
+    feasible = feasible_space(toy, JOINT)
     agent.policy = str(tmp_path / NETWORKS)
-    assert len(propose(agent.learned(LayerwiseEnv(menu), menu), menu).indices) == 4
+    assert len(propose(agent.learned(LayerwiseEnv(feasible), feasible), feasible).indices) == 4

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
+from autocomp.agents.policy import propose
+from autocomp.envs import LayerwiseEnv, WholePlanEnv
+from autocomp.search_spaces import feasible_space
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -33,6 +34,8 @@ class Fixed:
         rng = np.random.default_rng([self.seed, *observation.view(np.uint32).tolist()])
         if isinstance(self.space, spaces.Box):
             return rng.uniform(-1, 1, self.space.shape).astype(np.float32), None
+        if isinstance(self.space, spaces.Discrete):
+            return rng.integers(self.space.n), None
         assert isinstance(self.space, spaces.MultiDiscrete)
         return rng.integers(self.space.nvec), None
 
@@ -52,31 +55,34 @@ def played(env: Any, policy: Fixed) -> tuple[Any, list[Any], list[Any]]:
 @pytest.mark.parametrize("env", ["layerwise", "whole-plan"])
 @pytest.mark.parametrize("space", SPACES)
 def test_a_proposal_is_what_the_environment_executes(space: str, env: str, toy: Any) -> None:
-    menu = make_menu(toy, space)
+    feasible = feasible_space(toy, space)
     kind: Any = LayerwiseEnv if env == "layerwise" else WholePlanEnv
     plans = set()
     for seed in range(5):
-        made = kind(menu)
+        made = kind(feasible)
         policy = Fixed(made.action_space, seed)
         before = len(toy.evaluated)
-        found = propose(policy, menu, env)
+        found = propose(policy, feasible, env)
         assert len(toy.evaluated) == before
         asked = list(policy.seen)
         plan, executed, seen = played(made, policy)
-        assert menu.plan(menu.settle(found.indices)) == plan
-        rows = executed if env == "layerwise" else list(menu.vector.split(executed[0]))
-        assert found.actions.shape == (len(menu), menu.vector.width)
-        assert (found.actions == [menu.normalise(row) for row in rows]).all()
+        assert feasible.plan(feasible.allocation.settle(found.indices)) == plan
+        rows = executed if env == "layerwise" else list(feasible.vector.split(executed[0]))
+        assert found.actions.shape == (len(feasible), feasible.vector.width)
+        assert (found.actions == [feasible.normalise(row) for row in rows]).all()
         assert (found.observations == seen).all() and (found.observations == asked).all()
         plans.add(plan)
     assert len(plans) > 1
 
 
 def test_a_coupled_proposal_is_settled_afterwards(tiny_problem: Any) -> None:
-    menu = make_menu(tiny_problem.under("macs=50%,size=50%"), "structured:levels=5")
+    feasible = feasible_space(tiny_problem.under("macs=50%,size=50%"), "structured:levels=5")
     for seed in range(3):
-        policy = Fixed(menu.space.action_space, seed)
-        found = propose(policy, menu)
-        assert not menu.problem._memo
-        assert menu.plan(menu.settle(found.indices)) == played(LayerwiseEnv(menu), policy)[0]
-        menu.problem._memo.clear()
+        policy = Fixed(feasible.space.action_space, seed)
+        found = propose(policy, feasible)
+        assert not feasible.problem._memo
+        assert (
+            feasible.plan(feasible.allocation.settle(found.indices))
+            == played(LayerwiseEnv(feasible), policy)[0]
+        )
+        feasible.problem._memo.clear()

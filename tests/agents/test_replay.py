@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow, returns
 from autocomp.agents.reinforcement.replay import DecayingNoise, ExecutedActionBuffer, scaled
-from autocomp.envs import LayerwiseEnv, PlanMenu, WholePlanEnv
-from autocomp.search_spaces import make_space
+from autocomp.envs import LayerwiseEnv, WholePlanEnv
+from autocomp.search_spaces import FeasibleSpace, make_space
 from gymnasium import spaces
 
 
@@ -66,19 +66,19 @@ def test_a_share_of_the_steps_is_disturbed() -> None:
 
 @pytest.mark.parametrize("kind", [LayerwiseEnv, WholePlanEnv])
 def test_following_a_plan_does_just_that(kind: Any, toy: Any) -> None:
-    menu = PlanMenu(toy, make_space("joint:levels=4,weight_bits=2/4/8"))
-    log = EpisodeLog(kind(menu))
+    feasible = FeasibleSpace.build(toy, make_space("joint:levels=4,weight_bits=2/4/8"))
+    log = EpisodeLog(kind(feasible))
     rng = np.random.default_rng(0)
     for _ in range(5):
-        indices = menu.fit(rng.uniform(-1, 1, (len(menu), 2)))
-        follow(log, menu, indices)
-        assert toy.evaluated[-1] == menu.plan(indices)
+        indices = feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), 2)))
+        follow(log, feasible, indices)
+        assert toy.evaluated[-1] == feasible.plan(indices)
     assert len(log.episodes) == 5
     assert returns(log.best(1)[0]) == max(1 - toy.loss(plan) for plan in toy.evaluated)
 
 
 def test_rewards_are_scaled_and_the_log_is_not(toy: Any) -> None:
-    log = EpisodeLog(WholePlanEnv(PlanMenu(toy, make_space("bits"))))
+    log = EpisodeLog(WholePlanEnv(FeasibleSpace.build(toy, make_space("bits"))))
     log.set([0.1, -0.2, 0.5, 0.7])  # the better half counts
     log.reset()
     _, reward, *_ = log.step(np.zeros(4, np.float32))

@@ -12,7 +12,8 @@ from autocomp.agents.reinforcement.agent import private_random_state
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.pretrain import school, shrink_actions
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import LayerwiseEnv, MultiTaskEnv, PlanMenu, make_menu
+from autocomp.envs import LayerwiseEnv, MultiTaskEnv
+from autocomp.search_spaces import FeasibleSpace, feasible_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -23,12 +24,14 @@ JOINT = "joint:levels=6,weight_bits=2/3/4/6/8"
 BUDGETS = ("size=16%", "size=13%", "size=10%")
 
 
-def menus(make_toy: Any, space: str = BITS, budgets: tuple[str, ...] = BUDGETS) -> list[PlanMenu]:
-    return [make_menu(make_toy(budget, informed=True), space) for budget in budgets]
+def menus(
+    make_toy: Any, space: str = BITS, budgets: tuple[str, ...] = BUDGETS
+) -> list[FeasibleSpace]:
+    return [feasible_space(make_toy(budget, informed=True), space) for budget in budgets]
 
 
 def schooled(
-    text: str, found: list[PlanMenu], n: int, seed: int = 0, level: str = "F0"
+    text: str, found: list[FeasibleSpace], n: int, seed: int = 0, level: str = "F0"
 ) -> tuple[Any, list[tuple[int, int, float]]]:
     told: list[tuple[int, int, float]] = []
     agent: Any = make_agent(text)
@@ -81,10 +84,10 @@ def test_training_leaves_the_global_generators_alone(make_toy: Any) -> None:
     assert (float(torch.rand(1)), np.random.rand()) == expected  # noqa: NPY002
 
 
-def loss_at(model: Any, menu: PlanMenu) -> float:
+def loss_at(model: Any, feasible: FeasibleSpace) -> float:
     """How far a policy's plan at a menu's budget lies above the solver's, as a share of it."""
-    plans = np.array([propose(model, menu).indices, menu.solver.plan])
-    own, best = menu.estimate(plans)
+    plans = np.array([propose(model, feasible).indices, feasible.allocation.plan])
+    own, best = feasible.estimate(plans)
     return float(own / best - 1)
 
 
@@ -94,13 +97,13 @@ def test_it_does_well_at_a_budget_that_it_never_saw(text: str, make_toy: Any) ->
     model, _ = schooled(text, menus(make_toy, JOINT), 30)
     agent: Any = make_agent(text)
     for budget in ("size=15%", "size=11.5%"):
-        menu = make_menu(make_toy(budget, informed=True), JOINT)
+        feasible = feasible_space(make_toy(budget, informed=True), JOINT)
         losses = []
         for seed in range(5):
             with private_random_state():
-                ignorant = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, seed)
-            losses.append(loss_at(ignorant, menu))
-        assert loss_at(model, menu) < 0.5 * min(losses)
+                ignorant = agent.build(EpisodeLog(LayerwiseEnv(feasible)), feasible, seed)
+            losses.append(loss_at(ignorant, feasible))
+        assert loss_at(model, feasible) < 0.5 * min(losses)
 
 
 def test_few_episodes_still_show_every_lesson(make_toy: Any) -> None:
@@ -116,7 +119,7 @@ def test_few_episodes_still_show_every_lesson(make_toy: Any) -> None:
     ("text", "space", "n", "words"),
     [
         ("ppo:env=whole-plan", BITS, 10, "acts layer by layer, but got env=whole-plan"),
-        ("ddpg", BITS, 2, "each of the 3 lessons, but got 2"),
+        ("ddpg", BITS, 2, "each of the 3 tasks, but got 2"),
         ("ddpg", f"{BITS},discrete=true", 10, "needs a continuous space"),
     ],
 )
@@ -131,11 +134,11 @@ def test_what_cannot_be_trained_is_refused(
 COEFFICIENTS = f"coefficients:menu={BITS.replace(':', ',')}"
 
 
-def biased(text: str, menu: PlanMenu, entry: float) -> Any:
+def biased(text: str, feasible: FeasibleSpace, entry: float) -> Any:
     """An untrained policy whose action is `entry` everywhere, but for the last layer's noise."""
     agent: Any = make_agent(text)
     with private_random_state():
-        model: Any = agent.build(EpisodeLog(LayerwiseEnv(menu)), menu, 0)
+        model: Any = agent.build(EpisodeLog(LayerwiseEnv(feasible)), feasible, 0)
     head = model.policy.action_net if hasattr(model.policy, "action_net") else model.actor.mu
     last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
     with torch.no_grad():
@@ -154,14 +157,14 @@ def test_a_policy_that_only_harms_is_made_neutral(text: str, make_toy: Any) -> N
     last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
     with torch.no_grad():
         last.weight.copy_(torch.as_tensor(rng.normal(0, 3, last.weight.shape)).float())
-    lessons = MultiTaskEnv(found, "F0")
-    harmed = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
-              for lesson in lessons.lessons]  # fmt: skip
+    tasks = MultiTaskEnv(found, "F0")
+    harmed = [lesson.judged(propose(model, lesson.feasible).indices, {}).merit
+              for lesson in tasks.tasks]  # fmt: skip
     assert min(harmed) < 0
-    share = shrink_actions(model, lessons)
+    share = shrink_actions(model, tasks)
     assert share < 1
-    after = [lesson.judged(propose(model, lesson.menu).indices, {}).merit
-             for lesson in lessons.lessons]  # fmt: skip
+    after = [lesson.judged(propose(model, lesson.feasible).indices, {}).merit
+             for lesson in tasks.tasks]  # fmt: skip
     assert np.mean(after) >= np.mean(harmed) and np.mean(after) == pytest.approx(0, abs=1e-9)
 
 

@@ -19,8 +19,9 @@ from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.proposal import propose
 from autocomp.agents.reinforcement.transfer import algorithm_of, load_policy, policy_file
 from autocomp.agents.starts import starting_plans
-from autocomp.envs import LayerwiseEnv, WholePlanEnv, make_menu
-from autocomp.search_spaces import make_space
+from autocomp.agents.task import SearchTask
+from autocomp.envs import LayerwiseEnv, WholePlanEnv
+from autocomp.search_spaces import feasible_space, make_space
 
 from autocomp.core.choice import Choice
 from autocomp.core.plan import Plan
@@ -35,10 +36,10 @@ LEARNED = ("ddpg", "td3", "sac", "ppo")
 def build(text: str, toy: Any, space: str = JOINT, seed: int = 0) -> Any:
     """An algorithm that has learned nothing."""
     agent: Any = make_agent(text)
-    menu = make_menu(toy, space)
+    feasible = feasible_space(toy, space)
     env: Any = LayerwiseEnv if agent.env == "layerwise" else WholePlanEnv
     with private_random_state():
-        return agent.build(EpisodeLog(env(menu)), menu, seed)
+        return agent.build(EpisodeLog(env(feasible)), feasible, seed)
 
 
 def opinionated(model: Any) -> Any:
@@ -158,16 +159,16 @@ def plan_of(*bits: int) -> Plan:
 def test_its_own_plan_is_tried_first(text: str, space: str, toy: Any, tmp_path: Path) -> None:
     model = opinionated(build(text, toy, space, seed=3))
     save(model, tmp_path)
-    menu = make_menu(toy, space)
+    feasible = feasible_space(toy, space)
     agent: Any = make_agent(text, policy=str(tmp_path))
-    own = menu.plan(propose(model, menu, agent.env).indices)
-    assert own != menu.plan(starting_plans(menu, 1)[0])  # else nothing would be shown
-    found = agent.search(toy, make_space(space), n_evaluations=6, seed=0)
+    own = feasible.plan(propose(model, feasible, agent.env).indices)
+    assert own != feasible.plan(starting_plans(feasible, 1)[0])  # else nothing would be shown
+    found = agent.search(SearchTask.of(toy, make_space(space), 6, 0))
     assert found.outcomes[0].plan == own == toy.evaluated[0]
 
     toy.evaluated.clear()
     starts = [plan_of(6, 3, 4, 3), plan_of(2, 2, 2, 3)]
-    found = agent.search(toy, make_space(space), n_evaluations=6, seed=0, starts=starts)
+    found = agent.search(SearchTask.of(toy, make_space(space), 6, 0, starts=starts))
     first = [outcome.plan for outcome in found.outcomes[:3]]
     assert sorted(map(str, first)) == sorted(map(str, [*starts, own]))
     assert toy.evaluated[0] in starts and toy.evaluated[2] == own or space == COEFFICIENTS
@@ -183,7 +184,7 @@ def test_the_same_seed_and_policy_give_the_same_outcomes(
     def plans(seed: int, policy: str) -> list[Plan]:
         torch.rand(3)  # what else ran in the process must not matter
         found = make_agent(text, policy=policy).search(
-            make_toy("size=12%"), make_space(JOINT), n_evaluations=7, seed=seed
+            SearchTask.of(make_toy("size=12%"), make_space(JOINT), 7, seed)
         )
         return [outcome.plan for outcome in found.outcomes]
 
@@ -200,7 +201,7 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
             model.policy.value_net.bias += shift
         save(model, tmp_path)
         agent: Any = make_agent("ppo", policy=str(tmp_path))
-        found = agent.search(toy, make_space(JOINT), n_evaluations=4, seed=0)
+        found = agent.search(SearchTask.of(toy, make_space(JOINT), 4, 0))
         assert found.save is not None
         (tmp_path / f"{shift}").mkdir()
         found.save(tmp_path / f"{shift}")
@@ -213,9 +214,7 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
 def test_a_policy_of_another_algorithm_stops_the_search(toy: Any, tmp_path: Path) -> None:
     save(build("ppo", toy), tmp_path)
     with pytest.raises(AgentError, match="other parts than those of DDPG"):
-        make_agent("ddpg", policy=str(tmp_path)).search(
-            toy, make_space(JOINT), n_evaluations=4, seed=0
-        )
+        make_agent("ddpg", policy=str(tmp_path)).search(SearchTask.of(toy, make_space(JOINT), 4, 0))
     assert not toy.evaluated
 
 

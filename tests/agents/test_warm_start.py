@@ -12,8 +12,8 @@ import pytest
 from autocomp.agents import AGENTS, make_agent
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.envs import PlanMenu
-from autocomp.search_spaces import make_space
+from autocomp.agents.task import SearchTask
+from autocomp.search_spaces import FeasibleSpace, make_space
 
 from autocomp.core.choice import Choice
 from autocomp.core.plan import Plan
@@ -39,7 +39,7 @@ STARTS = [plan_of(6, 3, 4, 3), plan_of(2, 2, 2, 3)]
 @pytest.mark.parametrize("name", [*AGENTS, "ddpg:env=whole-plan", "ppo:env=whole-plan"])
 def test_starts_come_first(name: str, text: str, toy: Any) -> None:
     agent, space = make_agent(name), make_space(text)
-    found = agent.search(toy, space, n_evaluations=8, seed=0, starts=STARTS)
+    found = agent.search(SearchTask.of(toy, space, 8, 0, starts=STARTS))
     assert sorted(str(o.plan) for o in found.outcomes[:2]) == sorted(map(str, STARTS))
     assert found.outcomes[0].plan == STARTS[0] or text == COEFFICIENTS
     assert len(found.outcomes) <= 8
@@ -48,10 +48,10 @@ def test_starts_come_first(name: str, text: str, toy: Any) -> None:
 @pytest.mark.parametrize("name", AGENTS)
 def test_the_solvers_plan_is_a_start_like_any_other(name: str, toy: Any) -> None:
     for text in (SPACE, COEFFICIENTS):
-        menu = PlanMenu(toy, make_space(SPACE))
-        start = menu.plan(menu.solver.plan)
+        feasible = FeasibleSpace.build(toy, make_space(SPACE))
+        start = feasible.plan(feasible.allocation.plan)
         space = make_space(text)
-        found = make_agent(name).search(toy, space, n_evaluations=1, seed=3, starts=[start])
+        found = make_agent(name).search(SearchTask.of(toy, space, 1, 3, starts=[start]))
         assert [o.plan for o in found.outcomes] == [start]
 
 
@@ -71,9 +71,9 @@ def test_episodes_hold_the_start(
             assert model.replay_buffer.size() == sum(map(len, env.episodes))
 
     monkeypatch.setattr(type(make_agent(name)), "prepare", watch)
-    menu = PlanMenu(toy, make_space(SPACE))
-    start = menu.plan(menu.solver.plan)
-    make_agent(name).search(toy, make_space(text), n_evaluations=10, seed=0, starts=[start])
+    feasible = FeasibleSpace.build(toy, make_space(SPACE))
+    start = feasible.plan(feasible.allocation.plan)
+    make_agent(name).search(SearchTask.of(toy, make_space(text), 10, 0, starts=[start]))
     (log,) = logs
     assert log._plans[0] == start
     best = log.best(1)[0]
@@ -83,10 +83,10 @@ def test_episodes_hold_the_start(
 @pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "cmaes"])
 def test_the_study_holds_the_start(name: str, text: str, toy: Any, tmp_path: Path) -> None:
-    menu = PlanMenu(toy, make_space(SPACE))
-    start = menu.plan(menu.solver.plan)
+    feasible = FeasibleSpace.build(toy, make_space(SPACE))
+    start = feasible.plan(feasible.allocation.plan)
     agent = make_agent(name, storage=str(tmp_path / "study"))
-    agent.search(toy, make_space(text), n_evaluations=12, seed=0, starts=[start])
+    agent.search(SearchTask.of(toy, make_space(text), 12, 0, starts=[start]))
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study"))
     study = optuna.load_study(
         study_name="autocomp", storage=optuna.storages.journal.JournalStorage(backend)
@@ -102,10 +102,7 @@ def test_the_study_holds_the_start(name: str, text: str, toy: Any, tmp_path: Pat
 @pytest.mark.parametrize("name", ["ddpg", "tpe", "cmaes", "local", "greedy"])
 def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None:
     def plans() -> list[Plan]:
-        found = make_agent(name).search(
-            make_toy("size=12%"), make_space(COEFFICIENTS), n_evaluations=14, seed=2,
-            starts=STARTS[:1],
-        )  # fmt: skip
+        found = make_agent(name).search(SearchTask.of(make_toy("size=12%"), make_space(COEFFICIENTS), 14, 2, starts=STARTS[:1]))  # fmt: skip
         return [o.plan for o in found.outcomes]
 
     assert plans() == plans()
@@ -114,9 +111,9 @@ def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None
 @pytest.mark.parametrize("name", ["ddpg", "ppo", "tpe", "local"])
 def test_a_search_never_ends_below_its_start(name: str, make_toy: Any) -> None:
     toy = make_toy("size=12%", informed=True)
-    menu = PlanMenu(toy, make_space(SPACE))
-    start = menu.plan(menu.solver.plan)
-    found = make_agent(name).search(toy, menu.space, n_evaluations=10, seed=0, starts=[start])
+    feasible = FeasibleSpace.build(toy, make_space(SPACE))
+    start = feasible.plan(feasible.allocation.plan)
+    found = make_agent(name).search(SearchTask.of(toy, feasible.space, 10, 0, starts=[start]))
     assert found.best is not None
     assert found.best.plan == start
 
@@ -132,6 +129,6 @@ def test_a_search_never_ends_below_its_start(name: str, make_toy: Any) -> None:
 )
 def test_starts_that_do_not_fit_are_refused(name: str, start: Plan, words: str, toy: Any) -> None:
     with pytest.raises(AgentError, match=words) as caught:
-        make_agent(name).search(toy, make_space(SPACE), n_evaluations=5, seed=0, starts=[start])
+        make_agent(name).search(SearchTask.of(toy, make_space(SPACE), 5, 0, starts=[start]))
     assert "\n" not in str(caught.value)
     assert not toy.evaluated

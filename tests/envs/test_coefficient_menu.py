@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
-from autocomp.envs import CoefficientMenu, LayerwiseEnv, PlanMenu, WholePlanEnv, make_menu
-from autocomp.search_spaces import CoefficientSpace, make_space
+from autocomp.envs import LayerwiseEnv, WholePlanEnv
+from autocomp.search_spaces import FeasibleSpace, feasible_space, make_space
+from autocomp.search_spaces.multiplier_scale import MultiplierScale
 
 from autocomp.errors import SpaceError
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
@@ -36,31 +37,37 @@ def tight(_trained_tiny: Any, tiny_data: Any) -> CompressionProblem:
 
 
 def neutral(space: Any) -> Any:
-    return space.action(np.zeros(1))
+    return space.scale.action(np.zeros(1))
 
 
 def test_neutral_actions_give_the_solvers_plan(problem: Any, space: Any) -> None:
-    menu = make_menu(problem, space)
-    best = menu.solver.plan
-    assert menu.fit(np.zeros((len(menu), 1))) == best == menu.walk(np.zeros((len(menu), 1)))
-    env = LayerwiseEnv(menu)
+    feasible = feasible_space(problem, space)
+    best = feasible.allocation.plan
+    assert (
+        feasible.actions.fit(np.zeros((len(feasible), 1)))
+        == best
+        == feasible.actions.walk(np.zeros((len(feasible), 1)))
+    )
+    env = LayerwiseEnv(feasible)
     env.reset()
-    for _ in range(len(menu)):
+    for _ in range(len(feasible)):
         *_, info = env.step(neutral(space))
-    assert info["outcome"].plan == menu.plan(best)
-    *_, info = WholePlanEnv(menu).step(np.tile(neutral(space), len(menu)))
-    assert info["outcome"].plan == menu.plan(best)
+    assert info["outcome"].plan == feasible.plan(best)
+    whole = WholePlanEnv(feasible)
+    whole.reset()
+    *_, info = whole.step(np.tile(neutral(space), len(feasible)))
+    assert info["outcome"].plan == feasible.plan(best)
 
 
 def test_the_plan_is_that_of_the_inner_menu(tight: Any, space: Any) -> None:
-    inner = PlanMenu(tight, space.inner)
-    assert make_menu(tight, space).solver.plan == inner.solver.plan
+    inner = FeasibleSpace.build(tight, space.inner)
+    assert feasible_space(tight, space).allocation.plan == inner.allocation.plan
 
 
 @pytest.mark.parametrize("kind", [LayerwiseEnv, WholePlanEnv])
 def test_every_action_is_executed_as_asked(problem: Any, space: Any, kind: Any) -> None:
-    menu = make_menu(problem, space)
-    env = kind(menu, evaluate=lambda plan: outcome_of(problem, plan))
+    feasible = feasible_space(problem, space)
+    env = kind(feasible, evaluate=lambda plan: outcome_of(problem, plan))
     env.action_space.seed(0)
     plans = set()
     for _ in range(12):
@@ -86,59 +93,59 @@ def outcome_of(problem: Any, plan: Any) -> Any:
 
 @pytest.mark.parametrize("layerwise", [True, False])
 def test_plans_keep_their_actions(problem: Any, space: Any, layerwise: bool) -> None:
-    menu = make_menu(problem, space)
+    feasible = feasible_space(problem, space)
     env: Any = LayerwiseEnv if layerwise else WholePlanEnv
-    log = EpisodeLog(env(menu, evaluate=lambda plan: outcome_of(problem, plan)))
+    log = EpisodeLog(env(feasible, evaluate=lambda plan: outcome_of(problem, plan)))
     rng = np.random.default_rng(0)
-    indices = menu.solver.plan
+    indices = feasible.allocation.plan
     for _ in range(20):
-        assert follow(log, menu, indices)
-        assert log._plans[-1] == menu.plan(indices)
-        indices = menu.vary(indices, rng, layerwise)
+        assert follow(log, feasible, indices)
+        assert log._plans[-1] == feasible.plan(indices)
+        indices = feasible.actions.vary(indices, rng, layerwise)
     assert len(set(log._plans)) > 1
 
 
 def test_inversion_needs_no_memory(tight: Any) -> None:
-    menu = make_menu(tight, MENU)
+    feasible = feasible_space(tight, MENU)
     rng = np.random.default_rng(1)
     for _ in range(20):
-        indices = menu.walk(rng.uniform(-1, 1, (len(menu), 1)))
-        again = make_menu(tight, MENU)
-        actions = again.step_actions(indices)
+        indices = feasible.actions.walk(rng.uniform(-1, 1, (len(feasible), 1)))
+        again = feasible_space(tight, MENU)
+        actions = again.actions.step_actions(indices)
         assert actions is not None
-        assert again.walk(np.array(actions, np.float64)) == indices
+        assert again.actions.walk(np.array(actions, np.float64)) == indices
 
 
 def test_plans_that_no_multipliers_make_are_skipped(tight: Any) -> None:
-    menu = make_menu(tight, MENU)
-    cheapest = [0] * len(menu)
-    assert menu.step_actions(cheapest) is None
-    assert menu.whole_action(cheapest) is None
-    log = EpisodeLog(LayerwiseEnv(menu))
-    assert not follow(log, menu, cheapest)
+    feasible = feasible_space(tight, MENU)
+    cheapest = [0] * len(feasible)
+    assert feasible.actions.step_actions(cheapest) is None
+    assert feasible.actions.whole_action(cheapest) is None
+    log = EpisodeLog(LayerwiseEnv(feasible))
+    assert not follow(log, feasible, cheapest)
     assert not log.episodes
 
 
 def test_larger_multipliers_spend_more_on_a_layer(tight: Any) -> None:
-    menu = make_menu(tight, MENU)
-    for t in range(len(menu)):
-        rows = np.zeros((len(menu), 1))
+    feasible = feasible_space(tight, MENU)
+    for t in range(len(feasible)):
+        rows = np.zeros((len(feasible), 1))
         losses = []
         for entry in (-1.0, 0.0, 1.0):
             rows[t] = entry
-            losses.append(menu.losses[t][menu.fit(rows)[t]])
+            losses.append(feasible.losses[t][feasible.actions.fit(rows)[t]])
         assert losses[0] >= losses[1] >= losses[2]
 
 
 def test_spread_is_that_of_log_multipliers() -> None:
-    space = CoefficientSpace(make_space("bits"), span=2.0)
+    space = MultiplierScale(span=2.0)
     assert space.multiplier(1.0) == pytest.approx(7.389056)
     assert space.entry(0.5, 2.0) == 0.0
     assert space.multiplier(space.entry(2.0, 4.5)) == pytest.approx(3.0)
     assert space.entry(0.0, 0.5) == pytest.approx((-2 + np.log(0.5)) / 4)
     assert space.snap(np.array([5.0, -0.3])).tolist() == [1.0, float(np.float32(-0.3))]
-    nine = CoefficientSpace(make_space("bits"), discrete=True)
-    assert nine.action(nine.snap(np.array([-1.0, 0.05, 0.3, 1.0]))).tolist() == [0, 4, 5, 8]
+    nine = MultiplierScale(discrete=True)
+    assert nine.whole_action(nine.snap(np.array([-1.0, 0.05, 0.3, 1.0]))).tolist() == [0, 4, 5, 8]
 
 
 @pytest.mark.parametrize(
@@ -159,11 +166,10 @@ def test_bad_options_say_what_is_wrong(text: str, words: str) -> None:
 
 
 def test_actions_that_are_no_numbers_are_refused(tight: Any) -> None:
-    menu = make_menu(tight, MENU)
-    assert isinstance(menu, CoefficientMenu)
+    feasible = feasible_space(tight, MENU)
     with pytest.raises(SpaceError, match="finite"):
-        menu.project((), np.array([np.nan], np.float32))
-    with pytest.raises(SpaceError, match="make_menu"):
-        menu.vector.encode(menu.plan(menu.solver.plan))
-    with pytest.raises(SpaceError, match="make_menu"):
-        menu.space.decode(menu.layers[0], np.zeros(1))
+        feasible.actions.execute((), np.array([np.nan], np.float32))
+    with pytest.raises(SpaceError, match="FeasibleSpace"):
+        feasible.vector.encode(feasible.plan(feasible.allocation.plan))
+    with pytest.raises(SpaceError, match="FeasibleSpace"):
+        feasible.space.decode(feasible.layers[0], np.zeros(1))

@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 import pytest
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
-from autocomp.envs import ENVS, CoupledMenu, LayerwiseEnv, WholePlanEnv, make_menu
-from autocomp.search_spaces import make_space
+from autocomp.envs import ENVS, LayerwiseEnv, WholePlanEnv
+from autocomp.search_spaces import FeasibleSpace, feasible_space, make_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -20,6 +20,7 @@ from autocomp.allocation.coupled_solver import CoupledSolver
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.errors import BudgetError, SpaceError
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.problem.structured import StructuredModel
 
 FULL = "full:channel_levels=4,levels=4,weight_bits=2/4/8"
 CASES = [
@@ -33,32 +34,32 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def menus(_trained_tiny: Any, tiny_data: Any) -> Callable[..., CoupledMenu]:
+def menus(_trained_tiny: Any, tiny_data: Any) -> Callable[..., FeasibleSpace]:
     """Returns a function that makes a menu for a space and budgets; each problem is built once."""
     problems: dict[str, CompressionProblem] = {}
 
-    def menu(space: str, budgets: str, discrete: bool = False) -> CoupledMenu:
+    def feasible(space: str, budgets: str, discrete: bool = False) -> FeasibleSpace:
         if budgets not in problems:
             problems[budgets] = CompressionProblem(
                 copy.deepcopy(_trained_tiny), tiny_data, budgets, ProblemSettings(search_images=40)
             )
-        made = make_menu(problems[budgets], make_space(space, discrete=discrete))
-        assert isinstance(made, CoupledMenu)
+        made = feasible_space(problems[budgets], make_space(space, discrete=discrete))
+        assert not made.allocation.separable
         return made
 
-    return menu
+    return feasible
 
 
 @pytest.fixture(params=CASES, ids=str)
-def menu(request: pytest.FixtureRequest, menus: Any) -> Any:
+def feasible(request: pytest.FixtureRequest, menus: Any) -> Any:
     return menus(*request.param)
 
 
-def check(menu: CoupledMenu, indices: list[int]) -> dict[str, int]:
+def check(feasible: FeasibleSpace, indices: list[int]) -> dict[str, int]:
     """Asserts that a plan's real costs are within every budget; returns them."""
-    problem = menu.problem
-    costs = problem.costs_of(menu.plan(indices))
-    assert menu.meets(indices) and problem.is_within(menu.plan(indices))
+    problem = feasible.problem
+    costs = problem.costs_of(feasible.plan(indices))
+    assert feasible.meets(indices) and problem.is_within(feasible.plan(indices))
     for name, limit in problem.limits.items():
         assert costs[name] <= limit
     return costs
@@ -67,58 +68,60 @@ def check(menu: CoupledMenu, indices: list[int]) -> dict[str, int]:
 # ---- plans
 
 
-def test_every_action_becomes_a_plan_within_the_real_budgets(menu: CoupledMenu) -> None:
+def test_every_action_becomes_a_plan_within_the_real_budgets(feasible: FeasibleSpace) -> None:
     rng = np.random.default_rng(0)
     plans = set()
     for _ in range(12):
-        actions = rng.uniform(-1, 1, (len(menu), menu.vector.width))
-        for indices in (menu.fit(actions), menu.walk(actions)):
-            check(menu, indices)
-            plans.add(menu.plan(indices))
-        assert menu.fit(actions) == menu.fit(actions)
+        actions = rng.uniform(-1, 1, (len(feasible), feasible.vector.width))
+        for indices in (feasible.actions.fit(actions), feasible.actions.walk(actions)):
+            check(feasible, indices)
+            plans.add(feasible.plan(indices))
+        assert feasible.actions.fit(actions) == feasible.actions.fit(actions)
     assert len(plans) > 6
-    check(menu, menu.solver.plan)
-    check(menu, menu.even())
-    check(menu, menu.vary(menu.solver.plan, rng))
+    check(feasible, feasible.allocation.plan)
+    check(feasible, feasible.names.even())
+    check(feasible, feasible.actions.vary(feasible.allocation.plan, rng))
 
 
 def test_files_are_within_the_size_budget(menus: Any) -> None:
-    menu = menus(FULL, "size=10%")
+    feasible = menus(FULL, "size=10%")
     rng = np.random.default_rng(1)
-    limit = menu.problem.limits["size"]
+    limit = feasible.problem.limits["size"]
     sizes = []
     for _ in range(6):
-        indices = menu.fit(rng.uniform(-1, 1, (len(menu), menu.vector.width)))
-        _, data = menu.problem.compressed(menu.plan(indices))
+        indices = feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), feasible.vector.width)))
+        _, data = feasible.problem.compressed(feasible.plan(indices))
         assert len(data) <= limit
         sizes.append(len(data))
     assert max(sizes) > 0.85 * limit  # and it is used
 
 
 def test_plans_spend_most_of_the_budget(menus: Any) -> None:
-    menu = menus("structured", "macs=50%")
+    feasible = menus("structured", "macs=50%")
     rng = np.random.default_rng(2)
-    limit = menu.problem.limits["macs"]
+    limit = feasible.problem.limits["macs"]
     for _ in range(8):
-        spent = check(menu, menu.fit(rng.uniform(-1, 1, (len(menu), menu.vector.width))))["macs"]
+        spent = check(
+            feasible,
+            feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), feasible.vector.width))),
+        )["macs"]
         assert spent > 0.85 * limit
 
 
-def test_too_long_a_plan_is_settled(menus: Any) -> None:
+def test_too_long_a_plan_is_settled(menus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real bytes decide: with estimates that are too low, plans are lowered until they fit."""
-    menu = menus(FULL, "size=10%")
-    costs, limit = menu._structured._bytes, menu.problem.limits["size"]
-    menu._structured._bytes = lambda *given: int(0.6 * costs(*given))
-    low = menu._structured.constraint()
-    menu.feasibility = menu._constraint = low
-    menu.__dict__.pop("solver", None)
-    wide = CoupledSolver(low, menu.losses).plan
-    assert low.meets(wide) and menu._excess(wide) > 1 and not menu.meets(wide)
-    settled = menu.settle(wide)
-    assert settled != wide and menu.problem.size_of(menu.plan(settled)) <= limit
-    assert menu.settle(settled) == settled
-    assert menu.solver.plan == settled
-    check(menu, menu.fit(np.full((len(menu), menu.vector.width), 0.3)))
+    bytes_of = StructuredModel._bytes
+    monkeypatch.setattr(StructuredModel, "_bytes", lambda *given: int(0.6 * bytes_of(*given)))
+    feasible = menus(FULL, "size=10%")
+    allocation, limit = feasible.allocation, feasible.problem.limits["size"]
+    wide = CoupledSolver(allocation, feasible.losses).plan
+    assert allocation.meets(wide) and not allocation.is_settled(wide)
+    assert feasible.problem.size_of(feasible.plan(wide)) > limit and not feasible.meets(wide)
+    settled = allocation.settle(wide)
+    assert settled != wide and feasible.problem.size_of(feasible.plan(settled)) <= limit
+    assert allocation.settle(settled) == settled
+    assert allocation.plan == settled
+    check(feasible, feasible.actions.fit(np.full((len(feasible), feasible.vector.width), 0.3)))
 
 
 def test_the_least_of_a_budget_out_of_reach(_trained_tiny: Any, tiny_data: Any) -> None:
@@ -132,37 +135,37 @@ def test_the_least_of_a_budget_out_of_reach(_trained_tiny: Any, tiny_data: Any) 
         name = budget.partition("=")[0]
         again = CompressionProblem(net, tiny_data, f"{name}={least}", ProblemSettings(
             search_images=16))  # fmt: skip
-        menu = make_menu(again, space)
-        check(menu, menu.solver.plan)  # type: ignore[arg-type]
+        feasible = feasible_space(again, space)
+        check(feasible, feasible.allocation.plan)  # type: ignore[arg-type]
 
 
 def test_the_menu_knows_the_groups(menus: Any) -> None:
-    menu = menus("structured", "macs=50%")
-    units = {layer.name: layer.units for layer in menu.layers}
+    feasible = menus("structured", "macs=50%")
+    units = {layer.name: layer.units for layer in feasible.layers}
     assert units == {"0": 16, "3": 0, "6": 32, "10": 0}
-    assert [len(choices) for choices in menu.choices] == [15, 1, 15, 1]
-    assert menu.choices[1] == (NEUTRAL,)
-    indices = menu.indices(menu.plan([3, 0, 7, 0]))
+    assert [len(choices) for choices in feasible.choices] == [15, 1, 15, 1]
+    assert feasible.choices[1] == (NEUTRAL,)
+    indices = feasible.indices(feasible.plan([3, 0, 7, 0]))
     assert indices == [3, 0, 7, 0]
     with pytest.raises(SpaceError, match="one of its choices"):
-        menu.index(1, Choice.of(channels=0.5))
+        feasible.index(1, Choice.of(channels=0.5))
 
 
-def test_estimates_are_sums(menu: CoupledMenu) -> None:
+def test_estimates_are_sums(feasible: FeasibleSpace) -> None:
     rng = np.random.default_rng(0)
-    plans = np.array([[rng.integers(len(c)) for c in menu.choices] for _ in range(30)])
-    by_hand = [sum(menu.losses[t][i] for t, i in enumerate(plan)) for plan in plans]
-    assert menu.estimate(plans) == pytest.approx(by_hand)
-    best = menu.estimate(np.array([menu.solver.plan]))[0]
-    feasible = [p.tolist() for p in plans if menu.meets(p.tolist())]
-    assert all(best <= menu.estimate(np.array([p]))[0] + 1e-9 for p in feasible)
-    assert menu.losses is menu.losses
+    plans = np.array([[rng.integers(len(c)) for c in feasible.choices] for _ in range(30)])
+    by_hand = [sum(feasible.losses[t][i] for t, i in enumerate(plan)) for plan in plans]
+    assert feasible.estimate(plans) == pytest.approx(by_hand)
+    best = feasible.estimate(np.array([feasible.allocation.plan]))[0]
+    within = [p.tolist() for p in plans if feasible.meets(p.tolist())]
+    assert all(best <= feasible.estimate(np.array([p]))[0] + 1e-9 for p in within)
+    assert feasible.losses is feasible.losses
 
 
 def test_coefficients_of_channels_are_refused(tiny_problem: Any) -> None:
     for space in ("coefficients:menu=structured", "coefficients:menu=full"):
         with pytest.raises(SpaceError, match="costs that add up") as caught:
-            make_menu(tiny_problem, space)
+            feasible_space(tiny_problem, space)
         assert "\n" not in str(caught.value)
         with pytest.raises(SpaceError, match="costs that add up"):
             LayerwiseEnv(tiny_problem, space)
@@ -182,8 +185,8 @@ ENV_CASES = [
 @pytest.fixture(params=ENV_CASES, ids=str)
 def env(request: pytest.FixtureRequest, menus: Any) -> Any:
     name, space, budgets, discrete = request.param
-    menu = menus(space, budgets, discrete)
-    return gymnasium.make(ENVS[name], problem=menu, disable_env_checker=True)
+    feasible = menus(space, budgets, discrete)
+    return gymnasium.make(ENVS[name], problem=feasible, disable_env_checker=True)
 
 
 def test_checkers_pass_without_a_warning(env: Any) -> None:
@@ -202,7 +205,7 @@ def rollout(env: Any, seed: int) -> list[tuple[bytes, float]]:
         obs, reward, done, truncated, info = env.step(env.action_space.sample())
         assert env.observation_space.contains(obs) and not truncated
         trace.append((obs.tobytes(), reward))
-    outcome, problem = info["outcome"], env.unwrapped.menu.problem
+    outcome, problem = info["outcome"], env.unwrapped.feasible.problem
     assert outcome.within_budget
     assert all(outcome.costs[name] <= limit for name, limit in problem.limits.items())
     return trace
@@ -229,8 +232,8 @@ def test_a_new_problem_gives_the_same_episode(
 
 @pytest.mark.parametrize("kind", [LayerwiseEnv, WholePlanEnv])
 def test_executed_actions_are_what_was_done(kind: Any, menus: Any) -> None:
-    menu = menus("structured", "size=50%,macs=60%")
-    env = kind(menu)
+    feasible = menus("structured", "size=50%,macs=60%")
+    env = kind(feasible)
     env.action_space.seed(5)
     for _ in range(4):
         env.reset()
@@ -239,18 +242,24 @@ def test_executed_actions_are_what_was_done(kind: Any, menus: Any) -> None:
             *_, done, _, info = env.step(env.action_space.sample())
             executed.append(info["executed_action"])
         if kind is WholePlanEnv:
-            executed = list(menu.vector.split(executed[0]))
-        choices = [menu.space.decode(x, a) for x, a in zip(menu.layers, executed, strict=True)]
+            executed = list(feasible.vector.split(executed[0]))
+        choices = [
+            feasible.space.decode(x, a) for x, a in zip(feasible.layers, executed, strict=True)
+        ]
         assert choices == list(info["outcome"].plan.values())
 
 
 def test_given_plans_are_followed(menus: Any) -> None:
     for space, budgets in (("structured", "size=50%,macs=60%"), (FULL, "size=10%")):
-        menu = menus(space, budgets)
+        feasible = menus(space, budgets)
         rng = np.random.default_rng(0)
-        plans = [menu.solver.plan, menu.even(), menu.vary(menu.solver.plan, rng)]
+        plans = [
+            feasible.allocation.plan,
+            feasible.names.even(),
+            feasible.actions.vary(feasible.allocation.plan, rng),
+        ]
         for kind in (LayerwiseEnv, WholePlanEnv):
             for indices in plans:
-                log = EpisodeLog(kind(menu))
-                assert follow(log, menu, indices)
-                assert log._plans == [menu.plan(indices)]
+                log = EpisodeLog(kind(feasible))
+                assert follow(log, feasible, indices)
+                assert log._plans == [feasible.plan(indices)]

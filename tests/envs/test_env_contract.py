@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 from autocomp.agents.reinforcement.episodes import EpisodeLog, follow
-from autocomp.envs import ENVS, LayerwiseEnv, PlanMenu, WholePlanEnv
+from autocomp.envs import ENVS, LayerwiseEnv, WholePlanEnv
 from autocomp.envs.observations import FEATURES, feature_names
-from autocomp.search_spaces import make_space
+from autocomp.search_spaces import FeasibleSpace, make_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -54,13 +54,13 @@ def test_the_same_seed_gives_the_same_episode(env: Any) -> None:
 
 
 def test_every_random_episode_meets_the_budget(env: Any, tiny_problem: CompressionProblem) -> None:
-    menu: PlanMenu = env.unwrapped.menu
+    feasible: FeasibleSpace = env.unwrapped.feasible
     rng = np.random.default_rng(0)
     for _ in range(100):
-        actions = rng.uniform(-1, 1, (len(menu), menu.vector.width))
-        for indices in (menu.fit(actions), menu.walk(actions)):
-            assert menu.feasibility.meets(indices)
-            assert tiny_problem.is_within(menu.plan(indices))
+        actions = rng.uniform(-1, 1, (len(feasible), feasible.vector.width))
+        for indices in (feasible.actions.fit(actions), feasible.actions.walk(actions)):
+            assert feasible.allocation.meets(indices)
+            assert tiny_problem.is_within(feasible.plan(indices))
 
 
 @pytest.mark.parametrize(
@@ -74,47 +74,51 @@ def test_executed_actions_are_what_was_done(tiny_net: Any, tiny_data: Any, budge
         env.reset()
         for spec in problem.network.layers:
             *_, done, _, info = env.step(env.action_space.sample())
-            assert env.menu.space.decode(spec, info["executed_action"]) == info["choice"]
+            assert env.feasible.space.decode(spec, info["executed_action"]) == info["choice"]
         assert done
         assert info["outcome"].within_budget
         assert all(info["outcome"].costs[n] <= limit for n, limit in problem.limits.items())
 
 
 def test_a_given_plan_is_followed_below_the_lower_wall(tiny_problem: CompressionProblem) -> None:
-    menu = PlanMenu(tiny_problem, make_space("joint"))
-    cheapest = [int(c[:, 0].argmin()) for c in menu.feasibility.costs]
+    feasible = FeasibleSpace.build(tiny_problem, make_space("joint"))
+    cheapest = [int(c[:, 0].argmin()) for c in feasible.allocation.costs]
     for kind in (LayerwiseEnv, WholePlanEnv):
-        log = EpisodeLog(kind(menu))
-        assert follow(log, menu, cheapest)
-        assert log._plans == [menu.plan(cheapest)]
+        log = EpisodeLog(kind(feasible))
+        assert follow(log, feasible, cheapest)
+        assert log._plans == [feasible.plan(cheapest)]
 
 
 def test_f0_is_the_sum_of_the_choices_losses(tiny_problem: CompressionProblem) -> None:
-    menu = PlanMenu(tiny_problem, make_space("bits"))
+    feasible = FeasibleSpace.build(tiny_problem, make_space("bits"))
     rng = np.random.default_rng(0)
-    plans = rng.integers(0, 7, (100, len(menu)))
-    by_hand = [sum(menu.losses[t][i] for t, i in enumerate(plan)) for plan in plans]
-    assert menu.estimate(plans) == pytest.approx(by_hand)
-    assert menu.losses is menu.losses
+    plans = rng.integers(0, 7, (100, len(feasible)))
+    by_hand = [sum(feasible.losses[t][i] for t, i in enumerate(plan)) for plan in plans]
+    assert feasible.estimate(plans) == pytest.approx(by_hand)
+    assert feasible.losses is feasible.losses
 
 
 def test_a_feasible_wish_is_granted(tiny_problem: CompressionProblem) -> None:
-    menu = PlanMenu(tiny_problem, make_space("joint"))
-    mask = menu.feasibility.mask(())
+    feasible = FeasibleSpace.build(tiny_problem, make_space("joint"))
+    mask = feasible.allocation.mask(())
     for index in np.flatnonzero(mask)[:20].tolist():
-        action = menu.space.encode(menu.layers[0], menu.choices[0][index])
-        assert menu.project((), action) == index
+        action = feasible.space.encode(feasible.layers[0], feasible.choices[0][index])
+        assert feasible.project((), action) == index
 
 
 def test_the_plan_spends_most_of_its_budget(tiny_problem: CompressionProblem) -> None:
-    menu = PlanMenu(tiny_problem, make_space("sparsity:weight_bits=8"))
+    feasible = FeasibleSpace.build(tiny_problem, make_space("sparsity:weight_bits=8"))
     rng = np.random.default_rng(1)
-    limit = int(menu.feasibility.limits[0])
+    limit = int(feasible.allocation.limits[0])
     spent = [
-        int(menu.feasibility.total(menu.fit(rng.uniform(-1, 1, (len(menu), 1))))[0])
+        int(
+            feasible.allocation.total(feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), 1))))[
+                0
+            ]
+        )
         for _ in range(20)
     ]
-    assert min(spent) > 0.9 * min(limit, int(menu.feasibility.dearest[0]))
+    assert min(spent) > 0.9 * min(limit, int(feasible.allocation.dearest[0]))
 
 
 def test_the_dense_reward_sums_to_the_merit(tiny_problem: CompressionProblem) -> None:
@@ -168,6 +172,6 @@ def test_a_space_that_breaks_its_contract_is_named(tiny_problem: CompressionProb
         def choices(self, layer: Any) -> Any:
             return super().choices(layer)[:2]
 
-    menu = PlanMenu(tiny_problem, Liar())
+    feasible = FeasibleSpace.build(tiny_problem, Liar())
     with pytest.raises(SpaceError, match="list it in choices"):
-        menu.project((), np.ones(1, np.float32))
+        feasible.project((), np.ones(1, np.float32))

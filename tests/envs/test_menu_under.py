@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from autocomp.envs import CoefficientMenu, CoupledMenu, PlanMenu, make_menu
+from autocomp.search_spaces import FeasibleSpace, feasible_space
 
 from autocomp.core.budget import Budget
 from autocomp.errors import BudgetError
@@ -35,24 +35,27 @@ def base(_trained_tiny: Any, tiny_data: Any) -> CompressionProblem:
     )
 
 
-def random_plans(menu: PlanMenu, n: int) -> list[list[int]]:
+def random_plans(feasible: FeasibleSpace, n: int) -> list[list[int]]:
     rng = np.random.default_rng(0)
-    return [menu.fit(rng.uniform(-1, 1, (len(menu), menu.vector.width))) for _ in range(n)]
+    return [
+        feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), feasible.vector.width)))
+        for _ in range(n)
+    ]
 
 
-def facts(menu: PlanMenu) -> list[Any]:
+def facts(feasible: FeasibleSpace) -> list[Any]:
     """What a menu says of its budgets."""
-    feasibility = menu.feasibility
-    prefixes: list[list[int]] = [[], menu.solver.plan[:1], menu.solver.plan[:2]]
+    feasibility = feasible.allocation
+    prefixes: list[list[int]] = [[], feasible.allocation.plan[:1], feasible.allocation.plan[:2]]
     return [
         feasibility.limits.tolist(),
         feasibility.cheapest.tolist(),
         feasibility.dearest.tolist(),
         [feasibility.mask(prefix).tolist() for prefix in prefixes],
         [feasibility.mask(prefix, False).tolist() for prefix in prefixes],
-        menu.solver.plan,
-        menu.even(),
-        random_plans(menu, 4),
+        feasible.allocation.plan,
+        feasible.names.even(),
+        random_plans(feasible, 4),
     ]
 
 
@@ -60,68 +63,71 @@ def facts(menu: PlanMenu) -> list[Any]:
 def test_a_menu_under_other_budgets_is_one_made_anew(
     base: CompressionProblem, space: str, before: str, after: str
 ) -> None:
-    menu = make_menu(base.under(before), space)
-    known = facts(menu)
-    other = menu.under(after.split(","))
-    assert type(other) is type(menu)
-    assert other.losses is menu.losses  # measured once
-    new = make_menu(base.under(after), space)
+    feasible = feasible_space(base.under(before), space)
+    known = facts(feasible)
+    other = feasible.under(after.split(","))
+    assert type(other) is type(feasible)
+    pairs = zip(other.losses, feasible.losses, strict=True)
+    assert all(one is two for one, two in pairs)  # measured once
+    new = feasible_space(base.under(after), space)
     assert facts(other) == facts(new)
-    assert other.problem.limits == new.problem.limits != menu.problem.limits
-    assert facts(menu) == known  # the menu itself is as it was
+    assert other.problem.limits == new.problem.limits != feasible.problem.limits
+    assert facts(feasible) == known  # the menu itself is as it was
     assert facts(other.under(before.split(","))) == known  # and back again
 
 
 @pytest.mark.parametrize("space", [JOINT, COEFFICIENTS])
 def test_actions_that_are_remembered_are_not_shared(base: CompressionProblem, space: str) -> None:
-    menu = make_menu(base, space)
-    plan = menu.solver.plan
-    assert menu.whole_action(plan) is not None
-    rows = np.full((len(menu), menu.vector.width), 0.7)
-    tight, loose = menu.under(["size=9%"]), menu.fit(rows)
-    menu.walk(rows)
-    menu.whole_action(loose)
-    found = tight.fit(rows)
-    assert tight.feasibility.meets(found) and not tight.feasibility.meets(loose)
-    assert tight._meant == {}
-    if isinstance(tight, CoefficientMenu) and isinstance(menu, CoefficientMenu):
-        assert tight._walked == {} and list(tight._made) == [tuple(found)]
-        assert tuple(loose) in menu._made and tuple(found) not in menu._made
+    feasible = feasible_space(base, space)
+    plan = feasible.allocation.plan
+    assert feasible.actions.whole_action(plan) is not None
+    rows = np.full((len(feasible), feasible.vector.width), 0.7)
+    tight, loose = feasible.under(["size=9%"]), feasible.actions.fit(rows)
+    feasible.actions.walk(rows)
+    feasible.actions.whole_action(loose)
+    found = tight.actions.fit(rows)
+    assert tight.allocation.meets(found) and not tight.allocation.meets(loose)
+    assert tight.names._meant == {}
+    if space == COEFFICIENTS:
+        mine, others = vars(tight.actions), vars(feasible.actions)
+        assert mine["_walked"] == {} and list(mine["_made"]) == [tuple(found)]
+        assert tuple(loose) in others["_made"] and tuple(found) not in others["_made"]
 
 
-def test_losses_are_measured_before_a_menu_is_copied(base: CompressionProblem) -> None:
-    menu = PlanMenu(base, make_menu(base, JOINT).space)
-    assert "losses" not in vars(menu)
-    first, second = menu.under(["size=9%"]), menu.under(["size=12%"])
-    assert "losses" in vars(menu)
-    assert first.losses is second.losses is menu.losses
+def test_losses_are_measured_before_a_space_is_copied(base: CompressionProblem) -> None:
+    feasible = feasible_space(base, JOINT)
+    assert "losses" not in vars(feasible.allocation)
+    first, second = feasible.under(["size=9%"]), feasible.under(["size=12%"])
+    assert "losses" in vars(feasible.allocation)
+    for one, two, three in zip(first.losses, second.losses, feasible.losses, strict=True):
+        assert one is two is three
 
 
 def test_a_budget_out_of_reach_leaves_the_menu_alone(base: CompressionProblem) -> None:
-    menu = make_menu(base, JOINT)
-    limits = menu.feasibility.limits.tolist()
+    feasible = feasible_space(base, JOINT)
+    limits = feasible.allocation.limits.tolist()
     with pytest.raises(BudgetError, match=r"reaches [\d,]+ bytes at least") as caught:
-        menu.under(["size=1%"])
+        feasible.under(["size=1%"])
     assert "\n" not in str(caught.value)
-    assert menu.feasibility.limits.tolist() == limits
-    assert menu.problem is base
+    assert feasible.allocation.limits.tolist() == limits
+    assert feasible.problem is base
 
 
 def test_coupled_menus_settle_under_their_own_budget(base: CompressionProblem) -> None:
-    menu = make_menu(base, "full:channel_levels=3,levels=3,weight_bits=2/8")
-    tight = menu.under(["size=12%"])
-    assert isinstance(tight, CoupledMenu) and isinstance(menu, CoupledMenu)
-    for indices in (tight.solver.plan, *random_plans(tight, 3)):
+    feasible = feasible_space(base, "full:channel_levels=3,levels=3,weight_bits=2/8")
+    tight = feasible.under(["size=12%"])
+    assert not tight.allocation.separable and not feasible.allocation.separable
+    for indices in (tight.allocation.plan, *random_plans(tight, 3)):
         size = tight.problem.costs_of(tight.plan(indices))["size"]
-        assert size <= tight.problem.limits["size"] < menu.problem.limits["size"]
-    assert tight.constraint is not menu.constraint
+        assert size <= tight.problem.limits["size"] < feasible.problem.limits["size"]
+    assert tight.allocation is not feasible.allocation
 
 
 # ---- the problem
 
 
 def test_a_problem_under_other_budgets_shares_all_but_outcomes(base: CompressionProblem) -> None:
-    plan = make_menu(base, JOINT).plan(make_menu(base, JOINT).solver.plan)
+    plan = feasible_space(base, JOINT).plan(feasible_space(base, JOINT).allocation.plan)
     first = base.evaluate(plan)
     known = (base.budgets, dict(base.limits), dict(base._memo))
     other = base.under("size=1kB,macs=50%")
@@ -180,8 +186,8 @@ def test_outputs_of_the_neutral_plan_are_the_dense_ones(base: CompressionProblem
 
 @pytest.mark.parametrize("fidelity", ["F1", "F2", "F2S"])
 def test_outputs_are_those_that_were_judged(base: CompressionProblem, fidelity: str) -> None:
-    menu = make_menu(base, JOINT).under(["size=9%"])
-    problem, plan = menu.problem, menu.plan(menu.solver.plan)
+    feasible = feasible_space(base, JOINT).under(["size=9%"])
+    problem, plan = feasible.problem, feasible.plan(feasible.allocation.plan)
     dense, compressed = problem.outputs(plan, fidelity)
     assert not problem.known(plan, fidelity)  # nothing is remembered
     outcome = problem.evaluate(plan, fidelity)

@@ -7,7 +7,7 @@ import math
 import pytest
 from autocomp.envs.rewards import REWARDS, Result, Step, find_reward
 
-from autocomp.errors import AgentError
+from autocomp.errors import UnknownNameError
 
 END = Step(0.1, 0.5, Result(accuracy=0.8, loss=0.7, dense_accuracy=0.9, cost=1000.0, merit=0.6))
 MIDDLE = Step(0.1, 0.3, None)
@@ -44,5 +44,5 @@ def test_every_reward_is_tested() -> None:
 def test_names_and_functions() -> None:
     assert find_reward("amc") is REWARDS["amc"]
     assert find_reward(len) is len  # type: ignore[arg-type, comparison-overlap]
-    with pytest.raises(AgentError, match="Did you mean 'accuracy'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'accuracy'"):
         find_reward("acuracy")

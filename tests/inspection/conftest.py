@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autocomp.envs import PlanMenu, make_menu
+from autocomp.search_spaces import FeasibleSpace, feasible_space
 from torch import nn
 
 from autocomp.core.outcome import Outcome
@@ -18,7 +18,7 @@ from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
-MakeMenu = Callable[..., PlanMenu]
+MakeMenu = Callable[..., FeasibleSpace]
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +31,12 @@ def small_problem(_trained_tiny: nn.Module, tiny_data: DataSplits) -> Compressio
 @pytest.fixture(scope="session")
 def menu_of(small_problem: CompressionProblem) -> MakeMenu:
     """Returns the small network's menu in a space, under other budgets if they are given."""
-    made: dict[tuple[str, str], PlanMenu] = {}
+    made: dict[tuple[str, str], FeasibleSpace] = {}
 
-    def make(space: str = "joint:levels=6,weight_bits=2/4/8", budgets: str = "") -> PlanMenu:
+    def make(space: str = "joint:levels=6,weight_bits=2/4/8", budgets: str = "") -> FeasibleSpace:
         if (space, budgets) not in made:
             problem = small_problem.under(budgets) if budgets else small_problem
-            made[space, budgets] = make_menu(problem, space)
+            made[space, budgets] = feasible_space(problem, space)
         return made[space, budgets]
 
     return make

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.allocation.additive import undercut_by_none
+from autocomp.allocation.pareto import pareto_front
 from autocomp.inspection.curve import CurvePoint, ErrorCurve, costs_at, error_curves
 from autocomp.inspection.price import Price, prices
 
@@ -31,21 +31,21 @@ def front_by_hand(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 def test_the_front_is_what_no_other_choice_undercuts(points: list[tuple[int, float]]) -> None:
     costs = np.array([[cost] for cost, _ in points], np.int64)
     losses = np.array([loss for _, loss in points])
-    front = undercut_by_none(costs, losses).tolist()
+    front = pareto_front(costs, losses).tolist()
     assert [points[i] for i in front] == front_by_hand(points)
     assert all(points.index(points[i]) == i for i in front)  # the first of equals
 
 
 def test_a_curve_holds_the_tables_of_a_separable_menu(menu_of: Any) -> None:
-    menu = menu_of()
+    feasible = menu_of()
     rng = np.random.default_rng(0)
-    indices = menu.fit(rng.uniform(-1, 1, (len(menu), menu.vector.width)))
-    assert indices != menu.solver.plan
-    curves = error_curves(menu, indices)
-    assert [curve.layer for curve in curves] == [layer.name for layer in menu.layers]
+    indices = feasible.actions.fit(rng.uniform(-1, 1, (len(feasible), feasible.vector.width)))
+    assert indices != feasible.allocation.plan
+    curves = error_curves(feasible, indices)
+    assert [curve.layer for curve in curves] == [layer.name for layer in feasible.layers]
     for t, curve in enumerate(curves):
-        choices = [str(choice) for choice in menu.choices[t]]
-        tables = zip(choices, menu.feasibility.costs[t][:, 0].tolist(), menu.losses[t].tolist(),
+        choices = [str(choice) for choice in feasible.choices[t]]
+        tables = zip(choices, feasible.allocation.costs[t][:, 0].tolist(), feasible.losses[t].tolist(),
                      strict=True)  # fmt: skip
         assert sorted((p.choice, p.cost, p.loss) for p in curve.points) == sorted(tables)
         pairs = [(p.cost, p.loss) for p in curve.points]
@@ -53,7 +53,7 @@ def test_a_curve_holds_the_tables_of_a_separable_menu(menu_of: Any) -> None:
         assert [pairs[i] for i in curve.front] == front_by_hand(pairs)
         assert curve.chosen is not None
         assert curve.points[curve.chosen].choice == choices[indices[t]]
-        assert curve.points[curve.solver].choice == choices[menu.solver.plan[t]]
+        assert curve.points[curve.solver].choice == choices[feasible.allocation.plan[t]]
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_a_curve_holds_the_tables_of_a_separable_menu(menu_of: Any) -> None:
 def test_costs_of_coupled_layers_are_differences_of_whole_plans(
     menu_of: Any, space: str, budgets: str
 ) -> None:
-    menu = menu_of(space, budgets)
-    indices = menu.solver.plan
-    for t, choices in enumerate(menu.choices):
+    feasible = menu_of(space, budgets)
+    indices = feasible.allocation.plan
+    for t, choices in enumerate(feasible.choices):
         totals = [
-            int(menu.feasibility.total([*indices[:t], i, *indices[t + 1 :]])[0])
+            int(feasible.allocation.total([*indices[:t], i, *indices[t + 1 :]])[0])
             for i in range(len(choices))
         ]
-        assert costs_at(menu, indices, t).tolist() == [x - min(totals) for x in totals]
-    curves = error_curves(menu, indices)
+        assert costs_at(feasible, indices, t).tolist() == [x - min(totals) for x in totals]
+    curves = error_curves(feasible, indices)
     assert all(curve.points[0].cost == 0 for curve in curves)
     assert all(curve.chosen == curve.solver for curve in curves)
-    assert [len(curve.points) for curve in curves] == [len(c) for c in menu.choices]
+    assert [len(curve.points) for curve in curves] == [len(c) for c in feasible.choices]
 
 
 # ---- prices: A (10, 1.0), B (20, 0.6), C (25, 0.7) undercut by B, D (40, 0.1)
@@ -109,8 +109,10 @@ def test_a_layer_off_its_curve_has_no_price() -> None:
 
 def test_no_single_unit_is_worth_moving_in_the_solvers_plan(menu_of: Any) -> None:
     """The least that a layer gives back costs no less than what the rest of the budget buys."""
-    menu = menu_of()
-    left = int(menu.feasibility.limits[0] - menu.feasibility.total(menu.solver.plan)[0])
-    for price in prices(error_curves(menu, menu.solver.plan)):
+    feasible = menu_of()
+    left = int(
+        feasible.allocation.limits[0] - feasible.allocation.total(feasible.allocation.plan)[0]
+    )
+    for price in prices(error_curves(feasible, feasible.allocation.plan)):
         assert not price.next_choice or price.next_cost > left
         assert price.saved is None or price.saved >= 0

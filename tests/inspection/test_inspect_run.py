@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS
-from autocomp.envs import PlanMenu
+from autocomp.agents.task import SearchTask
+from autocomp.search_spaces import FeasibleSpace
 
 import autocomp.inspection.inspect_run as module
 from autocomp.core.outcome import Outcome, best_of
@@ -20,14 +21,14 @@ from autocomp.inspection.inspect_run import STUDY, inspect_run
 from autocomp.inspection.study import study_picture
 
 
-def judged(menu: PlanMenu, indices: list[int], fidelity: str = "F1") -> Outcome:
-    return menu.problem.evaluate(menu.plan(indices), fidelity)
+def judged(feasible: FeasibleSpace, indices: list[int], fidelity: str = "F1") -> Outcome:
+    return feasible.problem.evaluate(feasible.plan(indices), fidelity)
 
 
-def other(menu: PlanMenu) -> list[int]:
+def other(feasible: FeasibleSpace) -> list[int]:
     """The solver's plan with its first movable layer at another choice."""
-    indices = list(menu.solver.plan)
-    t = next(t for t, choices in enumerate(menu.choices) if len(choices) > 1)
+    indices = list(feasible.allocation.plan)
+    t = next(t for t, choices in enumerate(feasible.choices) if len(choices) > 1)
     indices[t] = 0 if indices[t] else 1
     return indices
 
@@ -38,8 +39,8 @@ def learned(menu_of: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
     folder = tmp_path_factory.mktemp("learned")
     agent: Any = make_agent("ppo")
     agent.trail = folder
-    menu = menu_of()
-    found = agent.search(menu.problem, menu.space, n_evaluations=6, seed=0)
+    feasible = menu_of()
+    found = agent.search(SearchTask.of(feasible.problem, feasible.space, 6, 0))
     best = best_of(found.outcomes)
     assert best is not None
     return agent, folder, best
@@ -47,9 +48,9 @@ def learned(menu_of: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
 
 def test_a_learned_run_is_found_out_about(learned: Any, menu_of: Any) -> None:
     agent, folder, best = learned
-    menu = menu_of()
-    found = inspect_run(menu, agent, best, folder)
-    names = tuple(layer.name for layer in menu.layers)
+    feasible = menu_of()
+    found = inspect_run(feasible, agent, best, folder)
+    names = tuple(layer.name for layer in feasible.layers)
     assert (found.plan, found.fidelity) == (best.plan.key, "F1")
     assert (found.cost, found.unit) == ("size", "bytes")
     assert tuple(layer.name for layer in found.layers) == names
@@ -57,7 +58,7 @@ def test_a_learned_run_is_found_out_about(learned: Any, menu_of: Any) -> None:
     assert {price.layer for price in found.prices} <= set(names)
     assert found.predictions is not None and found.predictions.n == 120  # the whole split
     right = sum(c.n * c.compressed for c in found.predictions.classes)
-    whole = menu.problem.evaluate(best.plan, "F2")
+    whole = feasible.problem.evaluate(best.plan, "F2")
     assert right / found.predictions.n == pytest.approx(whole.accuracy)
     assert found.policy is not None and found.policy.algorithm == "PPO"
     assert found.policy.movement.evaluations[-1] == 6
@@ -72,7 +73,7 @@ def test_findings_are_read_as_they_were_written(
     agent, folder, _ = learned
     found = inspect_run(menu_of(), agent, judged(menu_of(), other(menu_of())), folder)
     make_agent("tpe", storage=str(tmp_path / STUDY)).search(
-        make_separable("size=12%"), menu_of().space, n_evaluations=9, seed=0
+        SearchTask.of(make_separable("size=12%"), menu_of().space, 9, 0)
     )
     found = replace(found, study=study_picture(tmp_path / STUDY, "TPE"), left_out={"a": "b"})
     assert found.study is not None and found.ablations and found.policy is not None
@@ -165,8 +166,10 @@ def test_a_plan_of_other_choices_has_no_curves(learned: Any, menu_of: Any, tmp_p
 
 
 def test_the_solvers_plan_has_no_departures_and_says_so(menu_of: Any, tmp_path: Path) -> None:
-    menu = menu_of()
-    found = inspect_run(menu, make_agent("dp"), judged(menu, menu.solver.plan, "F2"), tmp_path)
+    feasible = menu_of()
+    found = inspect_run(
+        feasible, make_agent("dp"), judged(feasible, feasible.allocation.plan, "F2"), tmp_path
+    )
     assert found.left_out == {"ablations": "the plan is the exact solver's own"}
     assert found.ablations == () and found.policy is None and found.study is None
     assert found.predictions is not None and found.predictions.n == 120  # the whole split
@@ -183,23 +186,23 @@ def test_the_solvers_plan_has_no_departures_and_says_so(menu_of: Any, tmp_path: 
     ],
 )
 def test_any_budgets_and_spaces(menu_of: Any, space: str, budgets: str, tmp_path: Path) -> None:
-    menu = menu_of(space, budgets)
-    found = inspect_run(menu, make_agent("random"), judged(menu, other(menu)), tmp_path)
+    feasible = menu_of(space, budgets)
+    found = inspect_run(feasible, make_agent("random"), judged(feasible, other(feasible)), tmp_path)
     assert found.left_out == {}
-    assert found.cost == menu.problem.budgets[0].cost
-    assert found.unit == menu.problem.costs[found.cost].unit
-    assert len(found.ablations) >= 1 and len(found.curves) == len(menu)
+    assert found.cost == feasible.problem.budgets[0].cost
+    assert found.unit == feasible.problem.costs[found.cost].unit
+    assert len(found.ablations) >= 1 and len(found.curves) == len(feasible)
     json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_a_study_in_the_folder_is_read(menu_of: Any, tmp_path: Path) -> None:
-    menu = menu_of()
+    feasible = menu_of()
     agent: Any = make_agent("tpe", storage=str(tmp_path / STUDY))
-    best = best_of(agent.search(menu.problem, menu.space, n_evaluations=9, seed=0).outcomes)
+    best = best_of(agent.search(SearchTask.of(feasible.problem, feasible.space, 9, 0)).outcomes)
     assert best is not None
     for given in (agent, make_agent("tpe")):  # by its own storage, or by the folder
-        found = inspect_run(menu, given, best, tmp_path).study
+        found = inspect_run(feasible, given, best, tmp_path).study
         assert found is not None and found.sampler == "TPE"
-        assert len(found.parameters) == 2 * len(menu)
-    found = inspect_run(menu, make_agent("random"), best, tmp_path).study
+        assert len(found.parameters) == 2 * len(feasible)
+    found = inspect_run(feasible, make_agent("random"), best, tmp_path).study
     assert found is None

@@ -18,8 +18,9 @@ from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_rand
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints, save
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.agents.reinforcement.proposal import propose
-from autocomp.envs import ENVS, PlanMenu, make_menu
+from autocomp.envs import ENVS
 from autocomp.envs.observations import feature_names
+from autocomp.search_spaces import FeasibleSpace, feasible_space
 from torch import nn
 
 from autocomp.inspection.findings import Findings
@@ -44,25 +45,29 @@ CASES = [
 Change = Callable[[Any], None]
 
 
-def untrained(text: str, menu: PlanMenu, folder: Path, change: Change | None = None) -> Any:
+def untrained(
+    text: str, feasible: FeasibleSpace, folder: Path, change: Change | None = None
+) -> Any:
     """Saves a policy that has learned nothing, and a look at it; returns its agent."""
     agent = make_agent(text)
     assert isinstance(agent, ReinforcementAgent)
     with private_random_state():
-        env = EpisodeLog(gymnasium.make(ENVS[agent.env], problem=menu, disable_env_checker=True))
-        model: Any = agent.build(env, menu, 0)
+        env = EpisodeLog(
+            gymnasium.make(ENVS[agent.env], problem=feasible, disable_env_checker=True)
+        )
+        model: Any = agent.build(env, feasible, 0)
     with torch.no_grad():
         if change is not None:
             change(model)
-    PolicyCheckpoints(folder, menu, agent.env, 10).look(model, 3)
+    PolicyCheckpoints(folder, feasible, agent.env, 10).look(model, 3)
     agent.policy = str(save(model, folder))
     return agent
 
 
 def picture(
-    text: str, menu: PlanMenu, folder: Path, change: Change | None = None
+    text: str, feasible: FeasibleSpace, folder: Path, change: Change | None = None
 ) -> tuple[PolicyPicture, PolicyReplay]:
-    replay = PolicyReplay(untrained(text, menu, folder, change), menu)
+    replay = PolicyReplay(untrained(text, feasible, folder, change), feasible)
     return replay.picture(folder), replay
 
 
@@ -70,11 +75,11 @@ def picture(
 def test_every_learning_agent_is_shown(
     text: str, space: str, name: str, menu_of: Any, tmp_path: Path
 ) -> None:
-    menu = menu_of(space)
-    found, replay = picture(text, menu, tmp_path)
-    n, width = len(menu), menu.vector.width
+    feasible = menu_of(space)
+    found, replay = picture(text, feasible, tmp_path)
+    n, width = len(feasible), feasible.vector.width
     assert found.algorithm == name
-    assert found.layers == tuple(layer.name for layer in menu.layers)
+    assert found.layers == tuple(layer.name for layer in feasible.layers)
     assert len(found.entries) == width
 
     sweep = found.sweep
@@ -86,9 +91,9 @@ def test_every_learning_agent_is_shown(
     assert all(len(choices) == n for choices in sweep.choices)
     assert all(a >= b - 1e-12 for a, b in zip(sweep.estimated, sweep.solver, strict=True))
     assert list(sweep.solver) == sorted(sweep.solver, reverse=True)  # more bytes, less loss
-    proposal = propose(replay._model, menu, make_agent(text).env)  # type: ignore[attr-defined]
+    proposal = propose(replay._model, feasible, make_agent(text).env)  # type: ignore[attr-defined]
     assert sweep.actions[sweep.own] == tuple(map(tuple, proposal.actions.round(4).tolist()))
-    chosen = [menu.choices[t][i] for t, i in enumerate(proposal.indices)]
+    chosen = [feasible.choices[t][i] for t, i in enumerate(proposal.indices)]
     assert sweep.choices[sweep.own] == tuple(map(str, chosen))
 
     whole_plan_without_critic = name == "PPO" and "whole-plan" in text
@@ -109,9 +114,9 @@ def test_every_learning_agent_is_shown(
 
 
 def test_a_coupled_menu_is_swept_over_all_its_budgets(menu_of: Any, tmp_path: Path) -> None:
-    menu = menu_of("structured:levels=4", "size=60%,macs=60%")
+    feasible = menu_of("structured:levels=4", "size=60%,macs=60%")
     for text in ("ddpg", "ppo"):
-        found, _ = picture(text, menu, tmp_path)
+        found, _ = picture(text, feasible, tmp_path)
         assert found.sweep.budgets[found.sweep.own] == "size=60.00%, macs=60.00%"
         assert found.entries == ("channels",)
         assert all("macs=" in label for label in found.sweep.budgets)
@@ -121,8 +126,8 @@ def test_a_budget_above_the_dense_network_is_shown_alone_at_the_top(
     small_problem: Any, tmp_path: Path
 ) -> None:
     much = small_problem.costs["size"].reference * 3 // 2
-    menu = make_menu(small_problem.under(f"size={much}"), JOINT)
-    found, _ = picture("ppo", menu, tmp_path)
+    feasible = feasible_space(small_problem.under(f"size={much}"), JOINT)
+    found, _ = picture("ppo", feasible, tmp_path)
     assert found.sweep.own == len(found.sweep.budgets) - 1
     assert found.sweep.budgets[-1] == "size=150.00%"
 
@@ -157,8 +162,8 @@ def test_surfaces_are_what_the_critic_says(name: str, menu_of: Any, tmp_path: Pa
 
 
 def test_a_whole_plans_surface_moves_one_layer(menu_of: Any, tmp_path: Path) -> None:
-    menu = menu_of(JOINT)
-    found, _ = picture("ddpg:env=whole-plan", menu, tmp_path, acts_on(2 * 1 + 1))
+    feasible = menu_of(JOINT)
+    found, _ = picture("ddpg:env=whole-plan", feasible, tmp_path, acts_on(2 * 1 + 1))
     own = found.sweep.actions[found.sweep.own][1][1]
     for t, surface in enumerate(found.surfaces):
         for y, row in zip(surface.ys, surface.values, strict=True):
@@ -167,9 +172,9 @@ def test_a_whole_plans_surface_moves_one_layer(menu_of: Any, tmp_path: Path) -> 
 
 
 def test_an_untrained_critic_is_asked_at_its_own_observations(menu_of: Any, tmp_path: Path) -> None:
-    menu = menu_of(JOINT)
-    found, replay = picture("td3", menu, tmp_path)
-    proposal = propose(replay._model, menu)
+    feasible = menu_of(JOINT)
+    found, replay = picture("td3", feasible, tmp_path)
+    proposal = propose(replay._model, feasible)
     for t, surface in enumerate(found.surfaces):
         for y, x in ((0, 0), (3, 11), (16, 16)):
             action = torch.tensor([[surface.xs[x], surface.ys[y]]])
@@ -184,8 +189,8 @@ def test_ppo_values_the_state_behind_what_is_executed(
     space: str, menu_of: Any, tmp_path: Path
 ) -> None:
     """V = tanh(tanh(a)), a being the first entry of the action executed last."""
-    menu = menu_of(space)
-    place = feature_names(menu.vector.width).index("last 0")
+    feasible = menu_of(space)
+    place = feature_names(feasible.vector.width).index("last 0")
 
     def change(model: Any) -> None:
         values = model.policy.mlp_extractor.value_net
@@ -194,13 +199,15 @@ def test_ppo_values_the_state_behind_what_is_executed(
         values[0].weight[0, place] = values[2].weight[0, 0] = 1
         model.policy.value_net.weight[0, 0] = 1
 
-    found, replay = picture("ppo", menu, tmp_path, change)
-    proposal = propose(replay._model, menu)
+    found, replay = picture("ppo", feasible, tmp_path, change)
+    proposal = propose(replay._model, feasible)
     for t, surface in enumerate(found.surfaces):
         for y, row in zip(surface.ys, surface.values, strict=True):
-            entries = [np.array([x, y])[: menu.vector.width] for x in surface.xs]
+            entries = [np.array([x, y])[: feasible.vector.width] for x in surface.xs]
             executed = [
-                menu.normalise(menu.execute(proposal.indices[:t], menu.action(e))[1])[0]
+                feasible.normalise(
+                    feasible.actions.execute(proposal.indices[:t], feasible.action(e))[1]
+                )[0]
                 for e in entries
             ]
             assert row == pytest.approx([math.tanh(math.tanh(a)) for a in executed], abs=2e-4)
@@ -265,7 +272,7 @@ def test_spaces_without_axes_number_their_entries(small_problem: Any) -> None:
         action_space = axes.action_space
         choices, encode, decode = axes.choices, axes.encode, axes.decode
 
-    assert entry_names(PlanMenu(small_problem, Plain())) == ("action 0", "action 1")
+    assert entry_names(FeasibleSpace.build(small_problem, Plain())) == ("action 0", "action 1")
 
 
 def test_looks_end_where_a_line_was_cut_off(tmp_path: Path) -> None:
@@ -281,8 +288,8 @@ def test_looks_end_where_a_line_was_cut_off(tmp_path: Path) -> None:
 def test_a_replay_is_repeatable_and_leaves_everything_alone(
     name: str, menu_of: Any, tmp_path: Path
 ) -> None:
-    menu = menu_of(JOINT)
-    agent = untrained(name, menu, tmp_path)
+    feasible = menu_of(JOINT)
+    agent = untrained(name, feasible, tmp_path)
     data = (tmp_path / NETWORKS).read_bytes()
     torch.manual_seed(5)
     random.seed(5)
@@ -291,9 +298,9 @@ def test_a_replay_is_repeatable_and_leaves_everything_alone(
     torch.manual_seed(5)
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
-    known = dict(menu.problem._memo)
-    first = PolicyReplay(agent, menu).picture(tmp_path)
+    known = dict(feasible.problem._memo)
+    first = PolicyReplay(agent, feasible).picture(tmp_path)
     assert (torch.rand(1), random.random(), np.random.rand()) == expected  # noqa: NPY002
-    assert PolicyReplay(agent, menu).picture(tmp_path) == first
-    assert menu.problem._memo == known  # nothing is evaluated
+    assert PolicyReplay(agent, feasible).picture(tmp_path) == first
+    assert feasible.problem._memo == known  # nothing is evaluated
     assert (tmp_path / NETWORKS).read_bytes() == data

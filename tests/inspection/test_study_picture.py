@@ -11,6 +11,7 @@ import optuna
 import pytest
 from autocomp.agents import make_agent
 from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.agents.task import SearchTask
 from autocomp.search_spaces import make_space
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
@@ -26,7 +27,7 @@ SPACE = "bits:weight_bits=2/3/4/6/8"
 def study(folder: Path, toy: Any, n: int, agent: str = "tpe") -> tuple[Outcome, ...]:
     made = make_agent(agent, storage=str(folder / STUDY))
     assert isinstance(made, OptunaAgent)
-    return made.search(toy, make_space(SPACE), n_evaluations=n, seed=0).outcomes
+    return made.search(SearchTask.of(toy, make_space(SPACE), n, 0)).outcomes
 
 
 @pytest.fixture(scope="module")

@@ -60,30 +60,30 @@ def space(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("spec", LAYERS, ids=lambda x: x.name)
 class TestContract:
     def test_encode_lies_in_the_space_and_decodes_back(self, space: Any, spec: LayerSpec) -> None:
-        menu = space.choices(spec)
-        assert len(menu) == len(set(menu)) > 0
-        for choice in menu:
+        feasible = space.choices(spec)
+        assert len(feasible) == len(set(feasible)) > 0
+        for choice in feasible:
             action = space.encode(spec, choice)
             assert space.action_space.contains(action)
             assert space.decode(spec, action) == choice
 
     def test_any_sample_decodes_to_a_choice_of_the_menu(self, space: Any, spec: LayerSpec) -> None:
         space.action_space.seed(0)
-        menu = set(space.choices(spec))
-        assert all(space.decode(spec, space.action_space.sample()) in menu for _ in range(200))
+        feasible = set(space.choices(spec))
+        assert all(space.decode(spec, space.action_space.sample()) in feasible for _ in range(200))
 
     def test_both_extremes_are_reached(self, space: Any, spec: LayerSpec) -> None:
-        menu = space.choices(spec)
+        feasible = space.choices(spec)
         box = space.action_space
         low = box.low if isinstance(box, spaces.Box) else np.zeros_like(box.nvec)
         high = box.high if isinstance(box, spaces.Box) else box.nvec - 1
-        assert space.decode(spec, low) == menu[0]
-        assert space.decode(spec, high) == menu[-1]
+        assert space.decode(spec, low) == feasible[0]
+        assert space.decode(spec, high) == feasible[-1]
 
     def test_larger_entries_never_prune_more(self, space: Any, spec: LayerSpec) -> None:
-        menu = space.choices(spec)
-        assert spec.nonzeros(menu[0]) <= spec.nonzeros(menu[-1])
-        assert menu[0].weights.bits <= menu[-1].weights.bits
+        feasible = space.choices(spec)
+        assert spec.nonzeros(feasible[0]) <= spec.nonzeros(feasible[-1])
+        assert feasible[0].weights.bits <= feasible[-1].weights.bits
 
 
 def test_continuous_bins_are_equal() -> None:
@@ -136,13 +136,13 @@ def test_coefficients_offer_the_choices_of_any_space() -> None:
     inner = make_space("bits:weight_bits=2/4")
     for space in (
         make_space("coefficients:menu=bits,weight_bits=2/4"),
-        make_space("coefficients", menu=inner),
+        make_space("coefficients", feasible=inner),
         CoefficientSpace(inner),
     ):
         assert space.choices(spec) == inner.choices(spec)
         assert space.action_space.shape == (1,)
         for use in (lambda s=space: s.decode(spec, np.zeros(1)), lambda s=space: s.encode(spec, 0)):
-            with pytest.raises(SpaceError, match="make_menu"):
+            with pytest.raises(SpaceError, match="feasible_space"):
                 use()
     nine = make_space("coefficients", discrete=True).action_space
     assert isinstance(nine, spaces.MultiDiscrete)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from autocomp.envs import make_menu
+from autocomp.search_spaces import feasible_space
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.moments import input_moments
@@ -96,7 +96,7 @@ def problem(_trained_tiny: Any, tiny_data: DataSplits) -> CompressionProblem:
         copy.deepcopy(_trained_tiny), tiny_data, "size=30%", ProblemSettings(search_images=16)
     )
     # makes the tables
-    make_menu(found, "full:levels=10,highest=0.9,channel_levels=3,weight_bits=4/8")
+    feasible_space(found, "full:levels=10,highest=0.9,channel_levels=3,weight_bits=4/8")
     return found
 
 

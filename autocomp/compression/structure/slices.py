@@ -12,6 +12,7 @@ from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.least_squares import refit
+from autocomp.compression.weights.base import Compressor
 from autocomp.compression.weights.obs import OBSPruner
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
@@ -74,7 +75,7 @@ def sliced_gram(gram: Gram, cut: Slice) -> Gram | None:
     return Gram(after, second, gram.mean[:, columns], gram.count, gram.centred)
 
 
-class InheritingPruner:
+class InheritingPruner(Compressor):
     """Prunes a sliced layer in the order in which the dense one lost its weights.
 
     A weight that survives in more of the dense layer's options goes later; among equals the smaller

@@ -16,7 +16,8 @@ from autocomp.compression.weights.pipeline import Compressed, Pipeline
 from autocomp.compression.weights.uniform import UniformQuantizer
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.quantized import Quantized
-from autocomp.plugins.registry import Factory
+from autocomp.errors import AutocompError
+from autocomp.plugins.registry import Factory, find
 
 COMPRESSORS: dict[str, Factory] = {
     "obs": OBSPruner,
@@ -45,4 +46,33 @@ __all__ = [
     "Quantizer",
     "UniformQuantizer",
     "activation_range",
+    "make_pipeline",
 ]
+
+
+def make_pipeline(pruner: str = "obs", quantizer: str = "gptq") -> Pipeline:
+    """Returns the pipeline of two registered compressors.
+
+    Raises:
+        UnknownNameError: if one has no such name.
+        AutocompError: if the pruner rounds, the quantizer does not, or one is no compressor.
+    """
+    made = {name: find("compressor", name, COMPRESSORS, GROUP)() for name in (pruner, quantizer)}
+    for name, thing in made.items():
+        if not isinstance(thing, Compressor):
+            raise AutocompError(
+                f"A compressor must have every method of autocomp.compression.weights.Compressor, "
+                f"but {name!r} makes a {type(thing).__name__} that lacks some; inherit from it."
+            )
+    prunes, rounds = made[pruner], made[quantizer]
+    if isinstance(prunes, Quantizer):
+        raise AutocompError(
+            f"`pruner` must name a compressor that makes zeros, but {pruner!r} is a quantizer; see "
+            "`autocomp compressors`."
+        )
+    if not isinstance(rounds, Quantizer):
+        raise AutocompError(
+            f"`quantizer` must name a compressor with quantize(), but {quantizer!r} has none; see "
+            "`autocomp compressors`."
+        )
+    return Pipeline(prunes, rounds)

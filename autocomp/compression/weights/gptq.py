@@ -12,6 +12,7 @@ from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery.channels import share, to_channels
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.rounding import descend, round_in_order
+from autocomp.compression.weights.base import Quantizer
 from autocomp.compression.weights.uniform import UniformQuantizer
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
@@ -25,7 +26,7 @@ _AROUND = (0.84, 1.0, 1.19, 1.41)
 """Factors on that step which are tried with compensation: half-octave and quarter steps."""
 
 
-class GPTQQuantizer:
+class GPTQQuantizer(Quantizer):
     """Symmetric quantization, one scale a channel, each rounding error made up for by the rest.
 
     Columns are rounded in descending order of their inputs' energy with least-squares compensation

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.weights.base import Compressor
 from autocomp.core.choice import Choice
 
 
-class MagnitudePruner:
+class MagnitudePruner(Compressor):
     """Zeroes the weights of least absolute value (Han et al. 2015, arXiv:1506.02626).
 
     With `sparsity` s exactly `round(s * n)` of the layer's n weights become zero; among equal

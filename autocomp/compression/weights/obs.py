@@ -10,12 +10,13 @@ from autocomp.compression.recovery.elimination import Groups, Trace, eliminate
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.least_squares import refit
+from autocomp.compression.weights.base import Compressor
 from autocomp.compression.weights.magnitude import MagnitudePruner
 from autocomp.core.choice import Choice
 from autocomp.errors import ChoiceError
 
 
-class OBSPruner:
+class OBSPruner(Compressor):
     """Exact second-order pruning of each layer (OBC, Frantar et al. 2022, arXiv:2208.11580).
 
     One elimination per row gives every sparsity level; rows are merged by loss, and the weights
@@ -25,6 +26,8 @@ class OBSPruner:
 
     The elimination is remembered with the layer's moments, so that a menu of sparsities costs one.
     """
+
+    passes_on_order = True
 
     def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
         """Returns a new weight with exactly `stats.layer.zeros(choice)` zeros.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,15 +43,7 @@ class Pipeline:
     @property
     def name(self) -> str:
         """A text that differs between pipelines that give different weights."""
-        parts = []
-        for part in (self.pruner, self.quantizer):
-            kind = type(part)
-            slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
-            state = {name: getattr(part, name) for name in slots if hasattr(part, name)}
-            state.update(getattr(part, "__dict__", {}))
-            settings = json.dumps(state, default=repr, sort_keys=True)
-            parts.append(f"{kind.__module__}.{kind.__qualname__}{settings}")
-        return " ".join(parts)
+        return f"{self.pruner.key} {self.quantizer.key}"
 
     def run(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Compressed:
         """Returns the compressed weight; `weight` itself when `choice` leaves weights alone."""
@@ -81,12 +72,9 @@ class Pipeline:
     ) -> dict[Choice, Compressed]:
         found = {c: Compressed(pruned, None) for c in group if c.weights.bits == 32}
         rounded = [c for c in group if c.weights.bits < 32]
-        if rounded and hasattr(self.quantizer, "quantize_all"):
-            bits = sorted({c.weights.bits for c in rounded})
-            made = dict(zip(bits, self.quantizer.quantize_all(pruned, bits, stats), strict=True))
-            quantized = {c: made[c.weights.bits] for c in rounded}
-        else:
-            quantized = {c: self.quantizer.quantize(pruned, c, stats) for c in rounded}
-        for c, q in quantized.items():
+        bits = sorted({c.weights.bits for c in rounded})
+        made = dict(zip(bits, self.quantizer.quantize_all(pruned, bits, stats), strict=True))
+        for c in rounded:
+            q = made[c.weights.bits]
             found[c] = Compressed(q.dequantize(pruned.dtype), q)
         return found

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from autocomp.artifacts.scales import LARGEST, LEAST, grid_numbers, round_scale_up, scale_from_codes
 from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.weights.base import Quantizer
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ChoiceError
@@ -22,7 +23,7 @@ _ENOUGH = 1024
 
 
 @dataclass(frozen=True)
-class UniformQuantizer:
+class UniformQuantizer(Quantizer):
     """Rounds each weight to one of at most `2**bits` evenly spaced levels, zero among them.
 
     Symmetric: codes q in [-(2^(b-1)-1), 2^(b-1)-1], w = s q. Asymmetric: q in [-z, 2^b-1-z] with an

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.costs.base import Cost
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
@@ -20,7 +21,7 @@ from autocomp.runtime.network import network_latency
 from autocomp.storage.cache import default_root
 
 
-class Latency:
+class Latency(Cost):
     """Nanoseconds of a forward pass in onnxruntime: measured layers, and a measured rest.
 
         of_layer  = calls * table(geometry, channels that stay, arithmetic) * scale
@@ -40,7 +41,7 @@ class Latency:
 
     Args:
         store: the dense network and its layers.
-        example: a batch of its inputs; the store's attribute `example`, where it has one, if None.
+        example: a batch of its inputs; the store's `example` if None.
             Without either, the whole network counts as the sum of its layers.
         table: measured times; a new one in the user's cache folder if None.
         batch: examples a forward pass.
@@ -51,6 +52,7 @@ class Latency:
     """
 
     unit = "ns"
+    measured = True
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Latency:
         whole: Callable[[], int] | None = None,
     ) -> None:
         self._store, self._batch = store, batch
-        self._example = getattr(store, "example", None) if example is None else example
+        self._example = store.example if example is None else example
         self.table = table or LatencyTable(default_root())
         self._whole = whole
         self._memo: dict[tuple[str, Precision, int, int], int] = {}

@@ -9,8 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp.allocation import feasibility
-from autocomp.allocation.feasibility import Feasibility
+from autocomp.allocation.completions import Completions
 from autocomp.errors import BudgetError
 
 Costs = list[NDArray[np.int64]]
@@ -60,7 +59,7 @@ def test_masks_are_exact_after_every_prefix(
 ) -> None:
     """Also after prefixes that cannot be finished: there the mask is empty, and says so."""
     costs, limits = instance
-    searched = Feasibility(costs, limits)
+    searched = Completions(costs, limits)
     for step in range(len(costs)):
         for prefix in itertools.product(*(range(len(c)) for c in costs[:step])):
             used = total(costs, prefix)
@@ -76,7 +75,7 @@ def test_masks_are_exact_after_every_prefix(
 @given(instances())
 def test_possible_and_totals(instance: tuple[Costs, NDArray[np.int64]]) -> None:
     costs, limits = instance
-    searched = Feasibility(costs, limits)
+    searched = Completions(costs, limits)
     totals = {plan: total(costs, plan) for plan in plans(costs)}
     meets = {plan: bool((spent <= limits).all()) for plan, spent in totals.items()}
     assert searched.possible == any(meets.values())
@@ -98,7 +97,7 @@ def test_every_walk_ends_within_the_budgets(
     instance: tuple[Costs, NDArray[np.int64]], floor: float, random: object
 ) -> None:
     costs, limits = instance
-    searched = Feasibility(costs, limits, floor)
+    searched = Completions(costs, limits, floor)
     assume(searched.possible)
     used = np.zeros_like(limits)
     plan = []
@@ -114,7 +113,7 @@ def test_every_walk_ends_within_the_budgets(
 def test_the_lower_wall(instance: tuple[Costs, NDArray[np.int64]], floor: float) -> None:
     """It leaves out what must stay below the floor in every budget, unless that is everything."""
     costs, limits = instance
-    searched = Feasibility(costs, limits, floor)
+    searched = Completions(costs, limits, floor)
     for step in range(len(costs)):
         for prefix in itertools.product(*(range(len(c)) for c in costs[:step])):
             used = total(costs, prefix)
@@ -132,17 +131,17 @@ def test_the_lower_wall(instance: tuple[Costs, NDArray[np.int64]], floor: float)
 def test_by_hand() -> None:
     """Two layers, two budgets: 3 + 4 meets both, each other pair breaks one."""
     costs = [np.array([[1, 9], [3, 3]]), np.array([[9, 1], [4, 4]])]
-    searched = Feasibility(costs, np.array([7, 7]))
+    searched = Completions(costs, np.array([7, 7]))
     assert searched.possible
     assert searched.mask(0, np.array([0, 0])).tolist() == [False, True]
     assert searched.mask(1, np.array([3, 3])).tolist() == [False, True]
     assert searched.cheapest.tolist() == [5, 4] and searched.dearest.tolist() == [12, 13]
-    assert not Feasibility(costs, np.array([6, 7])).possible
-    assert not Feasibility(costs, np.array([5, 4])).possible  # each alone is in reach
+    assert not Completions(costs, np.array([6, 7])).possible
+    assert not Completions(costs, np.array([5, 4])).possible  # each alone is in reach
 
 
 def test_negative_limits_are_impossible() -> None:
-    searched = Feasibility([np.array([[0], [1]])], np.array([-1]))
+    searched = Completions([np.array([[0], [1]])], np.array([-1]))
     assert not searched.possible
     with pytest.raises(BudgetError, match="start the plan again"):
         searched.mask(0, np.array([0]))
@@ -157,15 +156,15 @@ def opposed(layers: int) -> Costs:
 def test_a_front_too_long_to_keep_loses_no_plan_that_a_mask_finds() -> None:
     costs = opposed(5)  # 1,024 plans (s, 1023 - s)
     for spent in range(0, 1024, 7):
-        assert Feasibility(costs, np.array([spent, 1023 - spent])).possible
-    assert not Feasibility(costs, np.array([500, 522])).possible
+        assert Completions(costs, np.array([spent, 1023 - spent])).possible
+    assert not Completions(costs, np.array([500, 522])).possible
 
 
 @given(st.integers(0, 4**7 - 1), st.integers(0, 400), st.randoms(use_true_random=False))
 def test_a_thinned_front_never_promises_too_much(spent: int, spare: int, random: object) -> None:
     costs = opposed(7)
     limits = np.array([spent + spare, 4**7 - 1 - spent + spare])
-    searched = Feasibility(costs, limits)
+    searched = Completions(costs, limits)
     assume(searched.possible)
     used = np.zeros(2, np.int64)
     for step, layer in enumerate(costs):
@@ -175,9 +174,9 @@ def test_a_thinned_front_never_promises_too_much(spent: int, spare: int, random:
 
 
 def test_the_ends_of_a_thinned_front_stay() -> None:
-    searched = Feasibility(opposed(7), np.array([0, 4**7 - 1]))
+    searched = Completions(opposed(7), np.array([0, 4**7 - 1]))
     assert searched.possible
-    assert Feasibility(opposed(7), np.array([4**7 - 1, 0])).possible
+    assert Completions(opposed(7), np.array([4**7 - 1, 0])).possible
     assert feasibility.FRONT < 4**6
     assert searched.bounds(0)[0].tolist() == [0, 0]
 
@@ -186,5 +185,5 @@ def test_a_third_cost_that_is_least_amid_a_thinned_front() -> None:
     free = [1, 2, 1, 1, 2, 1, 2]  # the choice of each layer that costs nothing of it
     costs = [np.c_[c, np.abs(np.arange(4) - free[i]) * 4**i] for i, c in enumerate(opposed(7))]
     spent = sum(choice * 4**i for i, choice in enumerate(free))
-    searched = Feasibility(costs, np.array([spent, 4**7 - 1 - spent, 0]))
+    searched = Completions(costs, np.array([spent, 4**7 - 1 - spent, 0]))
     assert searched.possible and searched.bounds(0)[0].tolist() == [0, 0, 0]

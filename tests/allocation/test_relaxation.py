@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp.allocation.coupled import CoupledConstraint, Coupling, Levels
+from autocomp.allocation.coupling import CoupledCosts, Coupling, Levels
 from autocomp.allocation.relaxation import Relaxation
 
 GAP = 1e-3
@@ -52,18 +52,18 @@ class Blocks:
         reads = tuple((t // 2,) for t in range(2 * blocks))
         self.coupling = Coupling((self.levels,) * blocks, leads, tuple(own), reads, table)
 
-    def constraint(self, share: float) -> CoupledConstraint:
+    def constraint(self, share: float) -> CoupledCosts:
         """Limits between the cheapest and the dearest plan."""
-        free = CoupledConstraint(self.coupling, np.array([1]))
+        free = CoupledCosts(self.coupling, np.array([1]))
         low, high = free.cheapest[0], free.dearest[0]
-        return CoupledConstraint(self.coupling, np.array([int(low + share * (high - low))]))
+        return CoupledCosts(self.coupling, np.array([int(low + share * (high - low))]))
 
 
 def loss(losses: Sequence[Floats], plan: Sequence[int]) -> float:
     return float(sum(x[i] for x, i in zip(losses, plan, strict=True)))
 
 
-def optimum(constraint: CoupledConstraint, losses: Sequence[Floats]) -> dict[Levels, float]:
+def optimum(constraint: CoupledCosts, losses: Sequence[Floats]) -> dict[Levels, float]:
     """Levels -> the least loss within the budget, by trying every plan."""
     found: dict[Levels, float] = {}
     for plan in itertools.product(*(range(len(x)) for x in losses)):
@@ -158,9 +158,9 @@ def test_chains_of_widths_are_solved_nearly_exactly() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         chain = Chain(rng, 5, 4)
-        free = CoupledConstraint(chain.coupling, np.array([1]))
+        free = CoupledCosts(chain.coupling, np.array([1]))
         low, high = int(free.cheapest[0]), int(free.dearest[0])
-        constraint = CoupledConstraint(
+        constraint = CoupledCosts(
             chain.coupling, np.array([int(low + rng.uniform(0.02, 0.6) * (high - low))])
         )
         plan = Relaxation(constraint, chain.losses).plan()
@@ -184,7 +184,7 @@ def test_the_tightest_budget_gets_its_one_plan_and_less_gets_none() -> None:
     tight = blocks.constraint(0.0)
     plan = Relaxation(tight, blocks.losses).plan()
     assert plan is not None and tight.total(plan).tolist() == tight.cheapest.tolist()
-    less = CoupledConstraint(blocks.coupling, tight.limits - 1)
+    less = CoupledCosts(blocks.coupling, tight.limits - 1)
     assert Relaxation(less, blocks.losses).plan() is None
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autocomp.allocation.allocation import Mask
+from autocomp.allocation.pareto import Ints, pareto_front
 from autocomp.errors import BudgetError
-
-Costs = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 FRONT_OF_TWO = 1 << 13
 """Cheapest completions kept per step for two budgets; one budget needs one."""
@@ -18,7 +16,7 @@ FRONT = 256
 """The same for three budgets and more, where each query looks at all of them."""
 
 
-class Feasibility:
+class Completions:
     """Feasible choices layer by layer, for all budgets at once.
 
     `used` is the vector of costs spent so far. A choice of layer t is feasible if some completion
@@ -36,7 +34,7 @@ class Feasibility:
         limits: int64 array `(n_budgets,)`: what all layers together may cost.
     """
 
-    def __init__(self, costs: Sequence[Costs], limits: Costs, min_utilisation: float = 0.0) -> None:
+    def __init__(self, costs: Sequence[Ints], limits: Ints, min_utilisation: float = 0.0) -> None:
         self.costs = [np.asarray(c, np.int64) for c in costs]
         self.limits = np.asarray(limits, np.int64)
         self.min_utilisation = min_utilisation
@@ -44,13 +42,13 @@ class Feasibility:
         self._dearest = _suffix_dearest(self.costs)
 
     @property
-    def cheapest(self) -> Costs:
+    def cheapest(self) -> Ints:
         """Least total cost in each budget, each taken alone."""
-        least: Costs = np.sum([c.min(0) for c in self.costs], axis=0)
+        least: Ints = np.sum([c.min(0) for c in self.costs], axis=0)
         return least
 
     @property
-    def dearest(self) -> Costs:
+    def dearest(self) -> Ints:
         """Largest total cost in each budget."""
         return self._dearest[0]
 
@@ -59,7 +57,7 @@ class Feasibility:
         """Whether any plan meets every budget, as `mask` finds it."""
         return bool(self._allowed(0, np.zeros_like(self.limits)).any())
 
-    def mask(self, step: int, used: Costs, enforce_utilisation: bool = True) -> Mask:
+    def mask(self, step: int, used: Ints, enforce_utilisation: bool = True) -> Mask:
         """Returns which choices of layer `step` are feasible after spending `used`.
 
         Raises:
@@ -76,7 +74,7 @@ class Feasibility:
                 return near
         return allowed
 
-    def _allowed(self, step: int, used: Costs) -> Mask:
+    def _allowed(self, step: int, used: Ints) -> Mask:
         left = self.limits - used - self.costs[step]
         front = self._fronts[step + 1]
         if front.shape[1] == 2:  # sorted by the first cost, falling in the second
@@ -85,13 +83,13 @@ class Feasibility:
             return fits
         return np.asarray(np.all(front[None] <= left[:, None], axis=2).any(axis=1))
 
-    def bounds(self, step: int) -> tuple[Costs, Costs]:
+    def bounds(self, step: int) -> tuple[Ints, Ints]:
         """Returns the cheapest (each budget alone) and dearest completion from layer `step` on."""
         return self._fronts[step].min(0), self._dearest[step]
 
-    def total(self, indices: Sequence[int]) -> Costs:
+    def total(self, indices: Sequence[int]) -> Ints:
         """Returns the cost vector of a whole plan of choice indices."""
-        summed: Costs = np.sum([c[i] for c, i in zip(self.costs, indices, strict=True)], axis=0)
+        summed: Ints = np.sum([c[i] for c, i in zip(self.costs, indices, strict=True)], axis=0)
         return summed
 
     def meets(self, indices: Sequence[int]) -> bool:
@@ -99,7 +97,7 @@ class Feasibility:
         return bool((self.total(indices) <= self.limits).all())
 
 
-def _suffix_fronts(costs: Sequence[Costs]) -> list[Costs]:
+def _suffix_fronts(costs: Sequence[Ints]) -> list[Ints]:
     fronts = [np.zeros((1, costs[0].shape[1]), np.int64)]
     for choices in reversed(costs):
         sums = (fronts[-1][:, None] + _front(choices)[None]).reshape(-1, choices.shape[1])
@@ -107,23 +105,12 @@ def _suffix_fronts(costs: Sequence[Costs]) -> list[Costs]:
     return fronts[::-1]
 
 
-def _front(vectors: Costs) -> Costs:
+def _front(vectors: Ints) -> Ints:
     """Returns the vectors that no other one undercuts in every cost, sorted."""
-    if vectors.shape[1] == 1:
-        least_of_all: Costs = vectors.min(0, keepdims=True)
-        return least_of_all
-    vectors = vectors[np.lexsort(vectors.T[::-1])]  # by the first cost, then the next
-    if vectors.shape[1] == 2:
-        least = np.minimum.accumulate(vectors[:, 1])
-        return vectors[np.r_[True, vectors[1:, 1] < least[:-1]]]
-    kept: list[Costs] = []
-    while len(vectors):
-        kept.append(vectors[0])
-        vectors = vectors[~(vectors[0] <= vectors).all(1)]
-    return np.array(kept)
+    return vectors[pareto_front(*vectors.T)]
 
 
-def _thin(front: Costs) -> Costs:
+def _thin(front: Ints) -> Ints:
     """Returns at most so many completions: each cost's cheapest, the rest evenly spread."""
     most = FRONT_OF_TWO if front.shape[1] == 2 else FRONT
     if len(front) <= most:
@@ -133,7 +120,7 @@ def _thin(front: Costs) -> Costs:
     return front[sorted(chosen)]
 
 
-def _suffix_dearest(costs: Sequence[Costs]) -> list[Costs]:
+def _suffix_dearest(costs: Sequence[Ints]) -> list[Ints]:
     sums = [np.zeros(costs[0].shape[1], np.int64)]
     for choices in reversed(costs):
         sums.append(sums[-1] + choices.max(0))

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autocomp.allocation.coupled import CoupledConstraint, Coupling, Levels
 from autocomp.allocation.coupled_solver import CoupledSolver
+from autocomp.allocation.coupling import CoupledCosts, Coupling, Levels
 from autocomp.errors import BudgetError
 
 Ints = NDArray[np.int64]
@@ -86,17 +86,17 @@ class Tiny:
 
 
 @st.composite
-def instances(draw: st.DrawFn, budgets: int = 1) -> tuple[Tiny, CoupledConstraint]:
+def instances(draw: st.DrawFn, budgets: int = 1) -> tuple[Tiny, CoupledCosts]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tiny = Tiny(rng, budgets, draw(st.integers(1, 4)))
     shares = [draw(st.floats(-0.05, 1.05)) for _ in range(budgets)]
     floor = draw(st.sampled_from([0.0, 0.9]))
-    return tiny, CoupledConstraint(tiny.coupling, tiny.between(shares), floor)
+    return tiny, CoupledCosts(tiny.coupling, tiny.between(shares), floor)
 
 
 @settings(max_examples=120)
 @given(st.integers(1, 3).flatmap(lambda n: instances(n)))
-def test_masks_are_exact_after_every_prefix(instance: tuple[Tiny, CoupledConstraint]) -> None:
+def test_masks_are_exact_after_every_prefix(instance: tuple[Tiny, CoupledCosts]) -> None:
     """A choice is offered if, and only if, some plan that begins so meets every budget."""
     tiny, constraint = instance
     meets = {p: bool((t <= constraint.limits).all()) for p, t in tiny.totals.items()}
@@ -116,7 +116,7 @@ def test_masks_are_exact_after_every_prefix(instance: tuple[Tiny, CoupledConstra
 
 @settings(max_examples=80)
 @given(st.integers(1, 3).flatmap(lambda n: instances(n)))
-def test_totals_bounds_and_alternatives(instance: tuple[Tiny, CoupledConstraint]) -> None:
+def test_totals_bounds_and_alternatives(instance: tuple[Tiny, CoupledCosts]) -> None:
     tiny, constraint = instance
     every = np.array(list(tiny.totals.values()))
     assert constraint.cheapest.tolist() == every.min(0).tolist()
@@ -141,7 +141,7 @@ def test_totals_bounds_and_alternatives(instance: tuple[Tiny, CoupledConstraint]
 
 
 @given(instances(1))
-def test_the_lower_wall(instance: tuple[Tiny, CoupledConstraint]) -> None:
+def test_the_lower_wall(instance: tuple[Tiny, CoupledCosts]) -> None:
     """It leaves out what must stay below the floor, unless that is everything."""
     tiny, constraint = instance
     assume(constraint.possible)
@@ -166,9 +166,7 @@ def test_the_lower_wall(instance: tuple[Tiny, CoupledConstraint]) -> None:
 
 
 @given(st.integers(1, 3).flatmap(lambda n: instances(n)), st.integers(0, 9))
-def test_every_walk_ends_within_the_budgets(
-    instance: tuple[Tiny, CoupledConstraint], seed: int
-) -> None:
+def test_every_walk_ends_within_the_budgets(instance: tuple[Tiny, CoupledCosts], seed: int) -> None:
     tiny, constraint = instance
     assume(constraint.possible)
     rng = np.random.default_rng(seed)
@@ -194,7 +192,7 @@ def test_by_hand_two_layers_and_a_group() -> None:
 
     own = (np.array([0, 1]), np.array([0, 0]))
     coupling = Coupling((2,), (0, -1), own, ((0,), (0,)), table)
-    found = {limit: CoupledConstraint(coupling, np.array([limit])) for limit in (7, 8, 15, 16, 18)}
+    found = {limit: CoupledCosts(coupling, np.array([limit])) for limit in (7, 8, 15, 16, 18)}
     assert not found[7].possible and found[8].possible
     assert found[15].mask(()).tolist() == [True, False]
     assert found[16].mask(()).tolist() == [True, True]
@@ -203,7 +201,7 @@ def test_by_hand_two_layers_and_a_group() -> None:
     assert found[8].mask([0]).tolist() == [True, False]
     assert found[18].alternatives([1, 1], 0).tolist() == [[9], [18]]
     assert found[18].alternatives([0, 1], 1).tolist() == [[8], [9]]
-    walled = CoupledConstraint(coupling, np.array([17]), min_utilisation=0.9)
+    walled = CoupledCosts(coupling, np.array([17]), min_utilisation=0.9)
     assert walled.mask(()).tolist() == [False, True]
     assert walled.mask((), enforce_utilisation=False).tolist() == [True, True]
 
@@ -211,14 +209,14 @@ def test_by_hand_two_layers_and_a_group() -> None:
 def test_an_offered_choice_is_real_even_where_budgets_disagree() -> None:
     """No completion is cheapest in both budgets; what is called feasible exists all the same."""
     for limits in ([12, 12], [10, 18], [2, 18], [18, 2], [15, 15], [9, 20]):
-        constraint = CoupledConstraint(opposed(), np.array(limits))
+        constraint = CoupledCosts(opposed(), np.array(limits))
         if not constraint.possible:
             continue
         for first in np.flatnonzero(constraint.mask(())):
             plan = [int(first)]
             plan.append(int(np.flatnonzero(constraint.mask(plan))[0]))
             assert constraint.meets(plan)
-    assert CoupledConstraint(opposed(), np.array([12, 12])).possible
+    assert CoupledCosts(opposed(), np.array([12, 12])).possible
 
 
 def test_tables_are_asked_once() -> None:
@@ -232,7 +230,7 @@ def test_tables_are_asked_once() -> None:
     coupling = Coupling(
         tiny.n_levels, tuple(tiny.leads), tuple(tiny.own), tuple(tiny.reads), table
     )  # fmt: skip
-    constraint = CoupledConstraint(coupling, tiny.between([0.5]))
+    constraint = CoupledCosts(coupling, tiny.between([0.5]))
     for plan in tiny.plans:
         constraint.total(plan)
         constraint.bounds(plan[:2])
@@ -256,7 +254,7 @@ def solved(seed: int, budgets: int) -> tuple[float, float, float] | None:
     """Returns (found, optimum, worst feasible) loss of a random instance of four layers."""
     rng = np.random.default_rng(seed)
     tiny = Tiny(rng, budgets, 4, inner=3)
-    constraint = CoupledConstraint(tiny.coupling, tiny.between(rng.uniform(0.1, 0.8, budgets)))
+    constraint = CoupledCosts(tiny.coupling, tiny.between(rng.uniform(0.1, 0.8, budgets)))
     if not constraint.possible:
         return None
     losses = losses_for(tiny, rng)
@@ -291,10 +289,10 @@ def test_the_tightest_budget_leaves_the_cheapest_plan() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         tiny = Tiny(rng, 1, 4)
-        constraint = CoupledConstraint(tiny.coupling, tiny.between([0.0]))
+        constraint = CoupledCosts(tiny.coupling, tiny.between([0.0]))
         solver = CoupledSolver(constraint, losses_for(tiny, rng))
         assert constraint.total(solver.plan).tolist() == constraint.cheapest.tolist()
-        wide = CoupledConstraint(tiny.coupling, tiny.between([1.0]))
+        wide = CoupledCosts(tiny.coupling, tiny.between([1.0]))
         free = CoupledSolver(wide, solver.losses)
         assert free.loss(free.plan) == pytest.approx(sum(float(x.min()) for x in free.losses))
 
@@ -303,7 +301,7 @@ def test_lowered_plans_meet_what_they_are_lowered_to() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         tiny = Tiny(rng, 1, 4)
-        constraint = CoupledConstraint(tiny.coupling, tiny.between([0.9]))
+        constraint = CoupledCosts(tiny.coupling, tiny.between([0.9]))
         solver = CoupledSolver(constraint, losses_for(tiny, rng))
         goal = tiny.between([0.3])
         lowered = solver.lowered(solver.plan, goal)
@@ -316,7 +314,7 @@ def test_multipliers_move_the_plan() -> None:
     costs = np.arange(1, 6, dtype=np.int64)[:, None]
     zeros = np.zeros(5, np.int64)
     coupling = Coupling((), (-1, -1), (zeros, zeros), ((), ()), lambda step, levels: costs)
-    constraint = CoupledConstraint(coupling, np.array([6]))
+    constraint = CoupledCosts(coupling, np.array([6]))
     curve = np.array([16.0, 9, 4, 1, 0])
     solver = CoupledSolver(constraint, [curve, curve])
     assert solver.plan == [2, 2] == solver.reweighted(np.ones(2))
@@ -327,7 +325,7 @@ def test_multipliers_move_the_plan() -> None:
 
 def test_settling_comes_last() -> None:
     tiny = Tiny(np.random.default_rng(3), 1, 3)
-    constraint = CoupledConstraint(tiny.coupling, tiny.between([0.7]))
+    constraint = CoupledCosts(tiny.coupling, tiny.between([0.7]))
     rng = np.random.default_rng(0)
     losses = losses_for(tiny, rng)
     given = []
@@ -347,7 +345,7 @@ def test_a_plan_that_came_out_too_long_is_solved_again() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         tiny = Tiny(rng, 1, 4, inner=3)
-        constraint = CoupledConstraint(tiny.coupling, tiny.between([0.7]))
+        constraint = CoupledCosts(tiny.coupling, tiny.between([0.7]))
         losses = losses_for(tiny, rng)
         cheapest = min(tiny.totals, key=lambda plan: int(tiny.totals[plan][0]))
 
@@ -370,6 +368,6 @@ def test_a_plan_that_came_out_too_long_is_solved_again() -> None:
 
 def test_no_plan_at_all_is_said() -> None:
     tiny = Tiny(np.random.default_rng(1), 1, 3)
-    constraint = CoupledConstraint(tiny.coupling, tiny.between([0.0]) - 1)
+    constraint = CoupledCosts(tiny.coupling, tiny.between([0.0]) - 1)
     with pytest.raises(BudgetError, match="meets the budgets"):
         _ = CoupledSolver(constraint, losses_for(tiny, np.random.default_rng(0))).plan

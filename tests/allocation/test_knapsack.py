@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocomp.allocation.additive import AdditiveModel
 from autocomp.allocation.dynamic_program import DynamicProgram
 from autocomp.allocation.integer_program import IntegerProgram, solve
+from autocomp.allocation.knapsack import Knapsack
 from autocomp.allocation.solver import make_solver
 from autocomp.errors import AutocompError, BudgetError
 
@@ -23,7 +23,7 @@ LOSSES = [np.array([4.0, 1.0]), np.array([5.0, 1.5, 0.0])]
 
 
 @st.composite
-def models(draw: Any, budgets: int = 1, largest: int = 60) -> AdditiveModel:
+def models(draw: Any, budgets: int = 1, largest: int = 60) -> Knapsack:
     """Up to 6 layers with ties, zero costs and budgets from the tightest to the loosest."""
     n_layers = draw(st.integers(1, 6))
     costs, losses = [], []
@@ -36,15 +36,15 @@ def models(draw: Any, budgets: int = 1, largest: int = 60) -> AdditiveModel:
     low = sum(c.min(0) for c in costs)
     high = sum(c.max(0) for c in costs)
     share = draw(st.floats(0, 1))
-    return AdditiveModel(costs, losses, (low + share * (high - low)).astype(np.int64))
+    return Knapsack(costs, losses, (low + share * (high - low)).astype(np.int64))
 
 
-def plans(model: AdditiveModel) -> list[tuple[int, ...]]:
+def plans(model: Knapsack) -> list[tuple[int, ...]]:
     everything = itertools.product(*(range(len(x)) for x in model.losses))
     return [p for p in everything if model.meets(p)]
 
 
-def optimum(model: AdditiveModel) -> float:
+def optimum(model: Knapsack) -> float:
     return min((model.loss(p) for p in plans(model)), default=np.inf)
 
 
@@ -53,18 +53,18 @@ def optimum(model: AdditiveModel) -> float:
     [(1, [0, 0], 9.0), (2, [0, 0], 9.0), (3, [0, 1], 5.5), (5, [1, 1], 2.5), (8, [1, 2], 1.0)],
 )
 def test_by_hand(limit: int, plan: list[int], loss: float) -> None:
-    model = AdditiveModel(COSTS, LOSSES, [limit])
+    model = Knapsack(COSTS, LOSSES, [limit])
     for solver in (DynamicProgram(model), IntegerProgram(model)):
         assert solver.plan == plan
     assert model.loss(plan) == loss
-    values = DynamicProgram(AdditiveModel(COSTS, LOSSES, [8])).value(0, np.arange(9))
+    values = DynamicProgram(Knapsack(COSTS, LOSSES, [8])).value(0, np.arange(9))
     assert values[limit] == loss
     assert values[0] == np.inf
 
 
 @settings(max_examples=150, deadline=None)
 @given(models())
-def test_the_program_is_brute_force(model: AdditiveModel) -> None:
+def test_the_program_is_brute_force(model: Knapsack) -> None:
     solver = DynamicProgram(model)
     assert model.meets(solver.plan)
     assert model.loss(solver.plan) == pytest.approx(optimum(model), abs=1e-12)
@@ -72,7 +72,7 @@ def test_the_program_is_brute_force(model: AdditiveModel) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(models())
-def test_the_integer_program_agrees(model: AdditiveModel) -> None:
+def test_the_integer_program_agrees(model: Knapsack) -> None:
     found = IntegerProgram(model).plan
     assert model.meets(found)
     assert model.loss(found) == pytest.approx(optimum(model), abs=1e-6)
@@ -80,7 +80,7 @@ def test_the_integer_program_agrees(model: AdditiveModel) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(models(budgets=2, largest=3000))
-def test_several_budgets_are_brute_force(model: AdditiveModel) -> None:
+def test_several_budgets_are_brute_force(model: Knapsack) -> None:
     best = optimum(model)
     if np.isinf(best):
         with pytest.raises(BudgetError, match="together"):
@@ -93,7 +93,7 @@ def test_several_budgets_are_brute_force(model: AdditiveModel) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(models(), st.integers(2, 12))
-def test_thinning_stays_feasible(model: AdditiveModel, points: int) -> None:
+def test_thinning_stays_feasible(model: Knapsack, points: int) -> None:
     solver = DynamicProgram(model, points)
     assert model.meets(solver.plan)
     assert model.loss(solver.plan) >= optimum(model) - 1e-9
@@ -103,7 +103,7 @@ def test_thinning_stays_feasible(model: AdditiveModel, points: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(models())
-def test_suffix_values_are_brute_force(model: AdditiveModel) -> None:
+def test_suffix_values_are_brute_force(model: Knapsack) -> None:
     solver = DynamicProgram(model)
     before = [0, *itertools.accumulate(int(c.min()) for c in model.costs)]
     for step in range(len(model)):
@@ -127,7 +127,7 @@ def walk(solver: Any, multipliers: Any) -> list[int]:
 
 @settings(max_examples=60, deadline=None)
 @given(models(), st.lists(st.floats(-3, 3), min_size=6, max_size=6))
-def test_any_multipliers_give_feasible_plans(model: AdditiveModel, logs: list[float]) -> None:
+def test_any_multipliers_give_feasible_plans(model: Knapsack, logs: list[float]) -> None:
     solver = DynamicProgram(model)
     multipliers = np.exp(logs[: len(model)])
     walked = walk(solver, multipliers)
@@ -149,11 +149,11 @@ def test_any_multipliers_give_feasible_plans(model: AdditiveModel, logs: list[fl
 def test_intervals_by_hand() -> None:
     # 2 bytes more lower the first loss by 3, or the second by 3.5: at 3 bytes the first layer's
     # multiplier decides, and 3.5 / 3 is where both are worth the same
-    solver = DynamicProgram(AdditiveModel(COSTS, LOSSES, [3]))
+    solver = DynamicProgram(Knapsack(COSTS, LOSSES, [3]))
     nothing = np.zeros(1, np.int64)
     assert solver.interval(0, nothing, 0) == (0.0, pytest.approx(3.5 / 3))
     assert solver.interval(0, nothing, 1) == (pytest.approx(3.5 / 3), np.inf)
-    dominated = AdditiveModel([np.array([[1], [2]])], [np.array([1.0, 1.0])], [2])
+    dominated = Knapsack([np.array([[1], [2]])], [np.array([1.0, 1.0])], [2])
     assert DynamicProgram(dominated).interval(0, nothing, 1) is None
 
 
@@ -161,7 +161,7 @@ def test_several_budgets_layer_by_layer() -> None:
     rng = np.random.default_rng(0)
     costs = [rng.integers(0, 50, (6, 2)) for _ in range(5)]
     losses = [np.sort(rng.uniform(0, 5, 6))[::-1] for _ in range(5)]
-    model = AdditiveModel(costs, losses, [100, 110])
+    model = Knapsack(costs, losses, [100, 110])
     solver = IntegerProgram(model)
     assert walk(solver, np.ones(5)) == solver.plan
     assert walk(IntegerProgram(model), np.ones(5)) == solver.plan
@@ -178,7 +178,7 @@ def test_several_budgets_layer_by_layer() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(models(budgets=2), st.randoms())
-def test_refill_never_worsens(model: AdditiveModel, random: Any) -> None:
+def test_refill_never_worsens(model: Knapsack, random: Any) -> None:
     feasible = plans(model)
     if not feasible:
         return
@@ -196,13 +196,13 @@ def test_refill_never_worsens(model: AdditiveModel, random: Any) -> None:
 def test_refill_takes_the_best_per_cost_first() -> None:
     costs = [np.array([[0], [4]]), np.array([[0], [2]]), np.array([[0], [0]])]
     losses = [np.array([5.0, 0.0]), np.array([3.0, 0.0]), np.array([1.0, 0.5])]
-    assert AdditiveModel(costs, losses, [4]).refill([0, 0, 0]) == [0, 1, 1]
-    assert AdditiveModel(costs, losses, [6]).refill([0, 0, 0]) == [1, 1, 1]
+    assert Knapsack(costs, losses, [4]).refill([0, 0, 0]) == [0, 1, 1]
+    assert Knapsack(costs, losses, [6]).refill([0, 0, 0]) == [1, 1, 1]
 
 
 def test_gains_too_small_to_add_up_end() -> None:
     tiny = [np.array([1.0]), np.array([1e-300, 0.0])]
-    model = AdditiveModel([np.array([[1]]), np.array([[0], [1]])], tiny, [2])
+    model = Knapsack([np.array([[1]]), np.array([[0], [1]])], tiny, [2])
     for solver in (DynamicProgram(model), IntegerProgram(model)):
         assert model.loss(solver.plan) == 1.0
 
@@ -210,14 +210,14 @@ def test_gains_too_small_to_add_up_end() -> None:
 def test_ties_take_the_first_of_the_cheapest() -> None:
     costs = [np.array([[2], [1], [1], [3]])] * 2
     losses = [np.array([1.0, 1.0, 1.0, 1.0])] * 2
-    model = AdditiveModel(costs, losses, [9])
+    model = Knapsack(costs, losses, [9])
     assert DynamicProgram(model).plan == IntegerProgram(model).plan == [1, 1]
     assert model.options(0).tolist() == [1]
 
 
 @settings(max_examples=60, deadline=None)
 @given(models(budgets=2))
-def test_options_are_what_nothing_undercuts(model: AdditiveModel) -> None:
+def test_options_are_what_nothing_undercuts(model: Knapsack) -> None:
     for t in range(len(model)):
         kept = model.options(t).tolist()
         for j in range(len(model.losses[t])):
@@ -228,14 +228,14 @@ def test_options_are_what_nothing_undercuts(model: AdditiveModel) -> None:
                 assert not any(below[i] for i in kept if i != j)
 
 
-def network(n_layers: int, n_choices: int) -> AdditiveModel:
+def network(n_layers: int, n_choices: int) -> Knapsack:
     rng = np.random.default_rng(0)
     costs, losses = [], []
     for _ in range(n_layers):
         share = np.sort(rng.uniform(0.02, 0.5, n_choices))
         costs.append((rng.integers(400, 40_000) * share).astype(np.int64)[:, None])
         losses.append(rng.lognormal() * (0.5 - share) ** 3 * rng.uniform(0.8, 1.2, n_choices))
-    return AdditiveModel(costs, losses, [int(0.4 * sum(c.max() for c in costs))])
+    return Knapsack(costs, losses, [int(0.4 * sum(c.max() for c in costs))])
 
 
 @pytest.mark.parametrize(
@@ -281,15 +281,15 @@ def test_errors_say_what_is_wrong(
     costs: Any, losses: Any, limits: list[int], error: type[AutocompError], words: str
 ) -> None:
     with pytest.raises(error, match=words) as caught:
-        AdditiveModel(costs, losses, limits)
+        Knapsack(costs, losses, limits)
     assert "\n" not in str(caught.value)
 
 
 def test_one_budget_and_two_points() -> None:
-    two = AdditiveModel([np.ones((1, 2), np.int64)], [np.ones(1)], [3, 3])
+    two = Knapsack([np.ones((1, 2), np.int64)], [np.ones(1)], [3, 3])
     with pytest.raises(AutocompError, match="use `ilp`"):
         DynamicProgram(two)
     with pytest.raises(AutocompError, match="points >= 2"):
-        DynamicProgram(AdditiveModel(COSTS, LOSSES, [9]), 1)
+        DynamicProgram(Knapsack(COSTS, LOSSES, [9]), 1)
     with pytest.raises(BudgetError, match="start the plan again"):
-        DynamicProgram(AdditiveModel(COSTS, LOSSES, [9])).choose(1, np.array([10]))
+        DynamicProgram(Knapsack(COSTS, LOSSES, [9])).choose(1, np.array([10]))

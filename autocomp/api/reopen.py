@@ -1,0 +1,50 @@
+"""A run's search, built again from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autocomp.api.session import Session
+from autocomp.api.setup import OBJECT, SearchSetup
+from autocomp.core.budget import parse_budgets
+from autocomp.errors import RunError
+from autocomp.network.threads import torch_threads
+from autocomp.runs.folder import Run
+from autocomp.runs.settings import SearchConfig
+
+_PARTS = ("model", "data", "agent", "space")
+
+
+@contextmanager
+def reopened(call: str, run: str | Path, given: Mapping[str, Any]) -> Iterator[Session]:
+    """Yields the session of a run, its parts built again, under its number of threads.
+
+    Args:
+        call: the function of `autocomp` that was called, for messages.
+        run: the run folder.
+        given: model, data, agent, space and budget, where they are given as objects; else None.
+
+    Raises:
+        RunError: if the folder is no run, damaged, or of another network or data, or a part that
+            was given as an object is not given again.
+    """
+    opened = Run.open(run)
+    settings = opened.config()["settings"]
+    config = SearchConfig.from_json(settings)
+    parts = {}
+    for name in _PARTS:
+        thing = given.get(name)
+        if thing is None and settings.get(name) == OBJECT:
+            raise RunError(
+                f"The run was started with its {name} given as a Python object; give it again, as "
+                f"in autocomp.{call}({str(run)!r}, {name}=...)."
+            )
+        parts[name] = settings.get(name) if thing is None else thing
+    budgets = parse_budgets(config.budget if given.get("budget") is None else given["budget"])
+    with torch_threads(config.threads):
+        setup = SearchSetup.build(config, **parts, budgets=budgets)
+        setup.check(opened)
+        yield Session(setup, opened)

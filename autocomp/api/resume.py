@@ -1,0 +1,48 @@
+"""Continuing a run that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autocomp.agents import Agent, OnOutcome
+from autocomp.api.reopen import reopened
+from autocomp.api.session import Result
+from autocomp.core.budget import Budgets
+from autocomp.search_spaces import SearchSpace
+
+
+def resume(
+    run: str | Path,
+    *,
+    model: nn.Module | Callable[..., nn.Module] | None = None,
+    data: Any = None,
+    agent: Agent | None = None,
+    space: SearchSpace | None = None,
+    budget: Budgets | None = None,
+    on_outcome: OnOutcome | None = None,
+) -> Result:
+    """Continues a run that was stopped, or finishes one again.
+
+    The agent is started anew with the run's seed, and every plan that the run has evaluated is
+    answered from its record; so it arrives where it was stopped, learned weights and random state
+    included, and goes on from there.
+
+    Args:
+        run: the run folder.
+        model: the network, if it was given as an object when the run was started.
+        data: the data, likewise.
+        agent: the agent, likewise.
+        space: the action space, likewise.
+        budget: the budgets, if one was given with a cost of its own when the run was started.
+        on_outcome: called for each outcome, the recorded ones too.
+
+    Raises:
+        RunError: if the folder is no run, in use, damaged, or of another network or data.
+    """
+    given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
+    with reopened("resume", run, given) as session:
+        return session.resume(on_outcome)

@@ -1,0 +1,41 @@
+"""What a network costs beside its layers, and budgets that are out of reach."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocomp.errors import BudgetError
+from autocomp.problem.stated import Menus, StatedProblem
+
+
+def fixed_costs(problem: StatedProblem, menus: Menus) -> NDArray[np.int64]:
+    """Returns, per budget, what the network costs beside its layers under these choices.
+
+    Biases and statistics take 16 bits once a layer is quantized; when a plan may quantize none,
+    the dearer of the two is charged.
+    """
+    quantized = any(all(c.weights.bits < 32 for c in menu) for menu in menus)
+    sides = [16] if quantized else [16, 32]
+    costs = [problem.costs[budget.cost] for budget in problem.budgets]
+    return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
+
+
+def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetError:
+    """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
+    names = [budget.cost for budget in problem.budgets]
+    for name, value in zip(names, least.tolist(), strict=True):
+        if value > problem.limits[name]:
+            cost = problem.costs[name]
+            share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
+            return BudgetError(
+                f"The budget must be within reach, but {name} <= {problem.limits[name]:,} "
+                f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
+                f"({name}={share:.2%}); raise the budget or widen the space."
+            )
+    return BudgetError(
+        f"The budgets {', '.join(map(str, problem.budgets))} must hold together, but no plan of "
+        "this search space was found to meet all of them; raise one."
+    )
