@@ -83,7 +83,7 @@ def _inspect(given: argparse.Namespace) -> int:
 
 def _compare(given: argparse.Namespace) -> int:
     from autocomp.inspection.comparison import compare_runs, read_runs
-    from autocomp.reports.html.comparison_page import render_comparison
+    from autocomp.reports.comparison_page import render_comparison
     from autocomp.reports.terminal.comparison_tables import comparison_tables
     from autocomp.storage.files import write_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autocomp.inspection.record import RunRecord
-from autocomp.reports.html.run_page import render_run
+from autocomp.reports.run_page import render_run
 from autocomp.runs.folder import Run
 from autocomp.storage.files import write_bytes
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autocomp.agents import make_agent
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints
-from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.transfer import load_policy
 from autocomp.agents.task import SearchTask
 from autocomp.envs import LayerwiseEnv
@@ -54,8 +54,8 @@ def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> Non
     feasible = feasible_space(toy, JOINT)
     agent = make_agent("ppo")
     assert isinstance(agent, ReinforcementAgent)
-    from autocomp.agents.reinforcement.random_state import private_random_state
     from autocomp.agents.reinforcement.episodes import EpisodeLog
+    from autocomp.agents.reinforcement.random_state import private_random_state
 
     with private_random_state():
         model = agent.build(EpisodeLog(LayerwiseEnv(feasible)), feasible, 0)

@@ -16,7 +16,7 @@ from torch import nn
 import autocomp
 from autocomp.data.splits import DataSplits
 from autocomp.inspection.record import RunRecord
-from autocomp.reports.html.run_page import render_run
+from autocomp.reports.run_page import render_run
 
 Sample = Callable[..., RunRecord]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -15,14 +15,14 @@ from autocomp.errors import RunError
 from autocomp.inspection.comparison import compare_runs
 from autocomp.inspection.grouping import group_runs
 from autocomp.inspection.record import RunRecord
-from autocomp.reports.html.comparison_page import render_comparison
-from autocomp.reports.html.figures import plain
-from autocomp.reports.html.group_figures import (
+from autocomp.reports.comparison_page import render_comparison
+from autocomp.reports.group_figures import (
     differences_rows,
     fronts_figure,
     progress_figure,
     results_figure,
 )
+from autocomp.reports.html.figures import plain
 from autocomp.runs.summary import Summary
 from autocomp.tasks.classification import Score
 

@@ -14,9 +14,9 @@ from autocomp.reports.html.blocks import Card, Cards, Picture, Pictures, Table
 from autocomp.reports.html.embedded import embedded_json
 from autocomp.reports.html.figures import Figure, Gallery, Panel, Rows, colour, plain, wrapped
 from autocomp.reports.html.page import Section, render_page
-from autocomp.reports.html.run_page import render_run
-from autocomp.reports.html.sections.view import close_span, span
-from autocomp.reports.html.sections.wording import percent, short, signed, signed_points
+from autocomp.reports.run_page import render_run
+from autocomp.reports.sections.view import close_span, span
+from autocomp.reports.sections.wording import percent, short, signed, signed_points
 
 Sample = Callable[..., RunRecord]
 ALL = ["glance", "plan", "search", "front", "curves", "policy", "study", "ablations", "measured",

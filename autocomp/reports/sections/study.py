@@ -7,8 +7,8 @@ from autocomp.inspection.study import Parameter
 from autocomp.reports.html.blocks import Prose
 from autocomp.reports.html.figures import Figure, Gallery, Panel, Rows, colour, wrapped
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.view import close_span
-from autocomp.reports.html.sections.wording import percent, plural, sentence
+from autocomp.reports.sections.view import close_span
+from autocomp.reports.sections.wording import percent, plural, sentence
 
 _SLICES = 40
 """Parameters that are shown, the most important ones."""

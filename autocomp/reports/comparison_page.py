@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from autocomp.inspection.comparison import Comparison, compare_runs
 from autocomp.inspection.grouping import RunGroup, group_runs
 from autocomp.inspection.record import RunRecord
-from autocomp.reports.html.blocks import Facts, Prose, Table
-from autocomp.reports.html.group_figures import (
+from autocomp.reports.group_figures import (
     differences_rows,
     fronts_figure,
     progress_figure,
     results_figure,
 )
+from autocomp.reports.html.blocks import Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section, render_page
 from autocomp.reports.terminal.comparison_tables import (
     HEAD,

@@ -10,7 +10,7 @@ from typing import Any
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Code, Facts, Prose
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import sentence
+from autocomp.reports.sections.wording import sentence
 from autocomp.reports.terminal.tables import notes
 
 _SHOWN = ("settings", "command", "versions", "format")

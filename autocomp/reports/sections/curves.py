@@ -12,7 +12,7 @@ from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose
 from autocomp.reports.html.figures import Figure, Gallery, Key, Panel, Rows, colour, plain, wrapped
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import sentence, short
+from autocomp.reports.sections.wording import sentence, short
 
 _PER = 1000
 """Prices are shown per this many units."""

@@ -9,7 +9,7 @@ from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose, Table
 from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, plain, wrapped
 from autocomp.reports.html.page import Section
-from autocomp.reports.html.sections.wording import plural, sentence, signed, signed_points
+from autocomp.reports.sections.wording import plural, sentence, signed, signed_points
 
 _TITLE = "Departures from the exact solver's plan"
 

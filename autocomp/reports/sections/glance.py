@@ -6,7 +6,7 @@ from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Card, Cards, Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import (
+from autocomp.reports.sections.wording import (
     budgets_of,
     cost_label,
     costs_of,

@@ -11,8 +11,8 @@ from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import pareto_front
 from autocomp.reports.html.figures import Figure, Gallery, Key, Trace, colour, plain
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.view import close_span, span
-from autocomp.reports.html.sections.wording import (
+from autocomp.reports.sections.view import close_span, span
+from autocomp.reports.sections.wording import (
     cost_label,
     costs_of,
     limits_of,

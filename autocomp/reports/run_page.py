@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.page import render_page
-from autocomp.reports.html.sections.ablations import ablations
-from autocomp.reports.html.sections.curves import curves
-from autocomp.reports.html.sections.front import front
-from autocomp.reports.html.sections.glance import glance
-from autocomp.reports.html.sections.making import making
-from autocomp.reports.html.sections.measured import measured
-from autocomp.reports.html.sections.plan_layers import plan_layers
-from autocomp.reports.html.sections.policy import policy
-from autocomp.reports.html.sections.predictions import predictions
-from autocomp.reports.html.sections.study import study
-from autocomp.reports.html.sections.trail import search_trail
+from autocomp.reports.sections.ablations import ablations
+from autocomp.reports.sections.curves import curves
+from autocomp.reports.sections.front import front
+from autocomp.reports.sections.glance import glance
+from autocomp.reports.sections.making import making
+from autocomp.reports.sections.measured import measured
+from autocomp.reports.sections.plan_layers import plan_layers
+from autocomp.reports.sections.policy import policy
+from autocomp.reports.sections.predictions import predictions
+from autocomp.reports.sections.study import study
+from autocomp.reports.sections.trail import search_trail
 
 SECTIONS = (
     glance, plan_layers, search_trail, front, curves, policy, study, ablations, measured,

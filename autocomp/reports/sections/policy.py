@@ -21,7 +21,7 @@ from autocomp.reports.html.figures import (
     wrapped,
 )
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import sentence, short
+from autocomp.reports.sections.wording import sentence, short
 
 _LOOKS = 24
 """Looks at a policy that are shown at most; of more, evenly spaced ones."""

@@ -11,8 +11,8 @@ from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import best_so_far, improvements
 from autocomp.reports.html.figures import Figure, Gallery, Key, Mark, Trace, colour, wrapped
 from autocomp.reports.html.page import Section
-from autocomp.reports.html.sections.view import close_span
-from autocomp.reports.html.sections.wording import percent, plural, short
+from autocomp.reports.sections.view import close_span
+from autocomp.reports.sections.wording import percent, plural, short
 
 Measure = Callable[[Outcome], float]
 _DASHES: tuple[tuple[str, Mark], ...] = (

@@ -9,7 +9,7 @@ from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Picture, Pictures, Prose, Table
 from autocomp.reports.html.figures import Figure, Key, Panel, Rows, Trace, colour, wrapped
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import percent, sentence, short, signed_points
+from autocomp.reports.sections.wording import percent, sentence, short, signed_points
 
 _CLASSES = 60
 """Classes that are plotted; of more, those whose accuracy changed most."""

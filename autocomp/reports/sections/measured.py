@@ -7,7 +7,7 @@ from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Table
 from autocomp.reports.html.figures import Key, Panel, Rows, colour, plain
 from autocomp.reports.html.page import Section
-from autocomp.reports.html.sections.wording import percent, signed, unit_of
+from autocomp.reports.sections.wording import percent, signed, unit_of
 from autocomp.runs.summary import Summary
 
 _Row = tuple[str, str, int, int]

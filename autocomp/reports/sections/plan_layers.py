@@ -10,7 +10,7 @@ from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose, Table
 from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, wrapped
 from autocomp.reports.html.page import Block, Section
-from autocomp.reports.html.sections.wording import percent, shape_of
+from autocomp.reports.sections.wording import percent, shape_of
 
 _BITS = (8, 16, 32)
 
