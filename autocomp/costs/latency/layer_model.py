@@ -19,7 +19,8 @@ def layer_model(geometry: Geometry, precision: Precision) -> bytes:
     Float32 is the plain operator. Int8 rounds its input, and has (de)quantizers around weight,
     bias, input and output, which onnxruntime fuses into QLinearConv or QGemm; rounding the input is
     part of the time, turning the output back is not, as in a network of such layers. Weights of 8
-    or 4 bits with floating inputs pass a DequantizeLinear in every call. The weights are noise.
+    or 4 bits with floating inputs pass a DequantizeLinear, which the session takes out once. The
+    weights are noise.
 
     Args:
         geometry: the layer.
