@@ -11,7 +11,7 @@ import torch
 from autocomp.errors import ArtifactError, ModelError
 from autocomp.runtime import Runner, is_available, library, open_session, probe_model, run
 from autocomp.runtime import sums_overflow as probed
-from autocomp.runtime.model_proto import LONGEST, serialized
+from autocomp.runtime.model_proto import serialized
 
 if not is_available():
     pytest.skip("needs onnxruntime", allow_module_level=True)
@@ -94,7 +94,7 @@ def test_the_probe_of_sums_is_run_once() -> None:
     assert probed() in (True, False) and probed() == probed()
 
 
-def test_models_that_no_file_holds() -> None:
+def test_models_that_no_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     class Large:
         def __init__(self, error: Exception | None = None) -> None:
             self._error = error
@@ -102,9 +102,11 @@ def test_models_that_no_file_holds() -> None:
         def SerializeToString(self) -> bytes:
             if self._error is not None:
                 raise self._error
-            return bytes(LONGEST + 1)
+            return bytes(1235)
 
-    with pytest.raises(ModelError, match=r"shorter than 2 GiB, but this one has 2,146,435,073"):
+    assert serialized(Large()) == bytes(1235)
+    monkeypatch.setattr("autocomp.runtime.model_proto.LONGEST", 1234)
+    with pytest.raises(ModelError, match=r"shorter than 2 GiB, but this one has 1,235 bytes"):
         serialized(Large())
     with pytest.raises(
         ModelError, match="2 GiB, but writing this one raised ValueError: too large"
