@@ -21,10 +21,10 @@ from autocomp.core.choice import Choice
 from autocomp.core.plan import Plan
 from autocomp.data import load_data
 from autocomp.exporters.onnx_file import export_float, export_onnx
-from autocomp.exporters.runtime import latencies
 from autocomp.models import build_model
 from autocomp.problem.problem import CompressionProblem
 from autocomp.runs.folder import Run
+from autocomp.runtime import latencies
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +41,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
                             text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}, onnxruntime, {given.threads} thread(s), medians of {given.repeats}.\n")
+    print(f"Commit {commit}, onnxruntime, {given.threads} thread(s), "
+          f"medians of up to {given.repeats}.\n")  # fmt: skip
     print("| network | batch | dense, ms | compressed, ms | times as fast |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for run in given.runs:

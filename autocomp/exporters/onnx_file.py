@@ -13,27 +13,25 @@ from autocomp.artifacts.packed import PackedModel
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError, AutocompError, ModelError
+from autocomp.exporters.activations import TracedQuantizer
 from autocomp.exporters.fold import drop_clips
 from autocomp.exporters.graph import Graph
 from autocomp.exporters.inputs import protect_floats
 from autocomp.exporters.integers import Codes, store
+from autocomp.exporters.kernels import kernels
 from autocomp.exporters.matrix import Widths
 from autocomp.exporters.probes import multiplies_bits, runs_integers
 from autocomp.exporters.report import ExportReport, LayerExport
-from autocomp.exporters.runtime import kernels
-from autocomp.exporters.trace import bare, trace
 from autocomp.exporters.weights import write_weight
-from autocomp.plugins.imports import describe
-from autocomp.runtime.session import assembled, library, run, session
+from autocomp.runtime import OPSET, assembled, bare, library, open_session, run, serialized, trace
 from autocomp.storage.files import write_bytes
 
-LEAST_OPSET = 21
+LEAST_OPSET = OPSET
 """The first version of ONNX's operators with integers of 4 and 16 bits."""
 INT2_OPSET = 25
 """The first version with integers of 2 bits, and the last that this exporter was tried with."""
 _INTEGER_KERNELS = ("QLinearConv", "MatMulInteger")
 _TOLERANCE = 1e-4
-_LONGEST = 2**31 - 2**20
 
 
 def export_onnx(
@@ -58,9 +56,9 @@ def export_onnx(
         How each layer is stored, and which are smaller but not faster.
 
     Raises:
-        ArtifactError: if a library is missing, the opset is out of range, onnxruntime cannot run
-            the file, or it cannot be written.
-        ModelError: if the network cannot be traced, or ONNX lacks one of its operators.
+        ArtifactError: if the opset is out of range, or the file cannot be written.
+        ModelError: if a library is missing, the network cannot be traced, ONNX lacks one of its
+            operators, onnxruntime cannot run the file, or it would be longer than 2 GiB.
     """
     check_opset(opset)
     tries = [opset] if opset is not None else _opsets(packed)
@@ -71,11 +69,6 @@ def export_onnx(
         except AutocompError:
             if at == tries[-1]:
                 raise
-    if len(data) > _LONGEST:
-        raise ArtifactError(
-            f"An ONNX file must be shorter than 2 GiB, but this one has {len(data):,} bytes; "
-            "compress the network further."
-        )
     _write(path, data)
     return report
 
@@ -89,14 +82,13 @@ def export_float(network: nn.Module, example: Tensor, opset: int = LEAST_OPSET) 
         ArtifactError, ModelError: as `export_onnx`.
     """
     check_opset(opset)
-    graph = Graph(trace(network, example, opset, {}, ()))
+    graph = Graph(trace(network, example, opset))
     graph.clean()
-    data: bytes = assembled(graph.model.graph, opset).SerializeToString()
-    return data
+    return serialized(assembled(graph.model.graph, opset))
 
 
 def check_opset(opset: int | None) -> None:
-    """Raises ArtifactError without the libraries, or for an opset out of range."""
+    """Raises ModelError without the libraries, ArtifactError for an opset out of range."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         library(name)
     if opset is not None and not LEAST_OPSET <= opset <= INT2_OPSET:
@@ -130,9 +122,9 @@ def _build(
     for alias, owner in packed.aliases.items():
         if owner in tied:
             tied[owner].append(alias)
-    activations = {hosts[name]: quantizer for name, quantizer in packed.activations.items()}
+    rounding = {hosts[name]: TracedQuantizer(q) for name, q in packed.activations.items()}
     names = [name for group in tied.values() for name in group]
-    graph = Graph(trace(network, example, opset, activations, names))
+    graph = Graph(trace(network, example, opset, rounding, names))
     drop_clips(graph)
     stored: dict[str, str] = {}
     for name, weight in coded.items():
@@ -148,7 +140,7 @@ def _build(
     protect_floats(graph)
     graph.clean()
     model = assembled(graph.model.graph, opset)
-    data: bytes = model.SerializeToString()
+    data = serialized(model)
     library("onnx").checker.check_model(model)
     _check_logits(network, data, example, exact=not packed.activations)
     running = kernels(data)
@@ -186,14 +178,7 @@ def _layer(
 
 def _check_logits(network: nn.Module, data: bytes, example: Tensor, exact: bool) -> None:
     """Raises unless the file runs and, without activation bits, gives the network's logits."""
-    loaded = session(data)
-    try:
-        found = run(loaded, example)
-    except Exception as error:
-        raise ArtifactError(
-            f"onnxruntime must run the exported file, but it raised {describe(error)}; export it "
-            "with another opset."
-        ) from error
+    found = run(open_session(data), example)
     if not exact:
         return
     plain: Any = bare(network)

@@ -12,8 +12,9 @@ from autocomp.data import DataSplits, load_data
 from autocomp.errors import ArtifactError
 from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
 from autocomp.exporters.report import Exported
-from autocomp.exporters.runtime import latencies, verify
+from autocomp.exporters.verify import verify
 from autocomp.network.batches import Batches
+from autocomp.runtime import REPEATS, latencies
 
 
 def export_run(
@@ -24,7 +25,7 @@ def export_run(
     opset: int | None = None,
     split: str = "test",
     threads: int = 1,
-    repeats: int = 50,
+    repeats: int = REPEATS,
 ) -> Exported:
     """Exports a run's compressed file, checks it on a split and measures it.
 
@@ -36,7 +37,7 @@ def export_run(
         opset: as `export_onnx`.
         split: "calibration", "search" or "test".
         threads: of onnxruntime.
-        repeats: timed runs of one image.
+        repeats: timed runs of one image; fewer for a network that takes long.
 
     Raises:
         ArtifactError, ModelError, UnknownNameError, DataError: for bad input, in one line.

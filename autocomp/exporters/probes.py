@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from autocomp.errors import ArtifactError
+from autocomp.errors import ModelError
 from autocomp.exporters.integers import Stored, blocks
-from autocomp.runtime.session import run, session, small_model
+from autocomp.runtime import open_session, probe_model, run
 
 
 @cache
@@ -50,7 +50,7 @@ def _probe(
 ) -> bool:
     """Runs nodes on the input (1, 1) and compares."""
     try:
-        found = run(session(small_model(nodes, constants, opset)), torch.ones(1, 2)).numpy()
-    except ArtifactError:
+        found = run(open_session(probe_model(nodes, constants, opset)), torch.ones(1, 2)).numpy()
+    except ModelError:
         return False
     return bool(np.array_equal(found, expected))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.exporters.onnx_file import export_float, export_onnx
-from autocomp.exporters.runtime import latencies
+from autocomp.runtime import latencies
 
 
 def measured_latency(
@@ -17,7 +17,7 @@ def measured_latency(
 ) -> tuple[int, int]:
     """Returns the nanoseconds of one input in the dense network, and in the compressed one.
 
-    Both run in onnxruntime, interleaved, the compressed one as it is exported: medians.
+    Both run in onnxruntime in turns, each as it is exported: medians.
 
     Args:
         dense: the dense network.

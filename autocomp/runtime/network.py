@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from autocomp.errors import ModelError
-from autocomp.network.modes import evaluation_mode
-from autocomp.plugins.imports import describe, optional_import
-from autocomp.runtime.runner import REPEATS, Clock, Runner, interleaved
+from autocomp.runtime.clock import REPEATS, Clock, interleaved
+from autocomp.runtime.model_proto import serialized
+from autocomp.runtime.runner import Runner
+from autocomp.runtime.session import as_array
+from autocomp.runtime.trace import trace
 
-Source = nn.Module | Path
-"""A network, or its ONNX file."""
+Source = nn.Module | bytes | Path
+"""A network, or its ONNX file, or the file's bytes."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +54,8 @@ def network_latency(
     """Returns the median seconds of a forward pass of the whole network in onnxruntime.
 
     Args:
-        model: a network, exported with fixed shapes and not modified, or the path of an ONNX file
-            that takes `batch` examples.
+        model: a network, timed as the float32 file that an export would write of it and not
+            modified, or an ONNX file that takes `batch` examples.
         example: a batch that the network accepts; its first example is used.
         threads: threads within an operator, at least 1; operators run one after the other.
         repeats: timed calls, at least 1; fewer for a network that takes long.
@@ -68,10 +63,36 @@ def network_latency(
         clock: tells the time in nanoseconds.
 
     Raises:
-        ModelError: if onnx, onnxscript or onnxruntime is missing, or they cannot run the network.
+        ModelError: if onnx, onnxscript or onnxruntime is missing, they cannot run the network, or
+            a number is out of range.
+        ArtifactError: if a file is no ONNX file.
     """
-    runner = network_runner(model, example, threads, batch)
-    return float(statistics.median(interleaved([runner], repeats, clock)[0])) / 1e9
+    return latencies([model], _repeated(example, batch), threads, repeats, clock)[0]
+
+
+def latencies(
+    models: Sequence[Source],
+    inputs: Tensor,
+    threads: int = 1,
+    repeats: int = REPEATS,
+    clock: Clock = time.perf_counter_ns,
+) -> tuple[float, ...]:
+    """Returns the median seconds of several networks, run in turns so that all meet one machine.
+
+    Args:
+        models: networks and ONNX files, as for `network_latency`.
+        inputs: the whole batch that each of them gets.
+        threads: see `network_latency`, as for the rest.
+        repeats: likewise.
+        clock: likewise.
+
+    Raises:
+        ModelError, ArtifactError: as `network_latency` does.
+    """
+    runners = [network_runner(model, inputs, threads) for model in models]
+    return tuple(
+        float(statistics.median(times)) / 1e9 for times in interleaved(runners, repeats, clock)
+    )
 
 
 def compare(
@@ -83,10 +104,10 @@ def compare(
     batch: int = 1,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
-    """Times two networks in turns, so that a slow moment of the machine meets both.
+    """Times two networks in turns, and tells how far their ratio is to be trusted.
 
     Args:
-        first: a network or the path of its ONNX file.
+        first: a network or its ONNX file.
         second: another one for the same input.
         example: see `network_latency`, as for the rest.
         threads: likewise.
@@ -95,10 +116,11 @@ def compare(
         clock: likewise.
 
     Raises:
-        ModelError: as `network_latency` does.
+        ModelError, ArtifactError: as `network_latency` does.
     """
-    runners = [network_runner(model, example, threads, batch) for model in (first, second)]
-    one, two = interleaved([*runners], repeats, clock)
+    inputs = _repeated(example, batch)
+    runners = [network_runner(model, inputs, threads) for model in (first, second)]
+    one, two = interleaved(runners, repeats, clock)
     medians = statistics.median(one), statistics.median(two)
     ratios = [b / max(a, 1) for a, b in zip(one, two, strict=True)]
     low, high = np.quantile(ratios, [0.25, 0.75])
@@ -108,57 +130,21 @@ def compare(
     )  # fmt: skip
 
 
-def network_runner(model: Source, example: Tensor, threads: int = 1, batch: int = 1) -> Runner:
-    """Returns the network in onnxruntime, bound to `batch` copies of the first example.
+def network_runner(model: Source, inputs: Tensor, threads: int = 1) -> Runner:
+    """Returns the network in onnxruntime, bound to a batch of inputs.
 
     Raises:
-        ModelError: as `network_latency` does.
+        ModelError, ArtifactError: as `network_latency` does.
     """
+    source = serialized(trace(model, inputs)) if isinstance(model, nn.Module) else model
+    return Runner(source, threads, as_array(inputs))
+
+
+def _repeated(example: Tensor, batch: int) -> Tensor:
+    """Returns `batch` copies of the first example."""
     if batch < 1 or not len(example):
         raise ModelError(
             f"A network is timed on at least 1 example, but got batch={batch} and "
             f"{len(example)} examples; give one of each."
         )
-    inputs = example[:1].expand(batch, *example.shape[1:]).contiguous().detach()
-    array: np.ndarray[Any, Any] = inputs.cpu().numpy()
-    if isinstance(model, Path):
-        return Runner(model, threads, array)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        _export(model, inputs, path)
-        return Runner(path, threads, array)
-
-
-def _export(model: nn.Module, inputs: Tensor, path: Path) -> None:
-    for library in ("onnx", "onnxscript"):
-        optional_import(library, "onnx", ModelError)
-    with evaluation_mode(model), torch.no_grad(), _silent():
-        try:
-            program = torch.onnx.export(model, (inputs,), dynamo=True, verbose=False)
-            if program is None:
-                raise ModelError("torch.onnx.export must give a program, but gave none; update it.")
-            program.save(path)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"Measuring a network needs its export to ONNX, which raised {describe(error)}; "
-                "repair what torch.onnx.export names, or measure without latency."
-            ) from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps the exporter from writing: of its own future, missing libraries, and whole graphs."""
-    loggers = [logging.getLogger(f"torch.{name}") for name in ("onnx", "export")]
-    loggers.append(logging.getLogger("onnxscript"))
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    return example[:1].expand(batch, *example.shape[1:])

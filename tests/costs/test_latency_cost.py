@@ -15,10 +15,11 @@ from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import BITS, NEUTRAL, Choice
 from autocomp.core.plan import Plan
 from autocomp.costs.base import Cost, total
-from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precision, is_available
+from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precision
 from autocomp.costs.latency.cost import Latency
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.analysis import analyse
+from autocomp.runtime import is_available
 
 CODES = Choice.of(weight_bits=8, activation_bits=8)
 SHARE = 10**6

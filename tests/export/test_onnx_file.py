@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import autocomp.exporters.onnx_file as onnx_file
 from autocomp.artifacts.packed import PackedModel
 from autocomp.core.quantized import Quantized
-from autocomp.errors import ArtifactError, AutocompError, ModelError
+from autocomp.errors import ArtifactError, ModelError
 from autocomp.exporters.onnx_file import export_onnx
 from autocomp.exporters.report import Check, ExportReport
-from autocomp.exporters.runtime import verify
+from autocomp.exporters.verify import verify
 from autocomp.models import build_model
 
 
@@ -344,7 +344,7 @@ def test_a_missing_library_is_named_with_its_extra(
 ) -> None:  # fmt: skip
     made = quantize(small_net, images, 4)
     monkeypatch.setitem(__import__("sys").modules, library, None)
-    with pytest.raises(AutocompError, match=rf"^{library} is needed.*autocomp\[onnx\]"):
+    with pytest.raises(ModelError, match=rf"^{library} is needed.*autocomp\[onnx\]"):
         export_onnx(*made, images, tmp_path / "m.onnx")
 
 

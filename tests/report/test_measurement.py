@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import save
 from torch import nn
 
-from autocomp.costs.latency import LatencyTable, is_available
+from autocomp.costs.latency import LatencyTable
 from autocomp.errors import LayerError
 from autocomp.inspection.measurement import (
     Measurement,
@@ -21,6 +21,7 @@ from autocomp.inspection.measurement import (
     measurement_notes,
     measurement_table,
 )
+from autocomp.runtime import is_available
 
 
 class Words(nn.Module):

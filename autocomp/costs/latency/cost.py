@@ -17,7 +17,7 @@ from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
 from autocomp.errors import LayerError, unknown
-from autocomp.runtime.network import network_latency
+from autocomp.runtime import network_latency
 from autocomp.storage.cache import default_root
 
 

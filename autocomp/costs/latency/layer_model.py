@@ -8,12 +8,8 @@ import numpy as np
 
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import INT4_WEIGHTS, INT8, INT8_WEIGHTS, Precision
-from autocomp.errors import ModelError
-from autocomp.plugins.imports import optional_import
+from autocomp.runtime import assembled, library, serialized
 
-OPSET = 21
-"""The first opset with int4; its models have IR version 10."""
-_IR = 10
 _INPUT_SCALE, _WEIGHT_SCALE, _OUTPUT_SCALE = 0.03, 0.02, 0.5
 
 
@@ -23,7 +19,8 @@ def layer_model(geometry: Geometry, precision: Precision) -> bytes:
     Float32 is the plain operator. Int8 rounds its input, and has (de)quantizers around weight,
     bias, input and output, which onnxruntime fuses into QLinearConv or QGemm; rounding the input is
     part of the time, turning the output back is not, as in a network of such layers. Weights of 8
-    or 4 bits with floating inputs pass a DequantizeLinear in every call. The weights are noise.
+    or 4 bits with floating inputs pass a DequantizeLinear, which the session takes out once. The
+    weights are noise.
 
     Args:
         geometry: the layer.
@@ -32,7 +29,7 @@ def layer_model(geometry: Geometry, precision: Precision) -> bytes:
     Raises:
         ModelError: if onnx is missing.
     """
-    optional_import("onnx", "onnx", ModelError)
+    library("onnx")
     return _Builder(geometry, precision).build()
 
 
@@ -68,10 +65,7 @@ class _Builder:
             [helper.make_tensor_value_info("y", kind, None)],
             self._tensors,
         )
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=_IR)
-        data: bytes = model.SerializeToString()
-        return data
+        return serialized(assembled(graph))
 
     def _operator(self, given: str, weight: str, output: str) -> None:
         geometry = self._geometry

@@ -8,7 +8,7 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autocomp.runtime.runner import onnxruntime
+from autocomp.runtime import library
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Machine:
     @classmethod
     def here(cls, threads: int = 1) -> Machine:
         """Describes this machine; ModelError if onnxruntime is missing."""
-        return cls(processor_name(), f"onnxruntime {onnxruntime().__version__}", threads)
+        version = library("onnxruntime").__version__
+        return cls(processor_name(), f"onnxruntime {version}", threads)
 
     @property
     def digest(self) -> str:

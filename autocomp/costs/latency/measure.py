@@ -8,11 +8,10 @@ from functools import cache
 import numpy as np
 
 from autocomp.costs.latency.geometry import Geometry
-from autocomp.costs.latency.layer_model import OPSET, input_of, layer_model
+from autocomp.costs.latency.layer_model import input_of, layer_model
 from autocomp.costs.latency.precision import FLOAT32, PRECISIONS, Precision
 from autocomp.errors import ModelError
-from autocomp.plugins.imports import optional_import
-from autocomp.runtime.runner import REPEATS, Clock, Runner, median_time
+from autocomp.runtime import REPEATS, Clock, Runner, assembled, library, median_time, serialized
 
 
 def measure_geometry(
@@ -58,7 +57,7 @@ def measure_geometry(
 @cache
 def _overhead(threads: int, clock: Clock) -> int:
     """Times a network that only hands one number on."""
-    optional_import("onnx", "onnx", ModelError)
+    library("onnx")
     from onnx import TensorProto, helper
 
     graph = helper.make_graph(
@@ -67,7 +66,5 @@ def _overhead(threads: int, clock: Clock) -> int:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
-    opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    runner = Runner(model.SerializeToString(), threads, np.zeros(1, np.float32))
+    runner = Runner(serialized(assembled(graph)), threads, np.zeros(1, np.float32))
     return median_time(runner, 4 * REPEATS, clock)

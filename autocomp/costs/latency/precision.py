@@ -32,11 +32,11 @@ def runs_as(weight_bits: int, activation_bits: int) -> Precision:
     """Returns the fastest arithmetic that these bit-widths allow.
 
     Codes of at most 8 bits on both sides run as int8, also those of fewer bits: no kernel gains
-    from them. With floating inputs the weights are turned back when the network is loaded, and the
-    layer runs in float32. Weights that stay codes in memory (`INT8_WEIGHTS`, `INT4_WEIGHTS`) save
-    memory, not time: a convolution turns them back in every call and falls out of the blocked
-    layout. Measured on one core with AVX-512 VNNI (onnxruntime 1.32, 64 -> 64 channels, 3x3, 16x16
-    positions): float32 78 us, int8 26, int8 weights 119, int4 weights 145.
+    from them. With floating inputs the weights (`INT8_WEIGHTS`, `INT4_WEIGHTS`) are turned back
+    once, when the network is loaded, and the layer runs in float32: codes save bytes of the file,
+    not time. Measured on one core with AVX-512 VNNI (onnxruntime 1.32, 64 -> 64 channels, 3x3,
+    16x16 positions): float32 81 us, int8 27, int8 weights 81, int4 weights 81. By onnxruntime's own
+    default, which `runtime.open_session` overrides, the last two took 120 and 144.
 
     Args:
         weight_bits: bits of a weight, 32 for floating point.

@@ -18,10 +18,10 @@ from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.machine import Machine
 from autocomp.costs.latency.measure import measure_geometry
 from autocomp.costs.latency.precision import FLOAT32, Precision
-from autocomp.runtime.runner import REPEATS
+from autocomp.runtime import REPEATS
 from autocomp.storage.files import write_json
 
-VERSION = 1
+VERSION = 2
 """Counts up when the same key would be measured in another way."""
 STEPS = 8
 """Channel counts are measured at this many steps from none to all."""

@@ -1,0 +1,129 @@
+"""From a PyTorch network to an ONNX graph that has floating-point weights: the one export."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.errors import ModelError
+from autocomp.plugins.imports import describe
+from autocomp.runtime.libraries import library
+from autocomp.runtime.model_proto import OPSET
+
+Hook = Callable[[nn.Module, tuple[Any, ...]], Any]
+"""A forward pre-hook: takes a module and its inputs, may return others."""
+
+_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """Returns a float32 copy of a network in evaluation mode, without activation quantizers."""
+    copied = copy.deepcopy(network).eval().float().cpu()
+    for module in copied.modules():
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, ActivationQuantizer):
+                del module._forward_pre_hooks[key]
+    return copied
+
+
+def trace(
+    network: nn.Module,
+    example: Tensor,
+    opset: int = OPSET,
+    hooks: Mapping[str, Hook] | None = None,
+    weights: Collection[str] = (),
+) -> Any:
+    """Returns the network as an ONNX model (a `ModelProto`), for any number of images.
+
+    Args:
+        network: the network; a copy of it is traced, its own activation quantizers do not count.
+        example: inputs `(n, ...)`.
+        opset: version of ONNX's operators.
+        hooks: module name -> what its inputs pass on their way, traced like the network.
+        weights: state-dict names of weights that become inputs of the graph, so that no
+            optimisation touches them; those that the graph does not use are left out.
+
+    Raises:
+        ModelError: if a library is missing, the network cannot be traced, or an operator does not
+            exist in ONNX.
+    """
+    for name in ("onnx", "onnxscript"):
+        library(name)
+    copied = bare(network)
+    for host, hook in (hooks or {}).items():
+        copied.get_submodule(host).register_forward_pre_hook(hook)
+    images = example.detach().cpu()
+    images = images.float() if images.is_floating_point() else images
+    # a batch of one would be taken for a constant
+    images = torch.cat([images, images])[:2].contiguous()
+    with _quiet():
+        try:
+            program: Any = torch.onnx.export(
+                copied, (images,), dynamo=True, optimize=False, opset_version=opset, verbose=False,
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), input_names=["input"],
+                output_names=["logits"],
+            )  # fmt: skip
+            graph = program.model.graph
+            for name in weights:
+                if name in graph.initializers:
+                    value = graph.initializers.pop(name)
+                    value.const_value = None
+                    graph.inputs.append(value)
+            program.optimize()
+            proto = program.model_proto
+        except Exception as error:  # what the network's own forward raises comes through, too
+            raise ModelError(_reason(error, opset)) from error
+    found = max(x.version for x in proto.opset_import if x.domain in ("", "ai.onnx"))
+    if found != opset:
+        raise ModelError(
+            f"The network must exist in ONNX opset {opset}, but only opset {found} has all of its "
+            f"operators; export it with opset {found}."
+        )
+    return proto
+
+
+def _reason(error: BaseException, opset: int) -> str:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    operator = re.search(r"target=torch\.ops\.([\w.]+)", "\n".join(map(str, chain)))
+    if operator is not None:
+        return (
+            f"Every operator of the network must exist in ONNX opset {opset}, but {operator[1]} "
+            "does not; write the network without it."
+        )
+    return (
+        "The network must be one that torch.export can trace for any number of images, but it "
+        f"raised {describe(chain[-1])}; remove what depends on values or on the batch size."
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter from writing: of its own future, missing libraries, and whole graphs.
+
+    Fused attention, which is no operator of ONNX, is off meanwhile.
+    """
+    before = [(logging.getLogger(name), logging.getLogger(name).level) for name in _LOGGERS]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        for logger, _ in before:
+            logger.setLevel(logging.CRITICAL)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for logger, level in before:
+                logger.setLevel(level)
