@@ -4,8 +4,9 @@ VENV := .venv
 JOBS ?= 2
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DOCS := $(VENV)/.docs
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -28,6 +29,18 @@ check: $(STAMP)
 	$(RUN) -m ruff check .
 	rm -rf build/tc build/lib && $(RUN) -m pip install -q --no-deps --no-build-isolation --target build/tc .
 	cd build/tc && ../../$(VENV)/bin/mypy --config-file ../../pyproject.toml -p autocomp
+
+$(DOCS): $(STAMP)
+	$(RUN) -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,docs]'
+	touch $@
+
+# from an installed copy, where agents/, envs/ and search_spaces/ have their import names
+docs: $(DOCS)
+	rm -rf build/api build/lib build/site
+	$(RUN) -m pip install -q --no-deps --no-build-isolation --target build/api .
+	$(RUN) -m mkdocs build --strict
+	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' build/site \
+	  || { echo 'These pages would load something from another host.'; exit 1; }
 
 bench: $(STAMP)
 	$(RUN) benchmarks/agents.py
