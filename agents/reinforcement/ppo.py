@@ -65,7 +65,8 @@ class PPOAgent(ReinforcementAgent):
             feasible.space.action_space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete)
         ):
             raise AgentError(
-                f"`ppo` needs Box, Discrete or MultiDiscrete, but got {feasible.space.action_space}."
+                "`ppo` needs Box, Discrete or MultiDiscrete, but got "
+                f"{feasible.space.action_space}."
             )
 
     def build(self, env: EpisodeLog, feasible: FeasibleSpace, seed: int) -> BaseAlgorithm:

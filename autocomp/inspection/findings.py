@@ -12,11 +12,11 @@ import cattrs
 from autocomp.errors import RunError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import ErrorCurve
-from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
 from autocomp.inspection.price import Price
 from autocomp.inspection.study import StudyPicture
+from autocomp.runs.layer_result import LayerResult
 from autocomp.storage.files import write_json
 
 FILE = "inspection.json"
@@ -48,7 +48,7 @@ class Findings:
     fidelity: str
     cost: str
     unit: str
-    layers: tuple[PlannedLayer, ...]
+    layers: tuple[LayerResult, ...]
     curves: tuple[ErrorCurve, ...] = ()
     prices: tuple[Price, ...] = ()
     ablations: tuple[LayerAblation, ...] = ()
