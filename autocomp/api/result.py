@@ -9,8 +9,8 @@ from torch import nn
 
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
-from autocomp.reports.closing import closing_html
 from autocomp.reports.files import REPORT, write_report
+from autocomp.reports.html.closing import closing_html
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Summary
 

@@ -14,7 +14,7 @@ import autocomp
 from autocomp.compression.store import CompressionStore
 from autocomp.costs import Params
 from autocomp.data import load_data
-from autocomp.reports.closing import closing_rows
+from autocomp.runs.closing import closing_rows
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
+from autocomp.inspection.layer import PlannedLayer
 
 from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
@@ -16,7 +17,6 @@ from autocomp.core.plan import Plan
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
-from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.inspection.predictions import (
     Calibration,

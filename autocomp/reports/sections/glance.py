@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
-from autocomp.reports.closing import HEAD, closing_rows, gain_sentence
 from autocomp.reports.html.blocks import Card, Cards, Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.sections.wording import (
@@ -16,6 +15,7 @@ from autocomp.reports.sections.wording import (
     short,
     signed_points,
 )
+from autocomp.runs.closing import HEAD, closing_rows, gain_sentence
 from autocomp.runs.summary import Summary
 
 _WORDS = (

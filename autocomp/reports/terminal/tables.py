@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from autocomp.reports.closing import HEAD, closing_rows, gain_sentence
+from autocomp.runs.closing import HEAD, closing_rows, gain_sentence
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Summary
 

@@ -1,8 +1,6 @@
-"""The closing figures, for whoever shows them: rows, sentences, a small HTML table."""
+"""The closing figures, in words: rows and a sentence, for whoever shows them."""
 
 from __future__ import annotations
-
-from html import escape
 
 from autocomp.runs.summary import Summary
 from autocomp.tasks.classification import Score
@@ -51,18 +49,6 @@ def gain_sentence(summary: Summary) -> str:
         f"(95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f}, paired over the "
         f"{gain.n:,} images that chose it)."
     )
-
-
-def closing_html(summary: Summary) -> str:
-    """Returns the closing table as HTML, for a notebook."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in HEAD)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in closing_rows(summary)
-    )
-    sentence = gain_sentence(summary)
-    below = f"<p>{escape(sentence)}</p>" if sentence else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def _accuracies(dense: Score, compressed: Score) -> tuple[str, str, str, str]:
