@@ -33,7 +33,7 @@ from autocomp.models import noted_source
 from autocomp.network.device import dtype_of
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
-from autocomp.reports.files import write_report
+from autocomp.reports.files import check_libraries, write_report
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Gain, Measured, summarise
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
@@ -190,6 +190,7 @@ class Session:
             baselines: agents to run on the same problem with the same count, where that was not
                 done before.
         """
+        check_libraries()  # before work that would be for nothing
         recorded = self.run.outcomes()
         self.setup.problem.remember(recorded)
         for name in baselines:
