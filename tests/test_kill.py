@@ -22,7 +22,10 @@ import pytest
 from optuna.storages.journal import JournalFileSymlinkLock
 from torch import nn
 
-from autocomp.api.search import Result, report, resume, search
+from autocomp.api.report import report
+from autocomp.api.resume import resume
+from autocomp.api.search import search
+from autocomp.api.session import Result
 from autocomp.cli.main import main
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan

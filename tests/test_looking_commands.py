@@ -304,16 +304,16 @@ def train(command: Command, weights: Path, out: Path, *more: str) -> tuple[int, 
     return command("train-policy", *arguments, *more)
 
 
-def test_train_policy_tells_of_lessons_and_its_folder(
+def test_train_policy_tells_of_problems_and_its_folder(
     command: Command, weights: Path, tmp_path: Path
 ) -> None:
     code, out, err = train(command, weights, tmp_path / "p")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "episode 1/10 lesson 1: +0.0%"
+    assert lines[0] == "episode 1/10 problem 1: +0.0%"
     assert sum(line.startswith("episode ") for line in lines) == 10
-    assert "lesson 1, digits at size=30%: " in lines[10]
-    assert "lesson 2, digits at size=12%: " in lines[11]
+    assert "problem 1, digits at size=30%: " in lines[10]
+    assert "problem 2, digits at size=12%: " in lines[11]
     assert lines[12].startswith("Scaled to ") and "of its action" in lines[12]
     assert lines[13] == f"Policy: {tmp_path / 'p'}"
     assert json.loads((tmp_path / "p" / "training.json").read_text())["problems"] == [
@@ -326,7 +326,7 @@ def test_train_policy_tells_of_lessons_and_its_folder(
     [
         (("--agent", "tpe"), "learning agent"),
         (("--budget", "size=9"), "COST=LEAST..LARGEST"),
-        (("--episodes", "1"), "each of the 2 lessons"),
+        (("--episodes", "1"), "each of the 2 tasks"),
         (("--level", "F2"), "invalid choice"),
         (("--problem", "digits", "-"), "expected 3 arguments"),
         (("--space", "jont"), "Did you mean 'joint'"),

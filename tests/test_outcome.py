@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocomp.core.choice import Choice
-from autocomp.core.outcome import FIDELITIES, Outcome, best_of
+from autocomp.core.fidelity import Fidelity
+from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.errors import RunError
 
@@ -23,7 +24,7 @@ outcomes = st.builds(
     n=st.integers(1, 10**6),
     costs=st.dictionaries(st.text(), st.integers(0, 2**62), max_size=3),
     within_budget=st.booleans(),
-    fidelity=st.sampled_from(FIDELITIES),
+    fidelity=st.sampled_from(list(Fidelity)),
     seconds=st.integers(0, 10**7).map(lambda n: n / 10_000),
 )
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.checkpoints import NETWORKS
-from autocomp.agents.reinforcement.proposal import propose
 from autocomp.envs import LayerwiseEnv
 from autocomp.search_spaces import feasible_space
 from torch import nn
@@ -100,12 +100,12 @@ def test_training_leaves_a_policy_and_its_record(trained: Any) -> None:
     budgets = [[0, "size=30%"], [0, "size=12%"], [1, "size=30%"], [1, "size=12%"]]
     assert values == {
         "agent": "ppo", "space": SPACE, "budget": "size=12%..30%", "level": "F0", "seed": 0,
-        "episodes": len(found.returns), "tasks": budgets, "share": found.share,
+        "episodes": len(found.returns), "lessons": budgets, "share": found.share,
         "problems": [["<object>", "", "<object>"], ["<object>", "", "<object>"]],
     }  # fmt: skip
     assert [list(lesson) for lesson in found.budgets] == budgets
     lines = [json.loads(line) for line in (found.path / EPISODES).read_text().splitlines()]
-    assert [line["task"] for line in lines] == list(found.tasks)
+    assert [line["lesson"] for line in lines] == list(found.tasks)
     assert [line["return"] for line in lines] == pytest.approx(list(found.returns), abs=1e-6)
     assert told == list(zip(range(len(told)), found.tasks, found.returns, strict=True))
     assert len(told) >= 14 and set(found.tasks) == {0, 1, 2, 3}
@@ -164,7 +164,7 @@ def test_a_folder_that_is_not_empty_is_refused(
 @pytest.mark.parametrize(
     ("more", "error", "words"),
     [
-        ({"agent": "tpe"}, AgentError, "with a learning agent .*but got 'tpe'"),
+        ({"agent": "tpe"}, AgentError, "with a learning agent .*but got TPEAgent"),
         ({"agent": "ddgp"}, AutocompError, "Did you mean 'ddpg'"),
         ({"agent": "ppo:env=whole-plan"}, AgentError, "layer by layer"),
         ({"episodes": 3}, AgentError, "each of the 4 tasks, but got 3"),

@@ -20,9 +20,15 @@ from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.tasks.classification import divergence
 
 MENU = (
-    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(weight_bits=8), Choice.of(sparsity=0.3, weight_bits=4), Choice.of(sparsity=0.6, weight_bits=3),
-    Choice.of(pattern="2:4", weight_bits=4), Choice.of(sparsity=0.8, weight_bits=2), Choice.of(sparsity=0.0, weight_bits=4, activation_bits=4),
-)  # fmt: skip
+    NEUTRAL,
+    Choice.of(sparsity=0.5),
+    Choice.of(weight_bits=8),
+    Choice.of(sparsity=0.3, weight_bits=4),
+    Choice.of(sparsity=0.6, weight_bits=3),
+    Choice.of(pattern="2:4", weight_bits=4),
+    Choice.of(sparsity=0.8, weight_bits=2),
+    Choice.of(sparsity=0.0, weight_bits=4, activation_bits=4),
+)
 
 
 def plan_of(problem: CompressionProblem, *choices: Choice) -> Plan:
@@ -116,9 +122,10 @@ def test_a_result_does_not_depend_on_what_came_before(
     first = fresh()
     rng = random.Random(1)
     plans = [random_plan(first, rng) for _ in range(6)] + [
-        plan_of(first, Choice.of(sparsity=0.8, weight_bits=2, activation_bits=2)), plan_of(first, NEUTRAL, Choice.of(activation_bits=4)),
+        plan_of(first, Choice.of(sparsity=0.8, weight_bits=2, activation_bits=2)),
+        plan_of(first, NEUTRAL, Choice.of(activation_bits=4)),
         first.network.neutral_plan(),
-    ]  # fmt: skip
+    ]
     images = tiny_data.search.images
 
     def results(problem: CompressionProblem, order: list[Plan]) -> dict[Plan, Any]:
@@ -307,7 +314,7 @@ def test_the_test_split_is_read_once_at_the_end(tiny_net: nn.Module, tiny_data: 
     problem.evaluate(plan)
     problem.evaluate(plan, "F2")
     problem.dense_score("F2")
-    problem.feasibility([MENU] * 4)
+    problem.allocation([MENU] * 4)
     model, _ = problem.compressed(plan)
     assert test.reads == 0
     dense, compressed = problem.test(plan)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from autocomp.agents import Evaluator, SearchResult
+from autocomp.agents import Agent, Evaluator, SearchResult, SearchTask
 from safetensors.torch import save_file
 from torch import nn
 
 import autocomp
-from autocomp.api.search import Result
+from autocomp.api.session import Result
 from autocomp.artifacts.container import pack
 from autocomp.compression.loading import read
 from autocomp.core.outcome import Outcome
@@ -144,11 +144,9 @@ def test_the_test_split_is_read_once_at_the_end(tmp_path: Path) -> None:
 def test_objects_are_searched_and_resumed_with_objects(
     tiny_net: Any, tiny_data: Any, tmp_path: Path
 ) -> None:
-    class Middle:
-        def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
-                   on_outcome: Any = None) -> SearchResult:  # fmt: skip
-            evaluator = Evaluator(problem, n_evaluations, on_outcome)
-            feasible = autocomp.envs.FeasibleSpace.build(problem, space)
+    class Middle(Agent):
+        def search(self, task: SearchTask) -> SearchResult:
+            evaluator, feasible = Evaluator(task), task.feasible
             evaluator.evaluate(feasible.plan(feasible.actions.fit(feasible.middle)))
             return SearchResult(evaluator.outcomes)
 
@@ -202,20 +200,20 @@ def test_multipliers_are_searched_end_to_end(tmp_path: Path) -> None:
     assert again["warm_start"] == "dp"
 
 
-def test_an_agent_without_starts_is_told(tmp_path: Path) -> None:
+def test_an_agent_of_the_old_contract_is_told(tmp_path: Path) -> None:
     class Old:
         def search(self, problem: Any, space: Any, *, n_evaluations: int, seed: int,
                    on_outcome: Any = None) -> SearchResult:  # fmt: skip
             return SearchResult(())
 
-    with pytest.raises(AgentError, match="set warm_start to none"):
+    with pytest.raises(AgentError, match=r"takes one argument, search\(self, task: SearchTask\)"):
         search(tmp_path / "r", agent=Old())
     assert not (tmp_path / "r").exists()
 
 
 def test_a_failed_search_leaves_nothing_behind(tmp_path: Path) -> None:
-    class Broken:
-        def search(self, *args: Any, **options: Any) -> SearchResult:
+    class Broken(Agent):
+        def search(self, task: SearchTask) -> SearchResult:
             raise AutocompError("no")
 
     with pytest.raises(AutocompError):
@@ -224,8 +222,8 @@ def test_a_failed_search_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_finds_nothing_is_named(tmp_path: Path) -> None:
-    class Idle:
-        def search(self, *args: Any, **options: Any) -> SearchResult:
+    class Idle(Agent):
+        def search(self, task: SearchTask) -> SearchResult:
             return SearchResult(())
 
     with pytest.raises(AutocompError, match="plan within budget"):

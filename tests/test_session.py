@@ -17,7 +17,7 @@ from autocomp.search_spaces import make_space
 
 import autocomp
 import autocomp.api.session as module
-from autocomp.api.search import report
+from autocomp.api.report import report
 from autocomp.core.outcome import Outcome
 from autocomp.errors import RunError, UnknownNameError
 from autocomp.inspection.findings import FILE, Findings

@@ -12,7 +12,7 @@ from autocomp.agents import AGENTS
 from safetensors.torch import save_file
 
 import autocomp
-from autocomp.api.search import Result
+from autocomp.api.session import Result
 from autocomp.cli.main import main
 from autocomp.compression.loading import read
 from autocomp.core.outcome import Outcome

@@ -21,6 +21,7 @@ from autocomp.artifacts.records import weight_bits
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.loading import load
 from autocomp.core.choice import NEUTRAL, Choice
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
@@ -137,9 +138,9 @@ def test_shares_are_validated(field: str) -> None:
         with pytest.raises(ChoiceError, match=field) as caught:
             Choice.of(**{field: bad})
         assert "\n" not in str(caught.value)
-    assert getattr(Choice.of(**{field: 1}), field) == 1.0
-    assert getattr(Choice.of(**{field: 0.33333}), field) == 0.3333
-    assert getattr(Choice.of(**{field: 1e-9}), field) == 0.0001
+    assert Choice.of(**{field: 1}).value(field) == 1.0
+    assert Choice.of(**{field: 0.33333}).value(field) == 0.3333
+    assert Choice.of(**{field: 1e-9}).value(field) == 0.0001
 
 
 def test_criteria_are_texts_and_need_channels() -> None:
@@ -290,9 +291,9 @@ SPACES = ["structured", "full:channel_levels=4,levels=3,weight_bits=3/5/8,activa
 def test_costs_are_those_of_the_real_network(problem: Any, space: str) -> None:
     """MACs and bit operations exactly; parameters but for biases and norms that go along."""
     menus = menus_of(problem, space)
-    constraint = StructuredModel(problem, menus).constraint()
+    allocation = StructuredModel(problem, menus).allocation()
     names = [budget.cost for budget in problem.budgets]
-    fixed = np.array([problem.limits[n] for n in names], np.int64) - constraint.limits
+    fixed = np.array([problem.limits[n] for n in names], np.int64) - allocation.limits
     rng = np.random.default_rng(0)
     dense_sides = sides(problem.store.model)
     for _ in range(8):
@@ -301,7 +302,7 @@ def test_costs_are_those_of_the_real_network(problem: Any, space: str) -> None:
             {x: m[i] for x, m, i in zip(problem.network.names, menus, indices, strict=True)}
         )
         real = problem.costs_of(plan)
-        found = dict(zip(names, (constraint.total(indices) + fixed).tolist(), strict=True))
+        found = dict(zip(names, (allocation.total(indices) + fixed).tolist(), strict=True))
         assert found["macs"] == real["macs"] and found["bitops"] == real["bitops"]
         lost = dense_sides - sides(problem.subnets.of(plan).model)
         assert real["params"] <= found["params"] <= real["params"] + lost
@@ -384,19 +385,19 @@ def test_losses_of_structure_and_inside_add(problems: Any) -> None:
 
 
 def test_a_budget_out_of_reach_names_the_least(digits_model: Any, digits_data: Any) -> None:
-    def constraint(budget: str) -> Any:
+    def allocation(budget: str) -> Any:
         problem = CompressionProblem(digits_model, digits_data, budget, SMALL)
-        return StructuredModel(problem, menus_of(problem, "structured")).constraint()
+        return StructuredModel(problem, menus_of(problem, "structured")).allocation()
 
     for cost in ("macs", "size"):
         with pytest.raises(BudgetError, match=f"{cost} <= .* at least") as caught:
-            constraint(f"{cost}=1%")
+            allocation(f"{cost}=1%")
         text = str(caught.value)
         assert "\n" not in text
         least = int(text.split("reaches ")[1].split()[0].replace(",", ""))
-        assert constraint(f"{cost}={least}").possible
+        assert allocation(f"{cost}={least}").possible
         with pytest.raises(BudgetError):
-            constraint(f"{cost}={least - 1}")
+            allocation(f"{cost}={least - 1}")
 
 
 # ---- the file
@@ -506,11 +507,11 @@ def test_what_cannot_be_cut_is_seen_in_the_corrected_network(problems: Any) -> N
     """A grouped convolution's moments are looked at anew, behind batch norms as they will be."""
     problem = problems("mixed")
     plan = with_channels(problem, 0.5)
-    subnet = problem.subnets.of(plan, "F1")
+    subnet = problem.subnets.of(plan, Fidelity.SCREEN)
     layer = next(x for x in subnet.network.layers if x.groups == 4)
     subnet.store.weight(layer, Choice.of(sparsity=0.3))  # asks for the moments
     found = subnet.store.stats[layer.name].gram
-    subnet.realise(plan, "F1")
+    subnet.realise(plan, Fidelity.SCREEN)
     some = dataclasses.replace(subnet.network, layers=(layer,))
     expected = input_moments(subnet.model, some, [problem.data.calibration.images])[layer.name]
     assert found is not None
@@ -526,14 +527,15 @@ def test_front_to_back_repair_does_not_raise_the_divergence(problems: Any) -> No
     for share in (0.75, 0.5, 0.3):
         plan = with_channels(problem, share)
         pair = []
-        for level in ("F2", "F2S"):
+        for level in (Fidelity.FULL, Fidelity.RECONSTRUCTED):
             subnet = problem.subnets.of(plan, level)
-            subnet.realise(plan, "F2")
+            subnet.realise(plan, Fidelity.FULL)
             pair.append(subnet.divergence())
-        assert problem.subnets.of(plan, "F2") is not problem.subnets.of(plan, "F2S")
+        rebuilt = problem.subnets.of(plan, Fidelity.RECONSTRUCTED)
+        assert problem.subnets.of(plan, Fidelity.FULL) is not rebuilt
         assert pair[1] <= pair[0]
         # layers are fitted to the outputs of this network: its batch norms have to be corrected
-        teacher = problem.subnets.of(plan, "F2S").store.model
+        teacher = rebuilt.store.model
         batches = [problem.data.calibration.images]
         outputs = logits_of(teacher, batches), logits_of(problem.store.model, batches)
         assert divergence(*outputs) == pytest.approx(pair[1], rel=0.02)
@@ -572,4 +574,5 @@ def test_the_start_that_keeps_every_channel_is_the_exact_solvers(problems: Any) 
     chosen = [m.index(whole[x.name]) for x, m in zip(problem.network.layers, insides, strict=True)]
     assert model.loss(chosen) == pytest.approx(best)
     # channels alone compress nothing else: there is one start
-    assert len(feasible_space(problems("digits").under("macs=60%"), "structured").starts()) == 1
+    alone = feasible_space(problems("digits").under("macs=60%"), "structured")
+    assert len(alone.allocation.starts()) == 1

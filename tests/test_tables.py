@@ -12,6 +12,7 @@ from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights import GPTQQuantizer, Pipeline
+from autocomp.compression.weights.base import Compressor
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.quantized import Quantized
 from autocomp.data import DataSplits
@@ -141,14 +142,14 @@ def test_what_has_gone_from_memory_is_read_again(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(CompressionStore, "_make", forbidden)
-    other.feasibility(menus)
+    other.allocation(menus)
     for layer in one.network.layers:
         for choice in MENU:
             assert same(one.store.weight(layer, choice), other.store.weight(layer, choice))
 
 
 def test_pipelines_with_other_settings_have_other_names() -> None:
-    class Pruner:
+    class Pruner(Compressor):
         __slots__ = ("_share",)
 
         def __init__(self, share: float) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.reinforcement.agent import private_random_state
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.agents.reinforcement.pretrain import school, shrink_actions
-from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.reinforcement.pretrain import pretrain, shrink_actions
+from autocomp.agents.reinforcement.random_state import private_random_state
+from autocomp.agents.task import PolicyTask
 from autocomp.envs import LayerwiseEnv, MultiTaskEnv
 from autocomp.search_spaces import FeasibleSpace, feasible_space
 from gymnasium.utils.env_checker import check_env as gymnasium_check
@@ -35,10 +36,11 @@ def schooled(
 ) -> tuple[Any, list[tuple[int, int, float]]]:
     told: list[tuple[int, int, float]] = []
     agent: Any = make_agent(text)
-    model = school(
-        agent, MultiTaskEnv(found, level), n_episodes=n, seed=seed,
+    task = PolicyTask(
+        found, n_episodes=n, level=level, seed=seed,
         on_episode=lambda *episode: told.append(episode),
     )  # fmt: skip
+    model = pretrain(agent, MultiTaskEnv(found, level), task)
     return model, told
 
 

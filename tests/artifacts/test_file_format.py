@@ -158,10 +158,14 @@ def test_floating_weights(values: list[float], dtype: torch.dtype, choice: Choic
 
 @pytest.mark.parametrize(
     "choice",
-    [Choice.of(sparsity=s, pattern=p, weight_bits=w, activation_bits=a) for s, p in [(0, ""), (0.1234, ""), (0.9999, ""), (0, "1:255")]
-     for w in (2, 16, 32) for a in (2, 16, 32)],
+    [
+        Choice.of(sparsity=s, pattern=p, weight_bits=w, activation_bits=a)
+        for s, p in [(0, ""), (0.1234, ""), (0.9999, ""), (0, "1:255")]
+        for w in (2, 16, 32)
+        for a in (2, 16, 32)
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_choice_and_its_activation_range(choice: Choice) -> None:
     weight: Quantized | Tensor = torch.ones(3)
     if choice.weights.bits < 32:
@@ -252,10 +256,16 @@ def plans_of(store: CompressionStore) -> Iterator[Plan]:
     names = store.network.names
     yield store.network.neutral_plan()
     for choice in (
-        Choice.of(sparsity=0.6, weight_bits=3), Choice.of(pattern="2:4", weight_bits=4), Choice.of(weight_bits=16),
-        Choice.of(weight_bits=2), Choice.of(sparsity=0.95), Choice.of(sparsity=0.9, weight_bits=2), Choice.of(sparsity=0.9999, weight_bits=2),
-        Choice.of(weight_bits=4, activation_bits=4), Choice.of(activation_bits=8),
-    ):  # fmt: skip
+        Choice.of(sparsity=0.6, weight_bits=3),
+        Choice.of(pattern="2:4", weight_bits=4),
+        Choice.of(weight_bits=16),
+        Choice.of(weight_bits=2),
+        Choice.of(sparsity=0.95),
+        Choice.of(sparsity=0.9, weight_bits=2),
+        Choice.of(sparsity=0.9999, weight_bits=2),
+        Choice.of(weight_bits=4, activation_bits=4),
+        Choice.of(activation_bits=8),
+    ):
         yield Plan(dict.fromkeys(names, choice))
     for _ in range(4):
         yield Plan(

@@ -85,7 +85,7 @@ def test_episodes_are_as_long_as_their_network(menus_of: Any) -> None:
     assert env.longest is menus[0]
     assert len(env.longest) == 4
     for lesson, feasible in enumerate(menus):
-        at, _, seen, info = episode(env, lesson=lesson)
+        at, _, seen, info = episode(env, task=lesson)
         assert at == lesson
         assert len(seen) == len(feasible) + 1 == [5, 5, 3][lesson]
         assert list(info["plan"]) == [layer.name for layer in feasible.layers]
@@ -134,7 +134,7 @@ def test_the_solvers_own_plan_is_worth_nothing(space: str, level: str, menus_of:
     menus = menus_of(space)
     env = MultiTaskEnv(menus, level)
     for lesson, feasible in enumerate(menus):
-        assert walked(env, feasible, feasible.allocation.plan, lesson=lesson) == 0
+        assert walked(env, feasible, feasible.allocation.plan, task=lesson) == 0
 
 
 def test_the_merit_is_the_share_of_the_solvers_loss(menus_of: Any) -> None:
@@ -169,11 +169,11 @@ def test_merits_end_at_minus_three(menus_of: Any) -> None:
 
 
 def test_a_lesson_without_loss_is_no_division_by_zero(menus_of: Any) -> None:
-    feasible = copy.copy(menus_of()[0])
-    feasible.losses = [np.zeros_like(loss) for loss in feasible.losses]
+    known = menus_of()[0]
+    nothing = [np.zeros_like(loss) for loss in known.losses]
+    allocation = known.problem.allocation(known.choices, losses=lambda: nothing)
+    feasible = FeasibleSpace(known.problem, known.space, known.layers, known.choices, allocation)
     lesson = TrainingTask(feasible, "F0")
-    vars(feasible).pop("model", None)
-    vars(feasible).pop("solver", None)
     assert lesson.standard == 1e-9
     assert (
         walked(lesson, feasible, feasible.names.even()) == 1
@@ -184,7 +184,7 @@ def test_estimates_alone_evaluate_nothing(menus_of: Any) -> None:
     menus = [feasible.under([str(b) for b in feasible.problem.budgets]) for feasible in menus_of()]
     env = MultiTaskEnv(menus, "F0")
     for lesson in range(3):
-        _, value, _, _ = episode(env, lesson=lesson)
+        _, value, _, _ = episode(env, task=lesson)
         assert math.isfinite(value) and value <= 0
     assert all(not feasible.problem._memo for feasible in menus)
 
@@ -232,12 +232,12 @@ def test_a_plan_repeats_within_its_lesson_only(menus_of: Any) -> None:
     menus = menus_of()
     loose, tight = menus[0], menus[1]
     log = EpisodeLog(MultiTaskEnv([loose, tight], "F0"))
-    plan = tight.solver.plan
-    walked(log, tight, plan, lesson=1)
+    plan = tight.allocation.plan
+    walked(log, tight, plan, task=1)
     assert not log.repeated
-    walked(log, loose, plan, lesson=0)
+    walked(log, loose, plan, task=0)
     assert not log.repeated  # the same plan, at another budget
-    walked(log, tight, plan, lesson=1)
+    walked(log, tight, plan, task=1)
     assert log.repeated
     assert log.tasks == [1, 0, 1]
     assert len(log.best(5)) == 2

@@ -103,7 +103,8 @@ def test_a_feasible_wish_is_granted(tiny_problem: CompressionProblem) -> None:
     mask = feasible.allocation.mask(())
     for index in np.flatnonzero(mask)[:20].tolist():
         action = feasible.space.encode(feasible.layers[0], feasible.choices[0][index])
-        assert feasible.project((), action) == index
+        found, executed = feasible.actions.execute((), action)
+        assert (found, executed.tolist()) == (index, action.tolist())
 
 
 def test_the_plan_spends_most_of_its_budget(tiny_problem: CompressionProblem) -> None:
@@ -174,4 +175,4 @@ def test_a_space_that_breaks_its_contract_is_named(tiny_problem: CompressionProb
 
     feasible = FeasibleSpace.build(tiny_problem, Liar())
     with pytest.raises(SpaceError, match="list it in choices"):
-        feasible.project((), np.ones(1, np.float32))
+        feasible.actions.execute((), np.ones(1, np.float32))

@@ -111,7 +111,10 @@ def quantize() -> Make:
                 module = model.get_submodule(layer.host)
                 module.register_forward_pre_hook(activations[layer.name])
         plan = Plan({
-            x.name: Choice.of(sparsity=sparsity, weight_bits=weight_bits, activation_bits=activation_bits if x.name in activations else 32)
+            x.name: Choice.of(
+                sparsity=sparsity, weight_bits=weight_bits,
+                activation_bits=activation_bits if x.name in activations else 32,
+            )
             for x in layers
         })  # fmt: skip
         rest = {

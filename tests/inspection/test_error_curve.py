@@ -31,7 +31,7 @@ def front_by_hand(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 def test_the_front_is_what_no_other_choice_undercuts(points: list[tuple[int, float]]) -> None:
     costs = np.array([[cost] for cost, _ in points], np.int64)
     losses = np.array([loss for _, loss in points])
-    front = pareto_front(costs, losses).tolist()
+    front = pareto_front(*costs.T, losses).tolist()
     assert [points[i] for i in front] == front_by_hand(points)
     assert all(points.index(points[i]) == i for i in front)  # the first of equals
 
@@ -45,8 +45,8 @@ def test_a_curve_holds_the_tables_of_a_separable_menu(menu_of: Any) -> None:
     assert [curve.layer for curve in curves] == [layer.name for layer in feasible.layers]
     for t, curve in enumerate(curves):
         choices = [str(choice) for choice in feasible.choices[t]]
-        tables = zip(choices, feasible.allocation.costs[t][:, 0].tolist(), feasible.losses[t].tolist(),
-                     strict=True)  # fmt: skip
+        costs = feasible.allocation.costs[t][:, 0].tolist()
+        tables = zip(choices, costs, feasible.losses[t].tolist(), strict=True)
         assert sorted((p.choice, p.cost, p.loss) for p in curve.points) == sorted(tables)
         pairs = [(p.cost, p.loss) for p in curve.points]
         assert pairs == sorted(pairs)

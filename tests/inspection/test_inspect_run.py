@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS
+from autocomp.agents.samplers.optuna_agent import STUDY
 from autocomp.agents.task import SearchTask
 from autocomp.search_spaces import FeasibleSpace
 
@@ -17,7 +18,7 @@ import autocomp.inspection.inspect_run as module
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.errors import RunError
 from autocomp.inspection.findings import FILE, FORMAT, Findings
-from autocomp.inspection.inspect_run import STUDY, inspect_run
+from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.study import study_picture
 
 
@@ -38,9 +39,7 @@ def learned(menu_of: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
     """An agent that learned something, its folder, and its best outcome."""
     folder = tmp_path_factory.mktemp("learned")
     agent: Any = make_agent("ppo")
-    agent.trail = folder
-    feasible = menu_of()
-    found = agent.search(SearchTask.of(feasible.problem, feasible.space, 6, 0))
+    found = agent.search(SearchTask(menu_of(), 6, 0, folder=folder))
     best = best_of(found.outcomes)
     assert best is not None
     return agent, folder, best

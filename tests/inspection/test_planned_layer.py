@@ -13,7 +13,7 @@ from autocomp.problem.problem import CompressionProblem
 
 
 def test_layers_add_up_to_the_plans_costs(small_problem: CompressionProblem, menu_of: Any) -> None:
-    plan = menu_of().plan(menu_of().solver.plan)
+    plan = menu_of().plan(menu_of().allocation.plan)
     layers = planned_layers(small_problem, plan)
     assert [layer.name for layer in layers] == list(plan)
     costs = small_problem.costs_of(plan)

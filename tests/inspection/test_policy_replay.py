@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 import torch
 from autocomp.agents import make_agent
-from autocomp.agents.reinforcement.agent import ReinforcementAgent, private_random_state
+from autocomp.agents.policy import propose
+from autocomp.agents.reinforcement.agent import ReinforcementAgent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS, PolicyCheckpoints, save
+from autocomp.agents.reinforcement.critics import ActionCritic, StateCritic
 from autocomp.agents.reinforcement.episodes import EpisodeLog
-from autocomp.agents.reinforcement.proposal import propose
+from autocomp.agents.reinforcement.random_state import private_random_state
 from autocomp.envs import ENVS
 from autocomp.envs.observations import feature_names
-from autocomp.search_spaces import FeasibleSpace, feasible_space
+from autocomp.search_spaces import FeasibleSpace, SearchSpace, feasible_space, make_space
 from torch import nn
 
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.policy import PolicyPicture
-from autocomp.inspection.replay import FACTORS, GRID, PolicyReplay, entry_names, movement
+from autocomp.inspection.replay import FACTORS, PolicyReplay, movement
 
 JOINT = "joint:levels=6,weight_bits=2/4/8"
 COEFFICIENTS = "coefficients:menu=joint,levels=6,weight_bits=2/4/8"
@@ -43,6 +45,7 @@ CASES = [
     ("ddpg:env=whole-plan", COEFFICIENTS, "DDPG"),
 ]
 Change = Callable[[Any], None]
+GRID = ActionCritic.grid
 
 
 def untrained(
@@ -60,15 +63,21 @@ def untrained(
         if change is not None:
             change(model)
     PolicyCheckpoints(folder, feasible, agent.env, 10).look(model, 3)
-    agent.policy = str(save(model, folder))
+    save(model, folder)
     return agent
 
 
 def picture(
     text: str, feasible: FeasibleSpace, folder: Path, change: Change | None = None
 ) -> tuple[PolicyPicture, PolicyReplay]:
-    replay = PolicyReplay(untrained(text, feasible, folder, change), feasible)
+    replay = replayed(untrained(text, feasible, folder, change), feasible, folder)
     return replay.picture(folder), replay
+
+
+def replayed(agent: Any, feasible: FeasibleSpace, folder: Path) -> PolicyReplay:
+    learned = agent.learned_policy(folder, feasible)
+    assert learned is not None
+    return PolicyReplay(learned, feasible)
 
 
 @pytest.mark.parametrize(("text", "space", "name"), CASES)
@@ -100,7 +109,7 @@ def test_every_learning_agent_is_shown(
     shown = 0 if whole_plan_without_critic else n - (name == "PPO")
     assert [surface.layer for surface in found.surfaces] == list(found.layers[:shown])
     for surface in found.surfaces:
-        grid = 9 if name == "PPO" else GRID
+        grid = StateCritic.grid if name == "PPO" else GRID
         assert len(surface.xs) == grid and len(surface.ys) == (grid if width > 1 else 1)
         assert np.shape(surface.values) == (len(surface.ys), len(surface.xs))
         assert len(surface.at) == min(2, width)
@@ -259,20 +268,19 @@ def test_a_feature_that_the_policy_does_not_read_has_no_influence(
 
 
 def test_entries_are_named(menu_of: Any) -> None:
-    assert entry_names(menu_of(JOINT)) == ("sparsity", "weight bits")
-    assert entry_names(menu_of(COEFFICIENTS)) == ("log multiplier",)
+    assert menu_of(JOINT).space.entry_names == ("sparsity", "weight bits")
+    assert menu_of(COEFFICIENTS).space.entry_names == ("log multiplier",)
 
 
 def test_spaces_without_axes_number_their_entries(small_problem: Any) -> None:
-    from autocomp.search_spaces import make_space
-
     axes = make_space(JOINT)
 
-    class Plain:
+    class Plain(SearchSpace):
         action_space = axes.action_space
         choices, encode, decode = axes.choices, axes.encode, axes.decode
 
-    assert entry_names(FeasibleSpace.build(small_problem, Plain())) == ("action 0", "action 1")
+    feasible = FeasibleSpace.build(small_problem, Plain())
+    assert feasible.space.entry_names == ("action 0", "action 1")
 
 
 def test_looks_end_where_a_line_was_cut_off(tmp_path: Path) -> None:
@@ -299,8 +307,8 @@ def test_a_replay_is_repeatable_and_leaves_everything_alone(
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
     known = dict(feasible.problem._memo)
-    first = PolicyReplay(agent, feasible).picture(tmp_path)
+    first = replayed(agent, feasible, tmp_path).picture(tmp_path)
     assert (torch.rand(1), random.random(), np.random.rand()) == expected  # noqa: NPY002
-    assert PolicyReplay(agent, feasible).picture(tmp_path) == first
+    assert replayed(agent, feasible, tmp_path).picture(tmp_path) == first
     assert feasible.problem._memo == known  # nothing is evaluated
     assert (tmp_path / NETWORKS).read_bytes() == data

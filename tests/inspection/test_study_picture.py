@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 from autocomp.agents import make_agent
-from autocomp.agents.samplers.optuna_agent import OptunaAgent
+from autocomp.agents.samplers.optuna_agent import STUDY, OptunaAgent
 from autocomp.agents.task import SearchTask
 from autocomp.search_spaces import make_space
 from optuna.distributions import FloatDistribution
@@ -18,7 +18,6 @@ from optuna.samplers import RandomSampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from autocomp.core.outcome import Outcome
-from autocomp.inspection.inspect_run import STUDY
 from autocomp.inspection.study import LEAST, study_picture
 
 SPACE = "bits:weight_bits=2/3/4/6/8"

@@ -151,7 +151,7 @@ def test_patterns_and_neutral_layers_keep_theirs(tiny_problem: CompressionProble
 
 
 def test_unknown_level(tiny_problem: CompressionProblem) -> None:
-    with pytest.raises(AutocompError, match="must be one of .*F2S"):
+    with pytest.raises(AutocompError, match="no fidelity named 'F3'.*F2S"):
         tiny_problem.evaluate(heavy(tiny_problem), "F3")
 
 

@@ -115,7 +115,8 @@ def sample_layers(plan: Plan, rng: random.Random) -> tuple[PlannedLayer, ...]:
         layers.append(
             PlannedLayer(
                 name=name, kind="conv", shape=(64, weights // 576 or 1, 3, 3), choice=str(choice),
-                sparsity=choice.weights.sparsity, channels=choice.structure.units, rank=choice.structure.rank,
+                sparsity=choice.weights.sparsity,
+                channels=choice.structure.units, rank=choice.structure.rank,
                 weight_bits=choice.weights.bits, activation_bits=choice.activations.bits,
                 dense_bytes=4 * weights, bytes=size, dense_macs=weights * 64,
                 macs=int(weights * 64 * kept * (1 - choice.weights.sparsity)),
