@@ -114,9 +114,10 @@ class Session:
             ):
                 best = outcome
                 run.write_plan(outcome.plan)
+            costs = ", ".join(f"{cost} {value:,}" for cost, value in outcome.costs.items())
             _LOG.info(
                 "%s: accuracy %.4f, loss %.4f, %s", outcome.fidelity.value, outcome.accuracy,
-                outcome.loss, ", ".join(f"{cost} {value:,}" for cost, value in outcome.costs.items()),
+                outcome.loss, costs,
             )  # fmt: skip
             if board is not None:
                 board.record(outcome)

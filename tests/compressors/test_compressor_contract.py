@@ -45,7 +45,8 @@ QUANTIZER = pytest.mark.parametrize("name", QUANTIZERS)
 PRUNER = pytest.mark.parametrize("name", PRUNERS)
 LAYER = pytest.mark.parametrize("shape", SHAPES)
 CHOICES = (
-    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(pattern="2:4"), Choice.of(weight_bits=3), Choice.of(weight_bits=16),
+    NEUTRAL, Choice.of(sparsity=0.5), Choice.of(pattern="2:4"), Choice.of(weight_bits=3),
+    Choice.of(weight_bits=16),
     Choice.of(sparsity=0.6, weight_bits=3), Choice.of(pattern="2:4", weight_bits=4),
 )  # fmt: skip
 SPARSITIES = (0.0001, 0.1, 0.3333, 0.5, 0.75, 0.9, 0.9999)
