@@ -317,10 +317,12 @@ class CompressionProblem:
         # what the network computes, not only its weights: the forward pass may differ
         few = self._calibration[0][:8]
         logits = logits_of(self._model, [few])
+        pipeline = self.settings.pipeline
+        digest = source_digest(type(pipeline.pruner), type(pipeline.quantizer))
         text = "|".join(
             (
                 fingerprint(self._model), self.data.calibration.fingerprint(),
-                self.settings.pipeline.name, repr(self._model), source_digest(),
+                pipeline.name, repr(self._model), digest,
                 str((logits * 100).round().to(torch.int64).tolist()),
             )
         )  # fmt: skip
