@@ -10,13 +10,11 @@ from torch import nn
 
 from autocomp.compression.loading import load
 from autocomp.data import load_data
-from autocomp.errors import AutocompError, DataError, unknown
+from autocomp.errors import AutocompError
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.scoring import score
 from autocomp.tasks.classification import Score
-
-SPLITS = ("calibration", "search", "test")
 
 
 def evaluate(
@@ -43,10 +41,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise AutocompError(f"`batch_size >= 1` must hold, but got {batch_size}.")
-    if split not in SPLITS:
-        raise DataError(unknown("split", split, SPLITS))
     where = usable_device(device)
     network = load(file, model).to(where)
-    splits = load_data(data)
-    chosen = {"calibration": splits.calibration, "search": splits.search, "test": splits.test}
-    return score(network, Batches(chosen[split], batch_size, where, dtype_of(network)))
+    chosen = load_data(data).named(split)
+    return score(network, Batches(chosen, batch_size, where, dtype_of(network)))

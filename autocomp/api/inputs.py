@@ -12,6 +12,7 @@ from autocomp.compression.loading import load
 from autocomp.data import load_data
 from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import build_model
+from autocomp.network.forward import forward
 from autocomp.network.sites import find_sites
 from autocomp.runs.folder import Run
 
@@ -61,8 +62,8 @@ def example_for(network: nn.Module, model: str, data: str = "", shape: str = "")
         example = _random(1, *sizes_of)
         try:
             with torch.inference_mode():
-                network(example)
-        except Exception:  # a network may dislike an input in any way; the next guess is tried
+                forward(network, example)
+        except LayerError:
             continue
         return example
     raise AutocompError("The shape of an input must be known; give --input 3x32x32 or --data.")

@@ -77,7 +77,7 @@ class Session:
         with run.locked():  # a folder that another process holds is not taken away
             try:
                 return cls(setup, run)._search(on_outcome)
-            except Exception:
+            except Exception:  # whatever it was; it is raised again
                 if not run.outcomes():
                     shutil.rmtree(run.path)
                 raise
@@ -176,7 +176,7 @@ class Session:
         """Makes a report; one that fails is a warning, for the result lies in the folder."""
         try:
             report()
-        except Exception as error:
+        except Exception as error:  # the search is done, whatever its page meets
             warnings.warn(
                 f"The report of {str(self.run.path)!r} could not be written: {describe(error)}; "
                 "`autocomp report` tries again.",

@@ -85,7 +85,9 @@ class Findings:
             elif written != FORMAT:
                 return None
             return cattrs.structure(values, cls)
-        except Exception as error:
+        except (
+            OSError, ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError,
+        ) as error:  # fmt: skip
             raise RunError(
                 f"{str(file)!r} must hold what was found out about the run, but is damaged "
                 f"({type(error).__name__}); delete it and make the report again."

@@ -44,7 +44,7 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
     def part(name: str, make: Callable[[], T], otherwise: T) -> T:
         try:
             return make()
-        except Exception as error:
+        except Exception as error:  # one part that fails must not cost the others
             left_out[name] = describe(error)
             return otherwise
 
