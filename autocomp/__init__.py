@@ -10,7 +10,7 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.4.0"
-__all__ = ["__version__", "load", "resume", "search"]
+__all__ = ["Budget", "Choice", "Plan", "__version__", "load", "resume", "search"]
 
 # In a checkout the folders envs/, agents/ and search_spaces/ stand beside this package.
 if (_Path(__file__).parent.parent / "pyproject.toml").is_file():
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from autocomp.api.resume import resume
     from autocomp.api.search import search
     from autocomp.compression.loading import load
+    from autocomp.core.budget import Budget
+    from autocomp.core.choice import Choice
+    from autocomp.core.plan import Plan
 
 _LAZY = {
     "search": "autocomp.api.search",
     "resume": "autocomp.api.resume",
     "load": "autocomp.compression.loading",
+    "Budget": "autocomp.core.budget",
+    "Choice": "autocomp.core.choice",
+    "Plan": "autocomp.core.plan",
 }
 
 

@@ -152,6 +152,7 @@ ORDER = (
     ("inspection",),
     ("reports",),
     ("api",),
+    ("testing",),
     ("cli",),
     ("__main__",),
 )
@@ -305,3 +306,8 @@ def test_the_problem_needs_no_search_library() -> None:
     statement = "import autocomp.problem, autocomp.compression.loading"
     found = loaded_by(statement, "torch", "gymnasium", "optuna", "stable_baselines3", "sklearn")
     assert found == "torch"
+
+
+def test_importing_the_contract_suites_is_light() -> None:
+    statement = "import autocomp.testing; dir(autocomp.testing)"
+    assert loaded_by(statement, *HEAVY, "pytest", "hypothesis") == ""

@@ -72,6 +72,8 @@ class Pipeline:
     ) -> dict[Choice, Compressed]:
         found = {c: Compressed(pruned, None) for c in group if c.weights.bits == 32}
         rounded = [c for c in group if c.weights.bits < 32]
+        if not rounded:
+            return found
         bits = sorted({c.weights.bits for c in rounded})
         made = dict(zip(bits, self.quantizer.quantize_all(pruned, bits, stats), strict=True))
         for c in rounded:
