@@ -110,6 +110,12 @@ def tiny_problem(
 
 
 @pytest.fixture(scope="session")
+def shared_problem(_trained_tiny: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
+    """One tiny problem at 60 % of its bytes for many tests: it remembers what they evaluate."""
+    return CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=60%")
+
+
+@pytest.fixture(scope="session")
 def digits_data() -> DataSplits:
     return load_data("digits")
 

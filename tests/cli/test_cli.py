@@ -19,7 +19,7 @@ import autocomp
 from autocomp.cli.main import main
 from autocomp.models import build_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
