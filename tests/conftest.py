@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from autocomp.agents import Agent, make_agent
+from filelock import FileLock
 from hypothesis import settings
+from safetensors.torch import save_file
 from torch import nn
 
 from autocomp.data import load_data
@@ -23,6 +27,7 @@ from autocomp.problem.problem import CompressionProblem, ProblemSettings
 settings.register_profile("autocomp", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("autocomp")
 
+OFF_POLICY = ("ddpg", "td3", "sac")
 _DEFAULT = Path(__file__).parents[1] / ".." / "shared"
 
 
@@ -34,13 +39,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same one for all of its processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def table_folder(common_folder: Path) -> Iterator[Path]:
     """A cache folder that the tests share, instead of the user's own; searches find it, too."""
-    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
+        patch.setenv("XDG_CACHE_HOME", str(common_folder / "cache"))
+        yield common_folder / "cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written outlives a process, if not a power cut, wherever it stands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -110,11 +131,43 @@ def tiny_problem(
 
 
 @pytest.fixture(scope="session")
+def shared_problem(
+    _trained_tiny: nn.Module, tiny_data: DataSplits, table_folder: Path
+) -> CompressionProblem:
+    """One tiny problem at 60 % of its bytes for many tests: it remembers what they evaluate."""
+    settings = ProblemSettings(cache=table_folder / "autocomp")
+    return CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=60%", settings)
+
+
+@pytest.fixture(scope="session")
 def digits_data() -> DataSplits:
     return load_data("digits")
 
 
 @pytest.fixture(scope="session")
-def digits_model() -> nn.Module:
+def digits_weights(common_folder: Path) -> Path:
+    """The trained weights of the digits network; whichever process is first trains it."""
+    file = common_folder / "digits.safetensors"
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            save_file(build_model("digits").state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def digits_model(digits_weights: Path) -> nn.Module:
     """The digits network, trained; do not modify it."""
-    return build_model("digits")
+    return build_model("digits", digits_weights).eval()
+
+
+@pytest.fixture(scope="session")
+def make_small() -> Callable[..., Agent]:
+    """Makes agents as `make_agent` does; those that learn are small, where size is not tested."""
+
+    def make(text: str, **options: Any) -> Agent:
+        name = text.partition(":")[0]
+        small = {"width": 16, "clone_steps": 40} if name in (*OFF_POLICY, "ppo") else {}
+        small |= {"pretrain_steps": 40} if name in OFF_POLICY else {}
+        return make_agent(text, **{**small, **options})
+
+    return make

@@ -45,21 +45,28 @@ class ReinforcementAgent(Agent):
         warm_up: share of the evaluations spent on the warm-up.
         policy: run folder, or `agent.zip`, of a policy to begin with ("" for none): its plan is
             tried first, and its networks go on learning.
+        width: units of each of the two hidden layers of its networks.
+        clone_steps: gradient steps in which the policy is fitted to the best plan of the warm-up.
 
     In the task's folder a search leaves its networks, and looks at its policy.
     """
 
     def __init__(
         self, env: str = "layerwise", reward: str | Reward = "merit", warm_up: float = 0.2,
-        policy: str = "",
+        policy: str = "", width: int = 128, clone_steps: int = 300,
     ) -> None:  # fmt: skip
         if env not in ENVS:
             raise AgentError(unknown("environment", env, ENVS))
         if not 0 <= warm_up < 1:
             raise AgentError(f"`0 <= warm_up < 1` must hold, but got {warm_up=}.")
+        if width < 1 or clone_steps < 0:
+            raise AgentError(
+                f"`width >= 1` and `clone_steps >= 0` must hold, but got {width=}, {clone_steps=}."
+            )
         self.env = env
         self.reward = find_reward(reward)
         self.warm_up = warm_up
+        self.width, self.clone_steps = width, clone_steps
         self.policy = str(policy and policy_file(policy))  # a missing file is refused at once
 
     @abstractmethod

@@ -18,8 +18,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from autocomp.errors import AgentError
 
-_CLONE_STEPS = 300
-_PRETRAIN_STEPS = 400
 _ELITES = 1
 _SAC_LOG_STD = -3.0
 
@@ -48,6 +46,12 @@ class OffPolicyAgent(ReinforcementAgent):
         share: share of the layers that are disturbed in an episode.
         learning_rate: of the critic; the actor's is a tenth (AMC's ratio).
         imitation: steps per episode that pull the actor towards the best plans so far.
+        width: units of each of the two hidden layers of actor and critic.
+        clone_steps: gradient steps in which the actor is fitted to the warm-up's best plan.
+        pretrain_steps: gradient steps of the critic on the warm-up, before learning begins.
+
+    Raises:
+        AgentError: if an option is out of range.
     """
 
     algorithm: type[Any]
@@ -65,11 +69,16 @@ class OffPolicyAgent(ReinforcementAgent):
         share: float = 0.4,
         learning_rate: float = 1e-3,
         imitation: int = 20,
+        width: int = 128,
+        clone_steps: int = 300,
+        pretrain_steps: int = 400,
     ) -> None:
-        super().__init__(env, reward, warm_up, policy)
+        super().__init__(env, reward, warm_up, policy, width, clone_steps)
+        if pretrain_steps < 0:
+            raise AgentError(f"`pretrain_steps >= 0` must hold, but got {pretrain_steps=}.")
         self.sigma, self.decay, self.floor = sigma, decay, floor
         self.share, self.learning_rate = share, learning_rate
-        self.imitation = imitation
+        self.imitation, self.pretrain_steps = imitation, pretrain_steps
 
     def check(self, feasible: FeasibleSpace) -> None:
         """Raises AgentError for a discrete space."""
@@ -95,7 +104,7 @@ class OffPolicyAgent(ReinforcementAgent):
             gradient_steps=2 * steps if steps > 1 else 20, action_noise=noise,
             replay_buffer_class=ExecutedActionBuffer,
             replay_buffer_kwargs={"n_steps": steps, "gamma": 1.0},
-            policy_kwargs={"net_arch": [128, 128]}, seed=seed, device="cpu", **self.extra,
+            policy_kwargs={"net_arch": [self.width] * 2}, seed=seed, device="cpu", **self.extra,
         )  # fmt: skip
         return model
 
@@ -111,9 +120,9 @@ class OffPolicyAgent(ReinforcementAgent):
                     np.array([reward]), np.array([step.done]), [info],
                 )  # fmt: skip
         if env.episodes:
-            _clone(model, env, _ELITES, _CLONE_STEPS)
-        if len(env.episodes) > 1:
-            _train_critic(model)
+            _clone(model, env, _ELITES, self.clone_steps)
+        if len(env.episodes) > 1 and self.pretrain_steps:
+            _train_critic(model, self.pretrain_steps)
 
     def refresh(self, model: Any, env: EpisodeLog) -> None:
         """Pulls the actor towards the best plans so far (Oh et al. 2018, arXiv:1806.05635).
@@ -127,11 +136,11 @@ class OffPolicyAgent(ReinforcementAgent):
             model.action_noise.widen()
 
 
-def _train_critic(model: Any) -> None:
+def _train_critic(model: Any, n_steps: int) -> None:
     """Trains on the replay and puts the actor back: an ignorant critic must not lead it."""
     before = copy.deepcopy(model.actor.state_dict())
     optimizer = copy.deepcopy(model.actor.optimizer.state_dict())
-    model.train(gradient_steps=_PRETRAIN_STEPS, batch_size=model.batch_size)
+    model.train(gradient_steps=n_steps, batch_size=model.batch_size)
     model.actor.load_state_dict(before)
     model.actor.optimizer.load_state_dict(optimizer)
     if isinstance(model, (DDPG, TD3)):

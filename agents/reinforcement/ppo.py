@@ -17,7 +17,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from autocomp.errors import AgentError
 
-_CLONE_STEPS = 300
 _ELITES = 1
 _LEAST_SIGMA = 0.08
 _WIDEST = 3.0
@@ -40,6 +39,11 @@ class PPOAgent(ReinforcementAgent):
             log-multipliers in the `coefficients` space.
         decay: factor on it per update.
         learning_rate: of policy and value.
+        width: units of each of the two hidden layers of policy and value.
+        clone_steps: gradient steps in which the policy is fitted to the warm-up's best plan.
+
+    Raises:
+        AgentError: if an option is out of range.
     """
 
     def __init__(
@@ -52,8 +56,10 @@ class PPOAgent(ReinforcementAgent):
         sigma: float = 0.2,
         decay: float = 0.93,
         learning_rate: float = 1e-3,
+        width: int = 128,
+        clone_steps: int = 300,
     ) -> None:
-        super().__init__(env, reward, warm_up, policy)
+        super().__init__(env, reward, warm_up, policy, width, clone_steps)
         if episodes < 1:
             raise AgentError(f"`episodes >= 1` must hold, but got {episodes=}.")
         self.episodes, self.sigma, self.decay = episodes, sigma, decay
@@ -80,7 +86,7 @@ class PPOAgent(ReinforcementAgent):
             batch_size=n_steps, n_epochs=10, gamma=1.0, gae_lambda=0.95,
             clip_range=0.2, ent_coef=0.0 if continuous else 0.003, seed=seed, device="cpu",
             policy_kwargs={
-                "net_arch": [128, 128],
+                "net_arch": [self.width] * 2,
                 **({"log_std_init": float(np.log(sigma))} if continuous else {}),
             },
             decay=self.decay,
@@ -98,7 +104,7 @@ class PPOAgent(ReinforcementAgent):
         deviation = [p for name, p in policy.named_parameters() if name == "log_std"]
         fitted = [p for p in policy.parameters() if all(p is not d for d in deviation)]
         optimizer = torch.optim.Adam(fitted, lr=1e-3)
-        for _ in range(_CLONE_STEPS):
+        for _ in range(self.clone_steps):
             _, log_likelihood, _ = policy.evaluate_actions(obs, actions)
             # discrete menus: a probability near 1 would end exploration before it began
             loss = -log_likelihood.clamp(max=_ceiling(env.action_space)).mean()

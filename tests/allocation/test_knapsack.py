@@ -107,11 +107,11 @@ def test_suffix_values_are_brute_force(model: Knapsack) -> None:
     solver = DynamicProgram(model)
     before = [0, *itertools.accumulate(int(c.min()) for c in model.costs)]
     for step in range(len(model)):
+        every = itertools.product(*(range(len(x)) for x in model.losses[step:]))
+        rest = model.rest(step, model.limits)
+        spent, lost = np.array([(rest.total(i)[0], rest.loss(i)) for i in every]).T
         for left in range(int(model.limits[0]) - before[step] + 1):
-            try:
-                best = optimum(model.rest(step, np.array([left])))
-            except BudgetError:
-                best = np.inf
+            best = min(lost[spent <= left], default=np.inf)
             value = float(solver.value(step, np.array([left]))[0])
             assert value == pytest.approx(best, abs=1e-12)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -21,11 +22,15 @@ from autocomp.problem.problem import CompressionProblem, ProblemSettings
 SPACES = ["joint", "sparsity:weight_bits=8", "bits:activation_bits=4/8", "nm", "coefficients"]
 
 
-@pytest.fixture(params=[(e, s, d) for e in ENVS for s in SPACES for d in (False, True)], ids=str)
-def env(request: pytest.FixtureRequest, tiny_problem: CompressionProblem) -> Any:
-    name, text, discrete = request.param
-    space = make_space(text, discrete=discrete)
-    return gymnasium.make(ENVS[name], problem=tiny_problem, space=space, disable_env_checker=True)
+@pytest.fixture(scope="module", params=[(s, d) for s in SPACES for d in (False, True)], ids=str)
+def feasible(request: pytest.FixtureRequest, tiny_problem: CompressionProblem) -> FeasibleSpace:
+    text, discrete = request.param
+    return FeasibleSpace.build(tiny_problem, make_space(text, discrete=discrete))
+
+
+@pytest.fixture(params=ENVS)
+def env(request: pytest.FixtureRequest, feasible: FeasibleSpace) -> Any:
+    return gymnasium.make(ENVS[request.param], problem=feasible, disable_env_checker=True)
 
 
 def test_checkers_pass_without_a_warning(env: Any) -> None:
@@ -53,8 +58,9 @@ def test_the_same_seed_gives_the_same_episode(env: Any) -> None:
     assert rollout(env, 3) == rollout(env, 3)
 
 
-def test_every_random_episode_meets_the_budget(env: Any, tiny_problem: CompressionProblem) -> None:
-    feasible: FeasibleSpace = env.unwrapped.feasible
+def test_every_random_episode_meets_the_budget(
+    feasible: FeasibleSpace, tiny_problem: CompressionProblem
+) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         actions = rng.uniform(-1, 1, (len(feasible), feasible.vector.width))
@@ -66,8 +72,11 @@ def test_every_random_episode_meets_the_budget(env: Any, tiny_problem: Compressi
 @pytest.mark.parametrize(
     "budgets", ["size=40%", "size=50%,macs=60%", "bitops=5%,params=70%,size=60%"]
 )
-def test_executed_actions_are_what_was_done(tiny_net: Any, tiny_data: Any, budgets: str) -> None:
-    problem = CompressionProblem(tiny_net, tiny_data, budgets, ProblemSettings(search_images=16))
+def test_executed_actions_are_what_was_done(
+    tiny_net: Any, tiny_data: Any, budgets: str, table_folder: Path
+) -> None:
+    settings = ProblemSettings(search_images=16, cache=table_folder / "autocomp")
+    problem = CompressionProblem(tiny_net, tiny_data, budgets, settings)
     env = LayerwiseEnv(problem, make_space("joint"))
     env.action_space.seed(5)
     for _ in range(5):
@@ -162,8 +171,8 @@ def test_misuse_is_refused(tiny_problem: CompressionProblem) -> None:
         env.step(env.action_space.sample())
 
 
-def test_a_budget_out_of_reach_names_the_least(tiny_net: Any, tiny_data: Any) -> None:
-    problem = CompressionProblem(tiny_net, tiny_data, "size=1%")
+def test_a_budget_out_of_reach_names_the_least(tiny_problem: CompressionProblem) -> None:
+    problem = tiny_problem.under("size=1%")
     with pytest.raises(BudgetError, match=r"reaches [\d,]+ bytes at least"):
         LayerwiseEnv(problem, "joint")
 

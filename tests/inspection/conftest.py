@@ -22,10 +22,11 @@ MakeMenu = Callable[..., FeasibleSpace]
 
 
 @pytest.fixture(scope="session")
-def small_problem(_trained_tiny: nn.Module, tiny_data: DataSplits) -> CompressionProblem:
-    return CompressionProblem(
-        copy.deepcopy(_trained_tiny), tiny_data, "size=10%", ProblemSettings(search_images=40)
-    )
+def small_problem(
+    _trained_tiny: nn.Module, tiny_data: DataSplits, table_folder: Path
+) -> CompressionProblem:
+    settings = ProblemSettings(search_images=40, cache=table_folder / "autocomp")
+    return CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=10%", settings)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autocomp.agents import make_agent
 from autocomp.agents.reinforcement.checkpoints import LOOKS, NETWORKS
 from autocomp.agents.samplers.optuna_agent import STUDY
 from autocomp.agents.task import SearchTask
@@ -35,10 +34,12 @@ def other(feasible: FeasibleSpace) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def learned(menu_of: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Outcome]:
+def learned(
+    menu_of: Any, tmp_path_factory: pytest.TempPathFactory, make_small: Any
+) -> tuple[Any, Path, Outcome]:
     """An agent that learned something, its folder, and its best outcome."""
     folder = tmp_path_factory.mktemp("learned")
-    agent: Any = make_agent("ppo")
+    agent: Any = make_small("ppo")
     found = agent.search(SearchTask(menu_of(), 6, 0, folder=folder))
     best = best_of(found.outcomes)
     assert best is not None
@@ -67,11 +68,11 @@ def test_a_learned_run_is_found_out_about(learned: Any, menu_of: Any) -> None:
 
 
 def test_findings_are_read_as_they_were_written(
-    learned: Any, menu_of: Any, make_separable: Any, tmp_path: Path
+    learned: Any, menu_of: Any, make_separable: Any, tmp_path: Path, make_small: Any
 ) -> None:
     agent, folder, _ = learned
     found = inspect_run(menu_of(), agent, judged(menu_of(), other(menu_of())), folder)
-    make_agent("tpe", storage=str(tmp_path / STUDY)).search(
+    make_small("tpe", storage=str(tmp_path / STUDY)).search(
         SearchTask.of(make_separable("size=12%"), menu_of().space, 9, 0)
     )
     found = replace(found, study=study_picture(tmp_path / STUDY, "TPE"), left_out={"a": "b"})
@@ -156,18 +157,22 @@ def test_the_agents_own_policy_option_is_left_alone(learned: Any, menu_of: Any) 
     assert agent.policy == before == ""
 
 
-def test_a_plan_of_other_choices_has_no_curves(learned: Any, menu_of: Any, tmp_path: Path) -> None:
+def test_a_plan_of_other_choices_has_no_curves(
+    learned: Any, menu_of: Any, tmp_path: Path, make_small: Any
+) -> None:
     _, _, best = learned
-    found = inspect_run(menu_of("bits:weight_bits=3/5"), make_agent("random"), best, tmp_path)
+    found = inspect_run(menu_of("bits:weight_bits=3/5"), make_small("random"), best, tmp_path)
     assert set(found.left_out) == {"curves", "ablations"}
     assert (found.curves, found.prices, found.ablations) == ((), (), ())
     assert found.layers and found.predictions
 
 
-def test_the_solvers_plan_has_no_departures_and_says_so(menu_of: Any, tmp_path: Path) -> None:
+def test_the_solvers_plan_has_no_departures_and_says_so(
+    menu_of: Any, tmp_path: Path, make_small: Any
+) -> None:
     feasible = menu_of()
     found = inspect_run(
-        feasible, make_agent("dp"), judged(feasible, feasible.allocation.plan, "F2"), tmp_path
+        feasible, make_small("dp"), judged(feasible, feasible.allocation.plan, "F2"), tmp_path
     )
     assert found.left_out == {"ablations": "the plan is the exact solver's own"}
     assert found.ablations == () and found.policy is None and found.study is None
@@ -184,9 +189,11 @@ def test_the_solvers_plan_has_no_departures_and_says_so(menu_of: Any, tmp_path: 
         ("rank:ranks=4", "params=60%"),
     ],
 )
-def test_any_budgets_and_spaces(menu_of: Any, space: str, budgets: str, tmp_path: Path) -> None:
+def test_any_budgets_and_spaces(
+    menu_of: Any, space: str, budgets: str, tmp_path: Path, make_small: Any
+) -> None:
     feasible = menu_of(space, budgets)
-    found = inspect_run(feasible, make_agent("random"), judged(feasible, other(feasible)), tmp_path)
+    found = inspect_run(feasible, make_small("random"), judged(feasible, other(feasible)), tmp_path)
     assert found.left_out == {}
     assert found.cost == feasible.problem.budgets[0].cost
     assert found.unit == feasible.problem.costs[found.cost].unit
@@ -194,14 +201,14 @@ def test_any_budgets_and_spaces(menu_of: Any, space: str, budgets: str, tmp_path
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_a_study_in_the_folder_is_read(menu_of: Any, tmp_path: Path) -> None:
+def test_a_study_in_the_folder_is_read(menu_of: Any, tmp_path: Path, make_small: Any) -> None:
     feasible = menu_of()
-    agent: Any = make_agent("tpe", storage=str(tmp_path / STUDY))
+    agent: Any = make_small("tpe", storage=str(tmp_path / STUDY))
     best = best_of(agent.search(SearchTask.of(feasible.problem, feasible.space, 9, 0)).outcomes)
     assert best is not None
-    for given in (agent, make_agent("tpe")):  # by its own storage, or by the folder
+    for given in (agent, make_small("tpe")):  # by its own storage, or by the folder
         found = inspect_run(feasible, given, best, tmp_path).study
         assert found is not None and found.sampler == "TPE"
         assert len(found.parameters) == 2 * len(feasible)
-    found = inspect_run(feasible, make_agent("random"), best, tmp_path).study
+    found = inspect_run(feasible, make_small("random"), best, tmp_path).study
     assert found is None

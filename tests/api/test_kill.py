@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +33,8 @@ from autocomp.data.splits import DataSplits
 from autocomp.errors import RunError
 from autocomp.runs.folder import Run
 
-AGENTS = ("tpe", "ddpg", "ppo", "local")
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20"
+AGENTS = ("tpe", DDPG, "ppo:width=16,clone_steps=20", "local")
 KILLS = 5
 """Kills at random moments, for each agent."""
 EVALUATIONS = 10
@@ -163,7 +164,7 @@ def _search(
 ) -> Result:  # fmt: skip
     return search(
         model, data, "size=60%", agent=agent, evaluations=EVALUATIONS, seed=3, finalists=2,
-        out=out, on_outcome=on_outcome, report=report,
+        space="joint:levels=6,weight_bits=2/3/4/6/8", out=out, on_outcome=on_outcome, report=report,
     )  # fmt: skip
 
 
@@ -185,32 +186,36 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written outlives a kill, if not a power cut, wherever it stands."""
-    monkeypatch.setattr(os, "fsync", nothing)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def tables(_trained_tiny: nn.Module, tiny_data: DataSplits, tmp_path_factory: Any) -> None:
     """Makes the option tables, so that every reference takes as long as what is killed."""
     _search("local", _trained_tiny, tiny_data, tmp_path_factory.mktemp("warm") / "r")
 
 
+@pytest.fixture(scope="module")
+def trial_of(
+    tables: None, _trained_tiny: nn.Module, tiny_data: DataSplits, tmp_path_factory: Any
+) -> Callable[[str], Trial]:
+    """Makes the trial of an agent; its reference is searched once."""
+
+    @cache
+    def made(agent: str) -> Trial:
+        start = time.monotonic()
+        out = tmp_path_factory.mktemp("whole") / "whole"
+        reference = _search(agent, _trained_tiny, tiny_data, out)
+        return Trial(agent, _trained_tiny, tiny_data, reference, time.monotonic() - start)
+
+    return made
+
+
 @pytest.fixture(params=AGENTS)
-def trial(request: pytest.FixtureRequest, tiny_net: nn.Module, tiny_data: DataSplits) -> Trial:
-    return _trial(request.param, tiny_net, tiny_data)
+def trial(request: pytest.FixtureRequest, trial_of: Callable[[str], Trial]) -> Trial:
+    return trial_of(request.param)
 
 
 @pytest.fixture
-def local(tiny_net: nn.Module, tiny_data: DataSplits) -> Trial:
-    return _trial("local", tiny_net, tiny_data)
-
-
-def _trial(agent: str, model: nn.Module, data: DataSplits) -> Trial:
-    start = time.monotonic()
-    reference = _search(agent, model, data, Path("whole"))
-    return Trial(agent, model, data, reference, time.monotonic() - start)
+def local(trial_of: Callable[[str], Trial]) -> Trial:
+    return trial_of("local")
 
 
 def test_kills_at_random_moments_lose_nothing(trial: Trial) -> None:
@@ -363,10 +368,10 @@ def test_a_kill_while_the_folder_is_made_leaves_a_run_or_room_for_one(
 
 @pytest.mark.parametrize("call", [1, 3, 20])
 def test_a_kill_while_the_study_is_locked_hinders_no_resume(
-    tiny_net: nn.Module, tiny_data: DataSplits, call: int
+    trial_of: Callable[[str], Trial], call: int
 ) -> None:
     # Optuna's lock is a link; in a relative folder it points nowhere, and is waited for for ever
-    trial = _trial("tpe", tiny_net, tiny_data)
+    trial = trial_of("tpe")
     out = Path("cut")
     assert trial.kill(out, patch=at_call(JournalFileSymlinkLock, "release", call, nothing))
     assert (out / "agent.study.log.lock").is_symlink()
@@ -374,11 +379,11 @@ def test_a_kill_while_the_study_is_locked_hinders_no_resume(
     trial.check_files(out)
 
 
-@pytest.mark.parametrize("agent", ["tpe", "ddpg"])
+@pytest.mark.parametrize("agent", ["tpe", DDPG])
 def test_half_an_agents_file_hinders_no_resume(
-    agent: str, tiny_net: nn.Module, tiny_data: DataSplits
+    agent: str, trial_of: Callable[[str], Trial]
 ) -> None:
-    trial = _trial(agent, tiny_net, tiny_data)
+    trial = trial_of(agent)
     out = Path("cut")
     assert trial.kill(out, patch=at_call(Run, "write_summary", 1, nothing))
     (file,) = out.glob("agent.*")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from autocomp.agents import AGENTS
-from safetensors.torch import save_file
 
 import autocomp
 from autocomp.api.session import Result
@@ -22,15 +21,14 @@ WEIGHTS: list[Path] = []
 
 
 @pytest.fixture(scope="module", autouse=True)
-def trained(digits_model: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    WEIGHTS.append(tmp_path_factory.mktemp("weights") / "digits.safetensors")
-    save_file(digits_model.state_dict(), WEIGHTS[-1])
+def trained(digits_weights: Path) -> None:
+    WEIGHTS.append(digits_weights)
 
 
 def search(folder: Path, **more: Any) -> Result:
     settings: dict[str, Any] = {
         "budget": "macs=50%", "agent": "random", "space": "structured", "evaluations": 3,
-        "weights": WEIGHTS[-1], "search_images": 100, "finalists": 1,
+        "weights": WEIGHTS[-1], "search_images": 100, "finalists": 1, "report": "none",
     }  # fmt: skip
     return autocomp.search("digits", "digits", out=folder, **{**settings, **more})
 
@@ -48,7 +46,10 @@ def check(result: Result, folder: Path) -> None:
 
 @pytest.mark.parametrize("agent", [name for name in AGENTS if name != "ilp"])
 def test_every_agent_takes_channels_away(agent: str, tmp_path: Path) -> None:
-    result = search(tmp_path / "r", agent=agent, reconstructions=0)
+    sizes = {"ppo": ":width=16,clone_steps=20"} | dict.fromkeys(
+        ("ddpg", "td3", "sac"), ":width=16,clone_steps=20,pretrain_steps=20"
+    )
+    result = search(tmp_path / "r", agent=agent + sizes.get(agent, ""), reconstructions=0)
     check(result, tmp_path / "r")
     parameters = sum(p.numel() for p in result.model.parameters())
     assert parameters == result.summary.compressed["params"] < 0.75 * 38_266
@@ -101,8 +102,10 @@ def test_a_latency_budget_is_estimated_and_measured(tmp_path: Path) -> None:
 
 
 def test_a_stopped_structural_run_arrives_where_an_unbroken_one_does(tmp_path: Path) -> None:
-    more: dict[str, Any] = {"agent": "ddpg", "space": "full", "budget": "size=10%",
-                            "evaluations": 8, "seed": 3}  # fmt: skip
+    more: dict[str, Any] = {
+        "agent": "ddpg:width=16,clone_steps=20,pretrain_steps=20", "evaluations": 8, "seed": 3,
+        "space": "full:channel_levels=6,levels=4,weight_bits=2/4/8", "budget": "size=10%",
+    }  # fmt: skip
     whole = search(tmp_path / "whole", **more)
     count = 0
 
@@ -136,7 +139,8 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("structural") / "run"
-    search(path, agent="dp", space="full:activation_bits=8", budget="size=10%")
+    space = "full:channel_levels=6,levels=4,weight_bits=3/4/8,activation_bits=8"
+    search(path, agent="dp", space=space, budget="size=10%", report="full")
     return path
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import save_file
-from torch import nn
 
 import autocomp
 from autocomp.cli.main import main
@@ -26,10 +24,8 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def weights(digits_model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("weights") / "digits.safetensors"
-    save_file(digits_model.state_dict(), file)
-    return file
+def weights(digits_weights: Path) -> Path:
+    return digits_weights
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,27 @@ def test_rank_is_feasible_first_then_accuracy_then_loss() -> None:
     assert sorted(reversed(ordered), key=lambda outcome: outcome.rank) == ordered
 
 
+def test_the_merit_by_hand() -> None:
+    """Accuracy, less 3000 / n times the divergence: it counts less the more images there are."""
+
+    def merit(n: int, divergence: float) -> float:
+        return Outcome(PLAN, 0.8, 1.0, n, {}, True, Fidelity.SCREEN, 0.0, divergence).merit
+
+    assert merit(3000, 0.0) == 0.8
+    assert merit(3000, 0.05) == pytest.approx(0.75)
+    assert merit(1000, 0.05) == pytest.approx(0.65)
+    assert merit(30_000, 0.05) == pytest.approx(0.795)
+
+
+def test_screened_plans_are_ranked_by_merit_and_whole_ones_by_accuracy() -> None:
+    def rank(fidelity: Fidelity) -> tuple[bool, float, float]:
+        return Outcome(PLAN, 0.8, 1.5, 3000, {}, True, fidelity, 0.0, 0.05).rank
+
+    assert rank(Fidelity.SCREEN) == pytest.approx((True, 0.75, -1.5))
+    for level in (Fidelity.FULL, Fidelity.RECONSTRUCTED):
+        assert rank(level) == (True, 0.8, -1.5)
+
+
 def test_the_best() -> None:
     low, high = made(0.5), made(0.7)
     assert best_of([low, high, made(0.9, within=False)]) is high

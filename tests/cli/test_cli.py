@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,14 +20,14 @@ import autocomp
 from autocomp.cli.main import main
 from autocomp.models import build_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(digits_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, and weights to search."""
     path = tmp_path_factory.mktemp("cli")
-    save_file(build_model("digits").state_dict(), path / "digits.safetensors")
+    shutil.copy(digits_weights, path / "digits.safetensors")
     arguments = ["search", "--weights", str(path / "digits.safetensors"), "--agent", "random"]
     assert main([*arguments, "-n", "3", "--budget", "size=12%", "--out", str(path / "run")]) == 0
     return path

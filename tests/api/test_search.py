@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from autocomp.agents import Agent, Evaluator, SearchResult, SearchTask
-from safetensors.torch import save_file
 from torch import nn
 
 import autocomp
@@ -25,14 +24,15 @@ from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, AutocompError, DataError, ModelError, RunError
 from autocomp.runs.folder import Run
 
-AGENTS = ["ddpg", "ppo", "tpe", "cmaes", "greedy", "random", "local"]
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20"
+PPO = "ppo:width=16,clone_steps=20"
+AGENTS = [DDPG, PPO, "tpe", "cmaes", "greedy", "random", "local"]
+SPACE = "joint:levels=4,weight_bits=2/4/8"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def trained(digits_model: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Trains the digits network once for the whole file."""
-    WEIGHTS.append(tmp_path_factory.mktemp("weights") / "digits.safetensors")
-    save_file(digits_model.state_dict(), WEIGHTS[-1])
+def trained(digits_weights: Path) -> None:
+    WEIGHTS.append(digits_weights)
 
 
 WEIGHTS: list[Path] = []
@@ -41,13 +41,15 @@ WEIGHTS: list[Path] = []
 def search(folder: Path, **more: Any) -> Result:
     settings: dict[str, Any] = {
         "budget": "size=12%", "agent": "random", "evaluations": 6, "weights": WEIGHTS[-1],
+        "space": SPACE, "search_images": 100, "report": "none",
     }  # fmt: skip
     return autocomp.search("digits", "digits", out=folder, **{**settings, **more})
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return search(tmp_path_factory.mktemp("run") / "r", agent="tpe", evaluations=8)
+    folder = tmp_path_factory.mktemp("run") / "r"
+    return search(folder, agent="tpe", evaluations=8, report="full")
 
 
 def test_the_trail_is_complete(finished: Result) -> None:
@@ -133,7 +135,7 @@ def test_the_test_split_is_read_once_at_the_end(tmp_path: Path) -> None:
     reads = []
     result = autocomp.search(
         "digits", data, "size=12%", agent="random", evaluations=3, out=tmp_path / "r",
-        weights=WEIGHTS[-1],
+        weights=WEIGHTS[-1], space=SPACE,
         on_outcome=lambda o: reads.append(data.test.reads),
     )  # fmt: skip
     assert set(reads) == {0}
@@ -152,7 +154,7 @@ def test_objects_are_searched_and_resumed_with_objects(
 
     result = autocomp.search(
         tiny_net, tiny_data, ["size=60%", "macs=80%"], agent=Middle(), evaluations=5,
-        out=tmp_path / "r", keep=("0",), warm_start="none",
+        out=tmp_path / "r", keep=("0",), warm_start="none", space=SPACE, report="none",
     )  # fmt: skip
     assert "0" in result.summary.left_dense
     assert all(result.best.costs[n] <= limit for n, limit in result.summary.limits.items())
@@ -180,13 +182,20 @@ def test_every_space_gives_a_file_within_budget(text: str, tmp_path: Path) -> No
     assert (tmp_path / "r" / "model.safetensors").stat().st_size <= result.summary.limits["size"]
 
 
-@pytest.mark.parametrize("agent", ["random", "uniform", "tpe", "ddpg", "dp", "ilp"])
-def test_no_search_ends_below_its_warm_start(agent: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"search_images": 40, "finalists": 1, "evaluations": 4}
-    plain = search(tmp_path / "dp", agent="dp", warm_start="none", **settings)
+FEW: dict[str, Any] = {"search_images": 40, "finalists": 1, "evaluations": 4}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The exact solver's plan alone."""
+    return search(tmp_path_factory.mktemp("dp") / "r", agent="dp", warm_start="none", **FEW)
+
+
+@pytest.mark.parametrize("agent", ["random", "uniform", "tpe", DDPG, "dp", "ilp"])
+def test_no_search_ends_below_its_warm_start(agent: str, plain: Result, tmp_path: Path) -> None:
     # one plan, scored again, and reconstructed
     assert [o.fidelity for o in plain.outcomes] == ["F1", "F2", "F2S"]
-    found = search(tmp_path / "r", agent=agent, **settings)
+    found = search(tmp_path / "r", agent=agent, **FEW)
     assert found.outcomes[0].plan == plain.plan
     for level in ("F2", "F2S"):
         assert plain.plan in [o.plan for o in found.outcomes if o.fidelity == level]
@@ -194,7 +203,7 @@ def test_no_search_ends_below_its_warm_start(agent: str, tmp_path: Path) -> None
 
 
 def test_multipliers_are_searched_end_to_end(tmp_path: Path) -> None:
-    result = search(tmp_path / "r", agent="ddpg", space="coefficients:menu=bits", evaluations=8)
+    result = search(tmp_path / "r", agent=DDPG, space="coefficients:menu=bits", evaluations=8)
     assert (tmp_path / "r" / "model.safetensors").stat().st_size <= result.summary.limits["size"]
     again = copy.deepcopy(result.run.config()["settings"])
     assert again["warm_start"] == "dp"
@@ -249,8 +258,9 @@ def test_a_class_of_the_users_is_loaded_only_if_it_computes_the_same(
 ) -> None:
     monkeypatch.setitem(sys.modules, Scaled.__module__, sys.modules[__name__])
     result = autocomp.search(
-        Scaled(factor), tiny_data, "size=50%", agent="random", evaluations=2, out=tmp_path / "r"
-    )
+        Scaled(factor), tiny_data, "size=50%", agent="random", evaluations=2, out=tmp_path / "r",
+        space=SPACE, report="none",
+    )  # fmt: skip
     file = tmp_path / "r" / "model.safetensors"
     images = tiny_data.example_inputs(4)
     if factor == 1.0:
@@ -282,14 +292,14 @@ def test_tokens_and_other_float_types(tmp_path: Path) -> None:
     words = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(56, 3)).double()
     result = autocomp.search(
         words, [(tokens, labels)] * 3, "size=30%", agent="random", evaluations=2,
-        out=tmp_path / "words",
+        out=tmp_path / "words", space=SPACE,
     )  # fmt: skip
     assert result.model(tokens[:4]).dtype == torch.float64
     images = torch.randn(40, 2, 5, 6, 6, generator=generator)
     solid = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Flatten(), nn.Linear(192, 3))
     autocomp.search(
         solid, [(images, labels[:40])] * 3, "size=30%", agent="random", evaluations=2,
-        out=tmp_path / "solid",
+        out=tmp_path / "solid", space=SPACE,
     )  # fmt: skip
 
 

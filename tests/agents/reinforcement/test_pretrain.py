@@ -32,10 +32,16 @@ def menus(
 
 
 def schooled(
-    text: str, found: list[FeasibleSpace], n: int, seed: int = 0, level: str = "F0"
+    text: str,
+    found: list[FeasibleSpace],
+    n: int,
+    seed: int = 0,
+    level: str = "F0",
+    small: bool = True,
 ) -> tuple[Any, list[tuple[int, int, float]]]:
     told: list[tuple[int, int, float]] = []
-    agent: Any = make_agent(text)
+    sizes: dict[str, int] = {"width": 16, "clone_steps": 40} if small else {}
+    agent: Any = make_agent(text, **sizes)
     task = PolicyTask(
         found, n_episodes=n, level=level, seed=seed,
         on_episode=lambda *episode: told.append(episode),
@@ -96,7 +102,7 @@ def loss_at(model: Any, feasible: FeasibleSpace) -> float:
 @pytest.mark.parametrize("text", ["ddpg", "ppo"])
 def test_it_does_well_at_a_budget_that_it_never_saw(text: str, make_toy: Any) -> None:
     """Without multipliers, so that an ignorant policy is far from the solver."""
-    model, _ = schooled(text, menus(make_toy, JOINT), 30)
+    model, _ = schooled(text, menus(make_toy, JOINT), 30, small=False)
     agent: Any = make_agent(text)
     for budget in ("size=15%", "size=11.5%"):
         feasible = feasible_space(make_toy(budget, informed=True), JOINT)

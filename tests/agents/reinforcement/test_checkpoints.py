@@ -23,7 +23,8 @@ JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
 
 
 def search(text: str, toy: Any, folder: Path, n: int, seed: int = 0) -> tuple[Any, list[Plan]]:
-    agent: Any = make_agent(text)
+    few = {} if text.startswith("ppo") else {"pretrain_steps": 40}
+    agent: Any = make_agent(text, width=16, clone_steps=40, **few)
     found = agent.search(SearchTask.of(toy, make_space(JOINT), n, seed, folder=folder))
     return agent, [outcome.plan for outcome in found.outcomes]
 
@@ -50,9 +51,9 @@ def test_about_twenty_looks_from_the_warm_up_to_the_end(
 
 
 @pytest.mark.parametrize("n", [1, 7, 20, 39, 100])
-def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path) -> None:
+def test_looks_are_at_most_about_twenty(n: int, toy: Any, tmp_path: Path, make_small: Any) -> None:
     feasible = feasible_space(toy, JOINT)
-    agent = make_agent("ppo")
+    agent = make_small("ppo")
     assert isinstance(agent, ReinforcementAgent)
     from autocomp.agents.reinforcement.episodes import EpisodeLog
     from autocomp.agents.reinforcement.random_state import private_random_state
@@ -94,15 +95,17 @@ def test_a_search_that_is_made_again_leaves_the_same_looks(
     assert (tmp_path / LOOKS).read_bytes() != data
 
 
-def test_looking_changes_no_search(make_toy: Any, tmp_path: Path) -> None:
+def test_looking_changes_no_search(make_toy: Any, tmp_path: Path, make_small: Any) -> None:
     watched = search("ddpg", make_toy("size=12%"), tmp_path, 9, seed=1)[1]
-    alone = make_agent("ddpg").search(SearchTask.of(make_toy("size=12%"), make_space(JOINT), 9, 1))
+    alone = make_small("ddpg").search(SearchTask.of(make_toy("size=12%"), make_space(JOINT), 9, 1))
     assert [outcome.plan for outcome in alone.outcomes] == watched
 
 
-def test_a_search_that_is_killed_keeps_a_policy(make_toy: Any, tmp_path: Path) -> None:
+def test_a_search_that_is_killed_keeps_a_policy(
+    make_toy: Any, tmp_path: Path, make_small: Any
+) -> None:
     toy = make_toy("size=12%")
-    agent: Any = make_agent("ppo:episodes=1")
+    agent: Any = make_small("ppo:episodes=1")
     count = 0
 
     def stop(outcome: Any) -> None:

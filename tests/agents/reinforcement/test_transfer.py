@@ -35,7 +35,7 @@ LEARNED = ("ddpg", "td3", "sac", "ppo")
 
 def build(text: str, toy: Any, space: str = JOINT, seed: int = 0) -> Any:
     """An algorithm that has learned nothing."""
-    agent: Any = make_agent(text)
+    agent: Any = make_agent(text, width=16)  # as wide as those of `make_small`
     feasible = feasible_space(toy, space)
     env: Any = LayerwiseEnv if agent.env == "layerwise" else WholePlanEnv
     with private_random_state():
@@ -79,11 +79,13 @@ def test_a_policy_keeps_the_new_searchs_spread(toy: Any, tmp_path: Path) -> None
     assert old.policy.log_std.tolist() == pytest.approx([np.log(0.05)] * 2)
 
 
-def test_a_missing_policy_is_refused_when_the_agent_is_made(tmp_path: Path) -> None:
+def test_a_missing_policy_is_refused_when_the_agent_is_made(
+    tmp_path: Path, make_small: Any
+) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "nowhere", tmp_path / "empty"):
         with pytest.raises(AgentError, match="must name a run of a learning agent") as caught:
-            make_agent("ddpg", policy=str(path))
+            make_small("ddpg", policy=str(path))
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
@@ -156,11 +158,13 @@ def plan_of(*bits: int) -> Plan:
 
 @pytest.mark.parametrize("space", [BITS, COEFFICIENTS])
 @pytest.mark.parametrize("text", ["ddpg", "ppo", "ppo:env=whole-plan"])
-def test_its_own_plan_is_tried_first(text: str, space: str, toy: Any, tmp_path: Path) -> None:
-    model = opinionated(build(text, toy, space, seed=3))
+def test_its_own_plan_is_tried_first(
+    text: str, space: str, toy: Any, tmp_path: Path, make_small: Any
+) -> None:
+    model = opinionated(build(text, toy, space, seed=4))
     save(model, tmp_path)
     feasible = feasible_space(toy, space)
-    agent: Any = make_agent(text, policy=str(tmp_path))
+    agent: Any = make_small(text, policy=str(tmp_path))
     own = feasible.plan(propose(model, feasible, agent.env).indices)
     assert own != feasible.plan(starting_plans(feasible, 1)[0])  # else nothing would be shown
     found = agent.search(SearchTask.of(toy, make_space(space), 6, 0))
@@ -177,13 +181,13 @@ def test_its_own_plan_is_tried_first(text: str, space: str, toy: Any, tmp_path: 
 
 @pytest.mark.parametrize("text", ["ddpg", "ppo"])
 def test_the_same_seed_and_policy_give_the_same_outcomes(
-    text: str, make_toy: Any, tmp_path: Path
+    text: str, make_toy: Any, tmp_path: Path, make_small: Any
 ) -> None:
     save(build(text, make_toy("size=12%")), tmp_path)
 
     def plans(seed: int, policy: str) -> list[Plan]:
         torch.rand(3)  # what else ran in the process must not matter
-        found = make_agent(text, policy=policy).search(
+        found = make_small(text, policy=policy).search(
             SearchTask.of(make_toy("size=12%"), make_space(JOINT), 7, seed)
         )
         return [outcome.plan for outcome in found.outcomes]
@@ -192,7 +196,9 @@ def test_the_same_seed_and_policy_give_the_same_outcomes(
     assert plans(2, str(tmp_path)) != plans(2, "")
 
 
-def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> None:
+def test_the_search_goes_on_learning_the_networks(
+    toy: Any, tmp_path: Path, make_small: Any
+) -> None:
     """Two policies that differ far from what the warm-up shows stay different."""
     finals = []
     for shift in (0.0, 3.0):
@@ -200,7 +206,7 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
         with torch.no_grad():
             model.policy.value_net.bias += shift
         save(model, tmp_path)
-        agent: Any = make_agent("ppo", policy=str(tmp_path))
+        agent: Any = make_small("ppo", policy=str(tmp_path))
         found = agent.search(SearchTask.of(toy, make_space(JOINT), 4, 0))
         assert found.save is not None
         (tmp_path / f"{shift}").mkdir()
@@ -211,10 +217,12 @@ def test_the_search_goes_on_learning_the_networks(toy: Any, tmp_path: Path) -> N
     assert finals[1] - finals[0] > 2
 
 
-def test_a_policy_of_another_algorithm_stops_the_search(toy: Any, tmp_path: Path) -> None:
+def test_a_policy_of_another_algorithm_stops_the_search(
+    toy: Any, tmp_path: Path, make_small: Any
+) -> None:
     save(build("ppo", toy), tmp_path)
     with pytest.raises(AgentError, match="other parts than those of DDPG"):
-        make_agent("ddpg", policy=str(tmp_path)).search(SearchTask.of(toy, make_space(JOINT), 4, 0))
+        make_small("ddpg", policy=str(tmp_path)).search(SearchTask.of(toy, make_space(JOINT), 4, 0))
     assert not toy.evaluated
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,15 @@ def space(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module", params=["size=8%", "size=8%,macs=30%"])
 def problem(
-    request: pytest.FixtureRequest, _trained_tiny: Any, tiny_data: Any
+    request: pytest.FixtureRequest, _trained_tiny: Any, tiny_data: Any, table_folder: Path
 ) -> CompressionProblem:
-    net, settings = copy.deepcopy(_trained_tiny), ProblemSettings(search_images=40)
-    return CompressionProblem(net, tiny_data, request.param, settings)
+    settings = ProblemSettings(search_images=40, cache=table_folder / "autocomp")
+    return CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, request.param, settings)
 
 
 @pytest.fixture(scope="module")
-def tight(_trained_tiny: Any, tiny_data: Any) -> CompressionProblem:
-    return CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=8%")
+def tight(tiny_problem: CompressionProblem) -> CompressionProblem:
+    return tiny_problem.under("size=8%")
 
 
 def neutral(space: Any) -> Any:

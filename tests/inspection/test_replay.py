@@ -52,7 +52,7 @@ def untrained(
     text: str, feasible: FeasibleSpace, folder: Path, change: Change | None = None
 ) -> Any:
     """Saves a policy that has learned nothing, and a look at it; returns its agent."""
-    agent = make_agent(text)
+    agent = make_agent(text, width=16)
     assert isinstance(agent, ReinforcementAgent)
     with private_random_state():
         env = EpisodeLog(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -34,18 +35,19 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def menus(_trained_tiny: Any, tiny_data: Any) -> Callable[..., FeasibleSpace]:
-    """Returns a function that makes a menu for a space and budgets; each problem is built once."""
-    problems: dict[str, CompressionProblem] = {}
+def menus(_trained_tiny: Any, tiny_data: Any, table_folder: Path) -> Callable[..., FeasibleSpace]:
+    """Returns a function that makes a space under budgets; each is built once, of one network."""
+    settings = ProblemSettings(search_images=40, cache=table_folder / "autocomp")
+    network = CompressionProblem(copy.deepcopy(_trained_tiny), tiny_data, "size=50%", settings)
+    made: dict[tuple[str, str, bool], FeasibleSpace] = {}
 
     def feasible(space: str, budgets: str, discrete: bool = False) -> FeasibleSpace:
-        if budgets not in problems:
-            problems[budgets] = CompressionProblem(
-                copy.deepcopy(_trained_tiny), tiny_data, budgets, ProblemSettings(search_images=40)
-            )
-        made = feasible_space(problems[budgets], make_space(space, discrete=discrete))
-        assert not made.allocation.separable
-        return made
+        key = (space, budgets, discrete)
+        if key not in made:
+            problem = network.under(budgets)
+            made[key] = feasible_space(problem, make_space(space, discrete=discrete))
+            assert not made[key].allocation.separable
+        return made[key]
 
     return feasible
 
