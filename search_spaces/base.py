@@ -106,7 +106,7 @@ class SearchSpace(Protocol):
 
     @property
     def entry_names(self) -> tuple[str, ...]:
-        """What each entry of an action stands for, in words ("sparsity", "weight bits")."""
+        """What each entry keeps more of when it grows, in words ("weights kept", "weight bits")."""
         width = int(np.prod(self.action_space.shape or ())) or 1
         return ("action",) if width == 1 else tuple(f"action {i}" for i in range(width))
 

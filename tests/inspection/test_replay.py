@@ -268,8 +268,8 @@ def test_a_feature_that_the_policy_does_not_read_has_no_influence(
 
 
 def test_entries_are_named(menu_of: Any) -> None:
-    assert menu_of(JOINT).space.entry_names == ("sparsity", "weight bits")
-    assert menu_of(COEFFICIENTS).space.entry_names == ("log multiplier",)
+    assert menu_of(JOINT).space.entry_names == ("weights kept", "weight bits")
+    assert menu_of(COEFFICIENTS).space.entry_names == ("care for the layer's loss",)
 
 
 def test_spaces_without_axes_number_their_entries(small_problem: Any) -> None:
