@@ -15,7 +15,6 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import SpaceError
 
-
 KEEPS = {
     "channels": "channels kept",
     "pattern": "weights kept of each group",

@@ -127,7 +127,7 @@ def test_a_coupled_menu_is_swept_over_all_its_budgets(menu_of: Any, tmp_path: Pa
     for text in ("ddpg", "ppo"):
         found, _ = picture(text, feasible, tmp_path)
         assert found.sweep.budgets[found.sweep.own] == "size=60.00%, macs=60.00%"
-        assert found.entries == ("channels",)
+        assert found.entries == ("channels kept",)
         assert all("macs=" in label for label in found.sweep.budgets)
 
 

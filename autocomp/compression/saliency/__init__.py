@@ -16,6 +16,7 @@ from autocomp.compression.saliency.unstructured import WEIGHT_CRITERIA, lamp, we
 from autocomp.plugins.registry import Factory, find, names
 from autocomp.plugins.spec import construct, parse_spec
 
+
 def _preset(text: str, **parts: str) -> Factory:
     """Returns a factory of one choice of parts that has a name of its own."""
     made = partial(Criterion, **parts)
@@ -68,7 +69,7 @@ CRITERIA: dict[str, Factory] = {
         "What no other unit explains (Sietsma and Dow 1991).",
         base="activation", pointwise="identity", reduction="redundancy",
     ),
-    # it grows from layer to layer towards the input, so it is given as multiples of the group's mean
+    # grows from layer to layer towards the input, so it is given as multiples of the group's mean
     "nisp": _preset(
         "Importance of the responses through |W|^T (Yu et al. 2018, arXiv:1711.05908).",
         base="importance", pointwise="identity", scaling="layer_mean",
