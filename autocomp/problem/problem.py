@@ -23,7 +23,7 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
-from autocomp.costs import ALWAYS, Cost
+from autocomp.costs import ALWAYS, Cost, reference_cost
 from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError
 from autocomp.network.analysis import analyse
@@ -113,7 +113,7 @@ class CompressionProblem:
             self._model, self.store, corrections, factories, self._calibration, self._dense_logits
         )
         self.costs: dict[str, Cost] = dense_subnet.costs
-        self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
+        self.limits = {b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in self.budgets}
         self.subnets = Subnets(
             dense_subnet, self._calibration, corrections, self._dense_logits,
             self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
@@ -165,7 +165,9 @@ class CompressionProblem:
                     f"Other budgets must be of {', '.join(self.costs)}, but got {budget.cost!r}; "
                     "state the problem with a budget of that cost."
                 )
-        other.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in other.budgets}
+        other.limits = {
+            b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in other.budgets
+        }
         other._memo = {}
         return other
 
