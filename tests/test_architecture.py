@@ -152,6 +152,7 @@ ORDER = (
     ("inspection",),
     ("reports",),
     ("api",),
+    ("testing",),
     ("cli",),
     ("__main__",),
 )
@@ -271,14 +272,14 @@ def prints(source: str) -> list[int]:
 
 
 def test_only_the_command_line_prints() -> None:
-    """Others may write to a console that it gives them, but make none."""
+    """Others may write to a console that it gives them, but make none; a search's own bar does."""
     source = (
         "x = 'print(1)'\nprint(2)\nConsole().print(3)\nblueprint(4)\nconsole.print(5)\n"
         "sys.stderr.write(6)\nrich.console.Console()\n"
     )
     assert sorted(prints(source)) == [2, 3, 6, 7]
     for name, file in files().items():
-        if name not in ("autocomp.__main__", *below("autocomp.cli")):
+        if name not in ("autocomp.__main__", "autocomp.api.progress", *below("autocomp.cli")):
             lines = prints(file.read_text(encoding="utf-8"))
             assert not lines, f"{name} prints in line {lines}"
 
@@ -305,3 +306,38 @@ def test_the_problem_needs_no_search_library() -> None:
     statement = "import autocomp.problem, autocomp.compression.loading"
     found = loaded_by(statement, "torch", "gymnasium", "optuna", "stable_baselines3", "sklearn")
     assert found == "torch"
+
+
+BROAD = 24
+"""How often the package may catch whatever is raised; raise it only for someone else's code."""
+
+
+def broad(source: str) -> list[tuple[int, bool]]:
+    """Returns the line of each handler that takes any Exception, and whether it says why."""
+    lines = source.splitlines()
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler):
+            kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            if any(k is None or (isinstance(k, ast.Name) and k.id == "Exception") for k in kinds):
+                found.append((node.lineno, "  # " in lines[node.lineno - 1]))
+    return found
+
+
+def test_whoever_catches_everything_says_why() -> None:
+    source = (
+        "try: pass\nexcept Exception: pass\ntry: pass\nexcept:  # so\n  pass\n"
+        "try: pass\nexcept (OSError, Exception): pass\ntry: pass\nexcept OSError: pass\n"
+    )
+    assert broad(source) == [(2, False), (4, True), (7, False)]
+    count = 0
+    for name, file in files().items():
+        for line, reason in broad(file.read_text(encoding="utf-8")):
+            assert reason, f"{name}, line {line}: say which code may raise anything"
+            count += 1
+    assert count <= BROAD, f"{count} places catch everything"
+
+
+def test_importing_the_contract_suites_is_light() -> None:
+    statement = "import autocomp.testing; dir(autocomp.testing)"
+    assert loaded_by(statement, *HEAVY, "pytest", "hypothesis") == ""

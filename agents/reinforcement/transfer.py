@@ -49,7 +49,7 @@ def load_policy(model: BaseAlgorithm, path: str | Path) -> None:
         # weights alone: the file's other parts are pickles, which could run anything
         _, parameters, _ = load_from_zip_file(file, device="cpu", load_data=False)
         weights: dict[str, torch.Tensor] = dict(parameters["policy"])
-    except Exception as error:
+    except Exception as error:  # a damaged file fails in zipfile, torch or the library
         raise AgentError(
             f"`policy` must be an agent that a run has saved, but {str(file)!r} cannot be read "
             f"({type(error).__name__}); name another run."

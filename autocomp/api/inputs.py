@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,17 +12,18 @@ from autocomp.compression.loading import load
 from autocomp.data import load_data
 from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import build_model
+from autocomp.network.forward import forward
 from autocomp.network.sites import find_sites
 from autocomp.runs.folder import Run
 
 
-def network_for(model: str, weights: str = "") -> nn.Module:
-    """Returns the network that a text names: a compressed file, or as for a search.
+def network_for(model: str | nn.Module | Callable[..., nn.Module], weights: str = "") -> nn.Module:
+    """Returns the network that is given or named: a compressed file, or as for a search.
 
     Raises:
         AutocompError: of the kind that says what is wrong with it.
     """
-    if Path(model).is_file():
+    if isinstance(model, str) and Path(model).is_file():
         return load(model)
     return build_model(model, weights or None).eval()
 
@@ -60,20 +62,23 @@ def example_for(network: nn.Module, model: str, data: str = "", shape: str = "")
         example = _random(1, *sizes_of)
         try:
             with torch.inference_mode():
-                network(example)
-        except Exception:
+                forward(network, example)
+        except LayerError:
             continue
         return example
     raise AutocompError("The shape of an input must be known; give --input 3x32x32 or --data.")
 
 
-def source_of_export(path: str, data: str = "", model: str = "") -> tuple[Path, str, str | None]:
+def source_of_export(
+    path: str, data: str = "", model: str = "", given: bool = False
+) -> tuple[Path, str, str | None]:
     """Returns a compressed file, its data, and its architecture.
 
     Args:
         path: a run folder, or a compressed file.
         data: data to use, the run's own if empty.
         model: architecture to use, the run's own, or the file's, if empty.
+        given: whether the data are given as an object.
 
     Raises:
         AutocompError: if there is no such file, or no data are known.
@@ -92,7 +97,7 @@ def source_of_export(path: str, data: str = "", model: str = "") -> tuple[Path, 
     named = str(settings.get("model", ""))
     known = str(settings.get("data", ""))
     data = data or ("" if known.startswith("<") else known)
-    if not data:
+    if not data and not given:
         raise AutocompError("The data must be known to check an export; give --data.")
     return found, data, model or (None if not named or named.startswith("<") else named)
 

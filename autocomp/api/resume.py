@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from autocomp.agents import Agent, OnOutcome
+from autocomp.api.progress import shown
 from autocomp.api.reopen import reopened
-from autocomp.api.session import Result
+from autocomp.api.result import Result
 from autocomp.core.budget import Budgets
 from autocomp.search_spaces import SearchSpace
 
@@ -24,6 +25,7 @@ def resume(
     space: SearchSpace | None = None,
     budget: Budgets | None = None,
     on_outcome: OnOutcome | None = None,
+    progress: bool = True,
 ) -> Result:
     """Continues a run that was stopped, or finishes one again.
 
@@ -39,10 +41,13 @@ def resume(
         space: the action space, likewise.
         budget: the budgets, if one was given with a cost of its own when the run was started.
         on_outcome: called for each outcome, the recorded ones too.
+        progress: whether to show progress in a terminal or a notebook.
 
     Raises:
         RunError: if the folder is no run, in use, damaged, or of another network or data.
     """
     given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
     with reopened("resume", run, given) as session:
-        return session.resume(on_outcome)
+        evaluations = session.setup.config.evaluations
+        with shown(evaluations, progress, on_outcome) as update:
+            return session.resume(update)

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from autocomp.agents import Agent, OnOutcome
-from autocomp.api.session import Result, Session
+from autocomp.api.progress import shown
+from autocomp.api.result import Result
+from autocomp.api.session import Session
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budgets, parse_budgets
 from autocomp.errors import AutocompError
@@ -30,6 +32,7 @@ def search(
     weights: str | Path = "",
     out: str | Path | None = None,
     on_outcome: OnOutcome | None = None,
+    progress: bool = True,
     **settings: Any,
 ) -> Result:
     """Searches how to compress `model` under `budget` and writes a run folder.
@@ -47,6 +50,7 @@ def search(
         weights: weights file for a network that is named.
         out: the run folder; `runs/<time>-<name>` by default.
         on_outcome: called after each evaluation.
+        progress: whether to show progress in a terminal or a notebook.
         **settings: further settings of `SearchConfig`, as `keep=("conv1",)`.
 
     Raises:
@@ -71,4 +75,5 @@ def search(
         raise AutocompError(f"A search does not take these settings: {error}.") from None
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, model, data, agent, space, budgets)
-        return Session.start(setup, None if out is None else Path(out), on_outcome)
+        with shown(evaluations, progress, on_outcome) as update:
+            return Session.start(setup, None if out is None else Path(out), update)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 import sys
@@ -9,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,8 +17,11 @@ import torch
 from torch import nn
 
 from autocomp.agents import OnOutcome, SearchResult, SearchTask, make_agent
+from autocomp.api.result import Result
 from autocomp.api.setup import SearchSetup
+from autocomp.artifacts.container import unpack
 from autocomp.compression.loading import load
+from autocomp.compression.saving import note_file
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
@@ -30,36 +33,16 @@ from autocomp.models import noted_source
 from autocomp.network.device import dtype_of
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
-from autocomp.reports.files import write_report
+from autocomp.reports.files import check_libraries, write_report
 from autocomp.runs.folder import Run
-from autocomp.runs.summary import Summary, summarise
+from autocomp.runs.summary import Gain, Measured, summarise
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = (
     "autocomp", "torch", "gymnasium", "stable-baselines3", "optuna", "numpy", "constriction",
     "safetensors",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a search hands back.
-
-    Attributes:
-        plan: the chosen plan.
-        model: the compressed network, in evaluation mode.
-        best: the plan's outcome on the whole search split.
-        outcomes: every evaluated plan, in order, then the finalists on the whole split.
-        summary: the closing figures.
-        run: the run folder.
-    """
-
-    plan: Plan
-    model: nn.Module
-    best: Outcome
-    outcomes: tuple[Outcome, ...]
-    summary: Summary
-    run: Run
 
 
 class Session:
@@ -94,7 +77,7 @@ class Session:
         with run.locked():  # a folder that another process holds is not taken away
             try:
                 return cls(setup, run)._search(on_outcome)
-            except Exception:
+            except Exception:  # whatever it was; it is raised again
                 if not run.outcomes():
                     shutil.rmtree(run.path)
                 raise
@@ -131,12 +114,21 @@ class Session:
             ):
                 best = outcome
                 run.write_plan(outcome.plan)
+            costs = ", ".join(f"{cost} {value:,}" for cost, value in outcome.costs.items())
+            _LOG.info(
+                "%s: accuracy %.4f, loss %.4f, %s", outcome.fidelity.value, outcome.accuracy,
+                outcome.loss, costs,
+            )  # fmt: skip
             if board is not None:
                 board.record(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
 
         starts = self._starts()
+        _LOG.info(
+            "search in %s: %s, %d evaluations, %s", run.path, setup.config.agent,
+            setup.config.evaluations, ", ".join(setup.config.budget),
+        )  # fmt: skip
         found = setup.agent.search(
             SearchTask(
                 setup.feasible, setup.config.evaluations, setup.config.seed, tuple(starts), record,
@@ -150,7 +142,8 @@ class Session:
         if board is not None:
             board.close()
         earlier = sum(o.seconds for o in recorded if o.fidelity is Fidelity.SCREEN)
-        return self._close(found, finalists, time.perf_counter() - start + earlier)
+        seconds = time.perf_counter() - start + earlier
+        return self._close(found, finalists, starts, seconds)
 
     def _starts(self) -> list[Plan]:
         """Returns the plans that the search starts from."""
@@ -183,7 +176,7 @@ class Session:
         """Makes a report; one that fails is a warning, for the result lies in the folder."""
         try:
             report()
-        except Exception as error:
+        except Exception as error:  # the search is done, whatever its page meets
             warnings.warn(
                 f"The report of {str(self.run.path)!r} could not be written: {describe(error)}; "
                 "`autocomp report` tries again.",
@@ -198,6 +191,7 @@ class Session:
             baselines: agents to run on the same problem with the same count, where that was not
                 done before.
         """
+        check_libraries()  # before work that would be for nothing
         recorded = self.run.outcomes()
         self.setup.problem.remember(recorded)
         for name in baselines:
@@ -246,11 +240,14 @@ class Session:
             record(found[-1])
         return found
 
-    def _close(self, found: SearchResult, finalists: list[Outcome], seconds: float) -> Result:
+    def _close(
+        self, found: SearchResult, finalists: list[Outcome], starts: list[Plan], seconds: float
+    ) -> Result:
         best = best_of(finalists)
         assert best is not None  # finalists are feasible
         model, data = self.setup.problem.compressed(best.plan, best.fidelity)
         path = self.run.write_model(data)
+        note_file(model, unpack(data))
         self._verify(path, model)
         self.run.write_plan(best.plan)
         if found.save is not None:
@@ -258,21 +255,33 @@ class Session:
         summary = summarise(
             self.setup.problem, best, len(data), self.setup.problem.test(best.plan, best.fidelity),
             len(found.outcomes), seconds, self._measured(model, data),
+            self._gain(best, [o for o in finalists if o.plan in starts]),
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
+        _LOG.info("plan chosen, file of %d bytes, in %.1f s: %s", len(data), seconds, path)
         if self.setup.config.report == "full":
             self._tell(self.report)
         elif self.setup.config.report == "plain":
             self._tell(lambda: write_report(self.run))
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, self.run)
 
-    def _measured(self, model: nn.Module, data: bytes) -> dict[str, tuple[int, int]]:
+    def _gain(self, best: Outcome, starts: list[Outcome]) -> Gain | None:
+        """Compares the chosen plan with the best that the search started from."""
+        start = best_of(starts)
+        if start is None:
+            return None
+        if start.plan == best.plan:
+            return Gain(0.0, 0.0, 0.0, best.n, own=True)
+        found = self.setup.problem.paired(best, start)
+        return Gain(found.difference, found.low, found.high, found.n)
+
+    def _measured(self, model: nn.Module, data: bytes) -> dict[str, Measured]:
         """Measures what the search only estimated."""
         if "latency" not in self.setup.problem.limits:
             return {}
         example = self.setup.data.example_inputs(1)
         pair = measured_latency(self.setup.problem.store.model.cpu(), model, data, example)
-        return {"latency": pair}
+        return {"latency": Measured(*pair)}
 
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""

@@ -14,10 +14,11 @@ from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
 from autocomp.data import DataSplits, load_data
-from autocomp.errors import RunError
+from autocomp.errors import LayerError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
 from autocomp.network.device import usable_device
 from autocomp.network.fingerprint import fingerprint
+from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
@@ -134,8 +135,8 @@ def _note_source(network: nn.Module, data: DataSplits) -> None:
     images = data.example_inputs(min(16, len(data.calibration)))
     with torch.inference_mode(), evaluation_mode(network):
         try:
-            same = torch.equal(again(images), network(images))
-        except Exception:  # the user's forward pass; the analysis says what is wrong with it
+            same = torch.equal(forward(again, images), forward(network, images))
+        except (LayerError, TypeError):  # the analysis says what is wrong with it
             return
     if same:
         note_source(network, source.name, source.options)

@@ -123,10 +123,9 @@ def train_policy(
 
     try:
         trained = made.train_policy(PolicyTask(taught, unseen, episodes, level, seed, record))
-    except Exception:  # whatever it was, an empty folder helps nobody; it is raised again
-        if not found:
+    finally:
+        if not found:  # an empty folder helps nobody
             path.rmdir()
-        raise
     trained.save(path)
     write_json(
         path / TRAINING,

@@ -82,24 +82,14 @@ def _inspect(given: argparse.Namespace) -> int:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from autocomp.inspection.comparison import compare_runs, read_runs
-    from autocomp.reports.comparison_page import render_comparison
+    from autocomp.api.compare import compare
     from autocomp.reports.terminal.comparison_tables import comparison_tables
-    from autocomp.storage.files import write_bytes
 
-    records = read_runs(given.folders)
-    found = compare_runs(records)
+    page = None if given.json else Path(given.out or "comparison.html")
+    found = compare(given.folders, out=page)
     if given.json:
         say(json.dumps(found.to_json()))
         return 0
     show(comparison_tables(found), 140)
-    page = Path(given.out or "comparison.html")
-    try:
-        write_bytes(page, render_comparison(records).encode())
-    except OSError as error:
-        raise RunError(
-            f"The page must be writable, but {str(page)!r} is not ({error.strerror}); "
-            "choose another --out."
-        ) from None
     say(f"Page: {page}")
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from autocomp.cli.console import say, show
-from autocomp.errors import AutocompError
 
 SPLITS = ("calibration", "search", "test")
 
@@ -50,20 +49,12 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from autocomp.compression.loading import load
-    from autocomp.data import load_data
-    from autocomp.network.batches import Batches
-    from autocomp.network.device import dtype_of, usable_device
-    from autocomp.network.scoring import score
+    from autocomp.api.evaluate import evaluate
 
-    if given.batch_size < 1:
-        raise AutocompError(f"`batch-size >= 1` must hold, but got {given.batch_size}.")
-    device = usable_device(given.device)
-    network = load(given.file, given.model).to(device)
-    data = load_data(given.data)
-    split = getattr(data, given.split)
-    batches = Batches(split, given.batch_size, device, dtype_of(network))
-    result = score(network, batches)
+    result = evaluate(
+        given.file, given.data, split=given.split, model=given.model, batch_size=given.batch_size,
+        device=given.device,
+    )  # fmt: skip
     say(
         f"{given.split}: accuracy {result.accuracy:.2%} +- {result.standard_error:.2%}, "
         f"loss {result.loss:.4f}, {result.n} images"
@@ -72,32 +63,30 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _export(given: argparse.Namespace) -> int:
+    from autocomp.api.export import export
     from autocomp.api.inputs import source_of_export
-    from autocomp.exporters.onnx_run import export_run
     from autocomp.reports.terminal.exports import export_notes, export_table
 
-    file, data, model = source_of_export(given.run_or_file, given.data, given.model)
+    file, _, _ = source_of_export(given.run_or_file, given.data, given.model)
     out = Path(given.out) if given.out else file.with_suffix(".onnx")
-    found = export_run(
-        file, out, data, model, given.opset, split=given.split, threads=given.threads
-    )
+    found = export(
+        given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
+        split=given.split, opset=given.opset, threads=given.threads,
+    )  # fmt: skip
     show([export_table(found)], 140)
     say(*export_notes(found, given.split), f"File: {out}")
     return 0
 
 
 def _measure(given: argparse.Namespace) -> int:
-    from autocomp.api.inputs import example_for, network_for
-    from autocomp.inspection.measurement import (
-        measure_network,
-        measurement_notes,
-        measurement_table,
-    )
+    from autocomp.api.measure import measure
+    from autocomp.reports.terminal.measurement import measurement_notes, measurement_table
 
-    network = network_for(given.model, given.weights)
-    example = example_for(network, given.model, given.data, given.input)
     keep = [name.strip() for name in given.keep.split(",") if name.strip()]
-    found = measure_network(network, example, keep, latency=not given.no_latency)
+    found = measure(
+        given.model, weights=given.weights, data=given.data or None, input=given.input or None,
+        keep=keep, latency=not given.no_latency,
+    )  # fmt: skip
     if given.json:
         say(json.dumps(found.to_json()))
         return 0

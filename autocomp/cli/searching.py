@@ -102,7 +102,9 @@ def _search(given: argparse.Namespace) -> int:
     model, data = settings.pop("model"), settings.pop("data")
     return _with_progress(
         settings["evaluations"],
-        lambda update: search(model, data, out=given.out, on_outcome=update, **settings),
+        lambda update: search(
+            model, data, out=given.out, on_outcome=update, progress=False, **settings
+        ),
     )
 
 
@@ -148,7 +150,9 @@ def _resume(given: argparse.Namespace) -> int:
         _closing(Summary.from_json(done), run.path)
         return 0
     evaluations = SearchConfig.from_json(run.config()["settings"]).evaluations
-    return _with_progress(evaluations, lambda update: resume(given.folder, on_outcome=update))
+    return _with_progress(
+        evaluations, lambda update: resume(given.folder, on_outcome=update, progress=False)
+    )
 
 
 def _with_progress(evaluations: int, job: Callable[[Any], Any]) -> int:

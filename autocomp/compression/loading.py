@@ -13,6 +13,7 @@ from torch import nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.artifacts.packed import PackedModel
+from autocomp.compression.saving import note_file
 from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
@@ -45,6 +46,7 @@ def load(
     hosts = {layer.name: layer.host for layer in packed.layers}
     for name, quantizer in packed.activations.items():
         network.get_submodule(hosts[name]).register_forward_pre_hook(quantizer)
+    note_file(network, packed)
     return network.eval()
 
 

@@ -3,25 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from functools import cache
 from pathlib import Path
 
+import torch
+
+COVERED = ("artifacts", "compression", "core", "network", "problem", "tasks")
+"""Packages whose code a table may depend on, whole: a table that is made anew costs a minute, one
+that is stale costs the truth."""
+EXEMPT = {
+    "allocation": "picks among tables and writes none",
+    "costs": "a plan's costs are computed, not kept in tables",
+    "data": "the inputs' fingerprint is in the key",
+    "errors": "words",
+    "models": "the network's fingerprint and its logits are in the key",
+    "plugins": "finds what is named; the compressors' own code is in the key",
+    "runtime": "times networks; the latency table has a key of its own",
+    "storage": "reads and writes bytes",
+}
+"""Packages below a problem that no table depends on, and why."""
+
 
 @cache
-def source_digest() -> str:
-    """Returns a digest of the code that makes tables: other mathematics, other tables."""
-    here = Path(__file__).parent
-    files = [
-        *here.glob("recovery/*.py"),
-        *here.glob("weights/*.py"),
-        *here.glob("calibration/*.py"),
-    ]
-    files += [
-        here / "store.py",
-        here.parent / "problem/sensitivity.py",
-        here.parent / "network/prefix_cache.py",
-    ]
-    digest = hashlib.sha256()
-    for file in sorted(files):
+def source_digest(*compressors: type) -> str:
+    """Returns a digest of the code that makes tables, and of torch's version.
+
+    Args:
+        compressors: the classes that make compressed weights; the files of those that another
+            package brings count, too.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    for file in (*covered_files(Path(__file__).parents[1]), *_foreign_files(compressors)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def covered_files(root: Path) -> list[Path]:
+    """Returns the covered modules of a package that lies at `root`, in order."""
+    return sorted(file for name in COVERED for file in (root / name).rglob("*.py"))
+
+
+def _foreign_files(compressors: tuple[type, ...]) -> list[Path]:
+    """Returns the source files of classes, and of what they inherit from, outside AutoComp."""
+    found = set()
+    for kind in compressors:
+        for base in kind.__mro__:
+            if base.__module__.partition(".")[0] not in ("autocomp", "builtins", "typing"):
+                try:
+                    found.add(Path(inspect.getfile(base)))
+                except (OSError, TypeError):  # made at a prompt: it has no file
+                    continue
+    return sorted(file for file in found if file.is_file())

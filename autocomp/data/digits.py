@@ -10,6 +10,8 @@ from torch import Tensor
 from autocomp.data.split import Split
 from autocomp.data.splits import DataSplits
 from autocomp.data.stratify import remaining, stratified
+from autocomp.errors import DataError
+from autocomp.plugins.imports import optional_import
 
 _SEED = 0
 _TEST, _SEARCH, _CALIBRATION = 400, 397, 256
@@ -32,9 +34,8 @@ def digits() -> DataSplits:
 
 def _load(part: str) -> tuple[Tensor, Tensor]:
     """Returns images and labels of one split."""
-    from sklearn.datasets import load_digits
-
-    pixels, targets = load_digits(return_X_y=True)
+    source = optional_import("sklearn.datasets", "digits", DataError)
+    pixels, targets = source.load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16
     labels = torch.from_numpy(targets).long()
     rows = _rows(labels)

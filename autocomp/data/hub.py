@@ -37,7 +37,7 @@ def datasets_library(name_or_path: str, *, calibration: int = CALIBRATION_SIZE) 
     load = library.load_from_disk if saved else library.load_dataset
     try:
         found = load(name_or_path)
-    except Exception as problem:
+    except Exception as problem:  # runs a builder of the library's, over the net and files
         raise DataError(
             f"`datasets` cannot load {name_or_path!r}: {describe(problem)}. Check the name or path."
         ) from problem
@@ -82,8 +82,11 @@ class LibraryTable:
     def images(self, rows: Tensor) -> Tensor:
         """Returns the pictures of `rows`, in that order, `(len(rows), 3, H, W)` uint8."""
         return stacked(
-            (f"{self._name}, row {row}", self._rows[row][self._image]) for row in rows.tolist()
+            (f"{self._name}, row {row}", partial(self._picture, row)) for row in rows.tolist()
         )
+
+    def _picture(self, row: int) -> Any:
+        return self._rows[row][self._image]  # decoded here
 
     def _column(self, kind: str, candidates: tuple[str, ...]) -> str:
         present = list(self._rows.column_names)
@@ -143,7 +146,7 @@ class TorchvisionTable:
         library = optional_import("torchvision.datasets", "torchvision", DataError)
         try:
             self._set = getattr(library, kind)(root=str(folder), train=train, download=False)
-        except Exception as problem:
+        except Exception as problem:  # unpickles files that may be damaged in any way
             raise DataError(
                 f"torchvision finds no {kind} in {str(folder)!r} ({describe(problem)}). Download "
                 f"it there: torchvision.datasets.{kind}(root=..., download=True)."

@@ -80,21 +80,24 @@ def splits_of_tables(
     )
 
 
-def stacked(pictures: Iterable[tuple[str, Any]]) -> Tensor:
+def stacked(pictures: Iterable[tuple[str, Callable[[], Any]]]) -> Tensor:
     """Returns pictures as one `(N, 3, H, W)` uint8 tensor, converted to RGB.
 
     Args:
-        pictures: where each stands (for messages) and the PIL image.
+        pictures: where each stands (for messages), and what opens it as a PIL image.
 
     Raises:
         DataError: if a picture cannot be decoded, or its size differs from the first one's.
     """
     arrays: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-    for where, picture in pictures:
+    for where, opened in pictures:
         try:
-            array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
-        except Exception as problem:
-            raise undecodable(where, problem) from problem
+            array = np.asarray(opened().convert("RGB"), dtype=np.uint8)
+        except Exception as problem:  # decoders meet damaged files in any way
+            raise DataError(
+                f"{where}: the image cannot be decoded ({type(problem).__name__}). Store it again "
+                "as a PNG or JPEG, or drop the row."
+            ) from problem
         if arrays and array.shape != arrays[0].shape:
             sizes = [f"{shape[1]}x{shape[0]}" for shape in (arrays[0].shape, array.shape)]
             raise DataError(
@@ -103,14 +106,6 @@ def stacked(pictures: Iterable[tuple[str, Any]]) -> Tensor:
             )
         arrays.append(array)
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-
-
-def undecodable(where: str, problem: Exception) -> DataError:
-    """Returns the error for a picture that cannot be decoded."""
-    return DataError(
-        f"{where}: the image cannot be decoded ({type(problem).__name__}). Store it again as a "
-        "PNG or JPEG, or drop the row."
-    )
 
 
 def checked_labels(values: Any, where: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autocomp.data.image_table import checked_labels, splits_of_tables, stacked, undecodable
+from autocomp.data.image_table import checked_labels, splits_of_tables, stacked
 from autocomp.data.splits import CALIBRATION_SIZE, DataSplits
 from autocomp.errors import DataError
 from autocomp.plugins.imports import describe, optional_import
@@ -97,8 +97,8 @@ class ParquetTable:
         back[order] = torch.arange(len(order))
         return rising[back]
 
-    def _pictures(self, rows: list[int]) -> Iterator[tuple[str, Any]]:
-        """Yields where each picture stands and the PIL image, for rising `rows`."""
+    def _pictures(self, rows: list[int]) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Yields where each picture stands and what opens it, for rising `rows`."""
         image = optional_import("PIL.Image", "parquet", DataError)
         for file, group, start, stop, first in self._groups():
             wanted = [row - start for row in rows if start <= row < stop]
@@ -112,11 +112,7 @@ class ParquetTable:
                 data = cell.get("bytes") if isinstance(cell, dict) else cell
                 if not isinstance(data, bytes):
                     raise DataError(f"{where}: the image has no bytes. Store them in the file.")
-                try:
-                    picture = image.open(io.BytesIO(data))
-                except Exception as problem:
-                    raise undecodable(where, problem) from problem
-                yield where, picture
+                yield where, partial(image.open, io.BytesIO(data))
 
     def _groups(self) -> Iterator[tuple[Path, int, int, int, int]]:
         """Yields file, row group, its first row, the one after its last, the file's first row."""
@@ -131,9 +127,10 @@ class ParquetTable:
 
 def _open(file: Path) -> Any:
     parquet = optional_import("pyarrow.parquet", "parquet", DataError)
+    arrow = optional_import("pyarrow", "parquet", DataError)
     try:
         return parquet.ParquetFile(file)
-    except Exception as problem:
+    except (OSError, arrow.ArrowException) as problem:
         raise DataError(
             f"{str(file)!r} cannot be read as parquet ({describe(problem)}). Download it again."
         ) from problem

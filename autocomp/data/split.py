@@ -138,7 +138,7 @@ class Split:
                 images, labels = self._loader()
             except AutocompError:
                 raise
-            except Exception as problem:
+            except Exception as problem:  # the user's own loader
                 raise DataError(
                     f"{self.name}: loading it raised {describe(problem)}. Repair its source."
                 ) from problem

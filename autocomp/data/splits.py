@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autocomp.data.adapt import as_split
 from autocomp.data.split import Split
-from autocomp.errors import DataError
+from autocomp.errors import DataError, unknown
 
 _KEYS = {
     "calibration": "calibration",
@@ -56,6 +56,13 @@ class DataSplits:
                 f"{self.name}: `n_classes >= 1` must hold, but got {self.n_classes}. "
                 "Give 1 + the largest label."
             )
+
+    def named(self, split: str) -> Split:
+        """Returns the split "calibration", "search" or "test"; DataError for another name."""
+        found = {"calibration": self.calibration, "search": self.search, "test": self.test}
+        if split not in found:
+            raise DataError(unknown("split", split, found))
+        return found[split]
 
     def example_inputs(self, n: int = 1) -> Tensor:
         """Returns the first `n` calibration images, normalised, `(n, ...)` float32.

@@ -49,7 +49,7 @@ def export_run(
         )
     network, packed = load(file, model), read(file)
     splits = load_data(data)
-    batches = Batches(getattr(splits, split), 256, torch.device("cpu"))
+    batches = Batches(splits.named(split), 256, torch.device("cpu"))
     example = splits.example_inputs(1)
     report = export_onnx(network, packed, example, out, opset)
     check = verify(out, network, batches, threads)

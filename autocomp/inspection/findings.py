@@ -12,11 +12,11 @@ import cattrs
 from autocomp.errors import RunError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import ErrorCurve
-from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
 from autocomp.inspection.price import Price
 from autocomp.inspection.study import StudyPicture
+from autocomp.runs.layer_result import LayerResult
 from autocomp.storage.files import write_json
 
 FILE = "inspection.json"
@@ -48,7 +48,7 @@ class Findings:
     fidelity: str
     cost: str
     unit: str
-    layers: tuple[PlannedLayer, ...]
+    layers: tuple[LayerResult, ...]
     curves: tuple[ErrorCurve, ...] = ()
     prices: tuple[Price, ...] = ()
     ablations: tuple[LayerAblation, ...] = ()
@@ -85,7 +85,9 @@ class Findings:
             elif written != FORMAT:
                 return None
             return cattrs.structure(values, cls)
-        except Exception as error:
+        except (
+            OSError, ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError,
+        ) as error:  # fmt: skip
             raise RunError(
                 f"{str(file)!r} must hold what was found out about the run, but is damaged "
                 f"({type(error).__name__}); delete it and make the report again."

@@ -12,13 +12,13 @@ from autocomp.core.outcome import Outcome
 from autocomp.inspection.ablation import MOST, ablations, differing_layers
 from autocomp.inspection.curve import error_curves
 from autocomp.inspection.findings import Findings
-from autocomp.inspection.layer import planned_layers
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import compare_predictions
 from autocomp.inspection.price import prices
 from autocomp.inspection.replay import PolicyReplay
 from autocomp.inspection.study import StudyPicture, study_picture
 from autocomp.plugins.imports import describe
+from autocomp.runs.layer_result import layer_results
 from autocomp.search_spaces import FeasibleSpace
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
     def part(name: str, make: Callable[[], T], otherwise: T) -> T:
         try:
             return make()
-        except Exception as error:
+        except Exception as error:  # one part that fails must not cost the others
             left_out[name] = describe(error)
             return otherwise
 
@@ -62,7 +62,7 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
         fidelity=best.fidelity,
         cost=budget.cost,
         unit=problem.costs[budget.cost].unit,
-        layers=part("layers", lambda: planned_layers(problem, plan, best.fidelity), nothing),
+        layers=part("layers", lambda: layer_results(problem, plan, best.fidelity), nothing),
         curves=curves,
         prices=part("prices", lambda: prices(curves), nothing),
         ablations=moved,

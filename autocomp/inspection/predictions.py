@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autocomp.data.split import Split
+from autocomp.errors import RunError
+from autocomp.plugins.imports import optional_import
 
 BINS = 10
 MOST = 12
@@ -184,8 +186,7 @@ def png_of(image: Tensor) -> str:
     Images of bytes are shown as they are; others are stretched from their least to their largest
     value, because what they mean is not known.
     """
-    from PIL import Image
-
+    pictures = optional_import("PIL.Image", "report", RunError)
     if image.dim() != 3 or image.shape[0] not in (1, 3):
         return ""
     if image.dtype != torch.uint8:
@@ -194,5 +195,5 @@ def png_of(image: Tensor) -> str:
         image = ((image - low) / max(high - low, 1e-12) * 255).round().to(torch.uint8)
     pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
     buffer = io.BytesIO()
-    Image.fromarray(pixels.contiguous().numpy()).save(buffer, "PNG")
+    pictures.fromarray(pixels.contiguous().numpy()).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

@@ -89,7 +89,7 @@ def source_of(model: nn.Module) -> ModelSource | None:
     try:
         with isolated_seed():
             again = kind()
-    except Exception:
+    except Exception:  # the user's own constructor
         return None
     shapes, wanted = (
         {name: value.shape for name, value in net.state_dict().items()} for net in (again, model)

@@ -54,7 +54,7 @@ def _read(file: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as problem:
+    except Exception as problem:  # a damaged or hostile file fails in any way
         code = re.search(r"GLOBAL (\S+)", str(problem))
         if code:
             raise ModelError(

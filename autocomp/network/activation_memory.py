@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autocomp.errors import LayerError
+from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
-from autocomp.plugins.imports import describe
 
 
 def peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
@@ -39,14 +38,8 @@ def peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
     """
     inputs = example[:1].clone()
     trace = _Trace(model, inputs)
-    try:
-        with evaluation_mode(model), torch.no_grad(), _plain_attention(), trace:
-            outputs = model(inputs)
-    except Exception as error:
-        raise LayerError(
-            f"The network must run on its example inputs, but a batch of shape "
-            f"{tuple(inputs.shape)} raised {describe(error)}; check that the data fit the network."
-        ) from error
+    with evaluation_mode(model), torch.no_grad(), _plain_attention(), trace:
+        outputs = forward(model, inputs)
     return trace.peak(outputs)
 
 

@@ -12,10 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network, split_frozen
-from autocomp.errors import LayerError
+from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import Site, find_sites
-from autocomp.plugins.imports import describe
 
 _NORM_STATISTICS = ("running_mean", "running_var")
 _NORM_PARTS = ("weight", "bias", *_NORM_STATISTICS)
@@ -86,15 +85,8 @@ def _trace(
             stack.callback(
                 site.module.register_forward_hook(hook_for(site), with_kwargs=True).remove
             )
-        try:
-            with torch.no_grad():
-                model(example_inputs)
-        except Exception as error:
-            raise LayerError(
-                "The network must run on its example inputs, but a batch of shape "
-                f"{tuple(example_inputs.shape)} raised {describe(error)}; check that the data fit "
-                "the network."
-            ) from error
+        with torch.no_grad():
+            forward(model, example_inputs)
     batch = len(example_inputs)
     return {name: count // batch for name, count in macs.items()}, calls, shapes
 

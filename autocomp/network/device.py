@@ -14,7 +14,7 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except Exception as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise AutocompError(
             f"`device` must be one that torch can use, but {name!r} is not ({describe(error)}); "
             "use cpu."

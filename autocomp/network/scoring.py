@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autocomp.errors import DataError
 from autocomp.network.batches import Batches
-from autocomp.plugins.imports import describe
+from autocomp.network.forward import forward
 from autocomp.tasks.classification import Score, check_logits, logits_matrix, total_score
 
 
@@ -30,13 +30,7 @@ def predictions(model: nn.Module, batches: Batches) -> Iterator[tuple[Tensor, Te
     """
     with torch.inference_mode():
         for images, labels in batches:
-            try:
-                logits = model(images)
-            except Exception as error:
-                raise DataError(
-                    f"The network must run on its data, but a batch of shape {tuple(images.shape)} "
-                    f"raised {describe(error)}; check that the data fit the network."
-                ) from error
+            logits = forward(model, images, DataError, "data")
             check_logits(logits, labels)
             yield logits.float(), labels
 

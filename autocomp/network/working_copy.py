@@ -18,7 +18,7 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
     """
     try:
         copied = copy.deepcopy(model).to(device).eval()
-    except Exception as error:
+    except Exception as error:  # __deepcopy__ may be the user's own
         raise ModelError(
             f"The network must be one that can be copied, but copy.deepcopy raised "
             f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "

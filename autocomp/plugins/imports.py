@@ -40,7 +40,7 @@ def import_attribute(spec: str, error: type[AutocompError], known: Iterable[str]
     with working_directory_importable():
         try:
             found: Any = importlib.import_module(module_name)
-        except (Exception, SystemExit) as problem:
+        except (Exception, SystemExit) as problem:  # the user's own code
             if _is_missing(problem, module_name):
                 raise error(
                     f"`{spec}`: there is no module {module_name!r}.{_near(module_name, known)} "
@@ -74,7 +74,7 @@ def call_user(
             return function(**options)
         except AutocompError:
             raise
-        except (Exception, SystemExit) as problem:
+        except (Exception, SystemExit) as problem:  # the user's own code
             raise error(
                 f"`{spec}` raised {describe(problem)}. Repair it, or call it by hand to see where."
             ) from problem
@@ -100,7 +100,7 @@ def optional_import(name: str, extra: str, error: type[AutocompError]) -> Module
             f"{library} is needed for this, but it does not import ({describe(problem)}): "
             f"pip install 'autocomp[{extra}]'."
         ) from problem
-    except Exception as problem:
+    except Exception as problem:  # a library that does not fit another dies in any way
         raise error(
             f"{library} is installed but does not import ({describe(problem)}): reinstall a "
             f"version that fits, with pip install 'autocomp[{extra}]'."

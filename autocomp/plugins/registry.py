@@ -41,7 +41,7 @@ def find(kind: str, name: str, builtin: Mapping[str, Factory], group: str) -> Fa
         raise UnknownNameError(unknown(kind, name, names(builtin, group)))
     try:
         factory: Factory = found.load()
-    except Exception as error:
+    except Exception as error:  # another package's code
         raise AutocompError(
             f"The {kind} plug-in {name!r} ({found.value}) does not import: "
             f"{type(error).__name__}: {error}. Repair or uninstall the package that offers it."

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,7 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.costs import ALWAYS, Cost
-from autocomp.data.split import Split
-from autocomp.data.splits import DataSplits
+from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
@@ -34,12 +34,14 @@ from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.allocate import allocate
 from autocomp.problem.loss_estimates import LossEstimates
+from autocomp.problem.pairs import OutputPair, ScorePair
 from autocomp.problem.scorer import ComparedScore, Scorer
 from autocomp.problem.settings import ProblemSettings
 from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
-from autocomp.tasks.classification import Score
+from autocomp.tasks.classification import Score, is_right
+from autocomp.tasks.paired import PairedAccuracy
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
 
@@ -53,6 +55,13 @@ class CompressionProblem:
     and scores the result; equal plans are scored once. `losses` is the level below (F0): what each
     choice alone would cost, from tables that are built once and kept on disk.
 
+    Args:
+        model: the network.
+        data: whatever `autocomp.search` takes: a name, a `DataSplits`, or (calibration, search,
+            test) pairs of inputs and labels.
+        budgets: "size=8%", {"size": 0.08, "macs": "50%"}, Budgets, or several.
+        settings: how plans are judged.
+
     Attributes:
         network: the network's layers.
         data: its data.
@@ -64,12 +73,13 @@ class CompressionProblem:
     def __init__(
         self,
         model: nn.Module,
-        data: DataSplits,
+        data: Any,
         budgets: Budgets,
         settings: ProblemSettings | None = None,
     ) -> None:
         self.settings = settings or ProblemSettings()
-        self.data = data
+        data = load_data(data)
+        self.data: DataSplits = data
         self._logits: Tensor | None = None
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
@@ -116,16 +126,28 @@ class CompressionProblem:
         """Returns the dense network's score on the search images of `fidelity`."""
         return self._scorer.dense_score(_evaluated(fidelity).images)
 
-    def outputs(
-        self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL
-    ) -> tuple[Tensor, Tensor]:
+    def outputs(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> OutputPair:
         """Returns the logits `(n, classes)` of the dense and of the compressed network.
 
         On the search images of `fidelity`, in their order. Nothing is counted or remembered.
         """
         fidelity = _evaluated(fidelity)
         dense = self._scorer.dense_outputs(fidelity.images)
-        return dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
+        return OutputPair(
+            dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
+        )
+
+    def paired(self, first: Outcome, second: Outcome) -> PairedAccuracy:
+        """Returns how much more accurate one evaluated plan is than another, image by image.
+
+        Each as its outcome's level makes it, on the whole search split; nothing is counted.
+        """
+        labels = self.data.search.labels
+        right = [
+            is_right(self.outputs(o.plan, max(o.fidelity, Fidelity.FULL)).compressed.cpu(), labels)
+            for o in (first, second)
+        ]
+        return PairedAccuracy.of(*right)
 
     def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -235,11 +257,11 @@ class CompressionProblem:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
         return copy.deepcopy(subnet.model).cpu(), data
 
-    def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> tuple[Score, Score]:
+    def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
         batches = self._batches(self.data.test)
         dense = score(self.store.model, batches)
-        return dense, score(self._realise(plan, _evaluated(fidelity)).model, batches)
+        return ScorePair(dense, score(self._realise(plan, _evaluated(fidelity)).model, batches))
 
     def losses(self, menus: Menus) -> Losses:
         """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
@@ -257,7 +279,7 @@ class CompressionProblem:
     def allocation(
         self, menus: Menus, structural: bool = False, losses: Callable[[], Losses] | None = None
     ) -> Allocation:
-        """Returns what can meet the budgets, and what is best, when layer t takes one of `menus[t]`.
+        """Returns what meets the budgets, and what is best, when layer t takes one of `menus[t]`.
 
         Args:
             menus: the choices of each layer.
@@ -295,10 +317,12 @@ class CompressionProblem:
         # what the network computes, not only its weights: the forward pass may differ
         few = self._calibration[0][:8]
         logits = logits_of(self._model, [few])
+        pipeline = self.settings.pipeline
+        digest = source_digest(type(pipeline.pruner), type(pipeline.quantizer))
         text = "|".join(
             (
                 fingerprint(self._model), self.data.calibration.fingerprint(),
-                self.settings.pipeline.name, repr(self._model), source_digest(),
+                pipeline.name, repr(self._model), digest,
                 str((logits * 100).round().to(torch.int64).tolist()),
             )
         )  # fmt: skip

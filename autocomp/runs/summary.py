@@ -4,42 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from autocomp.compression.recovery.layout import Layout
 from autocomp.core.fidelity import Fidelity
-from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.errors import RunError
+from autocomp.problem.pairs import ScorePair
 from autocomp.problem.problem import CompressionProblem
+from autocomp.runs.layer_result import LayerResult, layer_results
 from autocomp.tasks.classification import Score
 
 
+class Measured(NamedTuple):
+    """A measurement of the dense and of the compressed network."""
+
+    dense: int
+    compressed: int
+
+
 @dataclass(frozen=True)
-class LayerRow:
-    """One line of the plan.
+class Gain:
+    """How much better the plan is than the best one that the search started from.
 
     Attributes:
-        name: the layer.
-        kind: its kind.
-        shape: its weight's shape.
-        choice: what is done to it, in words.
-        weights: weights of the dense layer.
-        kept: weights that are not pruned.
-        bytes: bytes that it adds to the file.
-        dense_bytes: bytes of its dense weight.
-        left: shapes of the tensors that it became, () if it kept its own.
+        difference: of the accuracies on the whole search split, in [-1, 1].
+        low, high: a 95 % interval of it, paired image by image.
+        n: images.
+        own: whether the plan is the start's own.
     """
 
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    choice: str
-    weights: int
-    kept: int
-    bytes: int
-    dense_bytes: int
-    left: tuple[tuple[int, ...], ...] = ()
+    difference: float
+    low: float
+    high: float
+    n: int
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Summary:
         measured: cost name -> what was measured of the dense and of the compressed network, for
             costs that the search only estimates.
         whole: first layers of the groups that cannot lose channels -> why; only if channels went.
+        gain: what the search has gained over its start; None where it had none.
     """
 
     dense: dict[str, int]
@@ -71,13 +71,14 @@ class Summary:
     test: Score
     limits: dict[str, int]
     units: dict[str, str]
-    layers: tuple[LayerRow, ...]
+    layers: tuple[LayerResult, ...]
     left_dense: tuple[str, ...]
     in_blocks: tuple[str, ...]
     evaluations: int
     seconds: float
     whole: dict[str, str] = field(default_factory=dict)
-    measured: dict[str, tuple[int, int]] = field(default_factory=dict)
+    measured: dict[str, Measured] = field(default_factory=dict)
+    gain: Gain | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
@@ -91,19 +92,12 @@ class Summary:
                 name: Score(**values[name])
                 for name in ("search_dense", "search", "test_dense", "test")
             }
-            rows = tuple(
-                LayerRow(
-                    **{
-                        **row,
-                        "shape": tuple(row["shape"]),
-                        "left": tuple(tuple(shape) for shape in row["left"]),
-                    }
-                )
-                for row in values["layers"]
-            )
+            rows = tuple(LayerResult.from_json(row) for row in values["layers"])
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
             pairs = rest.get("measured", {}).items()
-            rest["measured"] = {name: (int(a), int(b)) for name, (a, b) in pairs}
+            rest["measured"] = {name: Measured(int(a), int(b)) for name, (a, b) in pairs}
+            gain = rest.pop("gain", None)
+            rest["gain"] = None if gain is None else Gain(**gain)
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
             return cls(**{**rest, **texts}, **scores, layers=rows)
         except (KeyError, TypeError, ValueError) as error:
@@ -117,10 +111,11 @@ def summarise(
     problem: CompressionProblem,
     best: Outcome,
     file_bytes: int,
-    tested: tuple[Score, Score],
+    tested: ScorePair,
     evaluations: int,
     seconds: float,
-    measured: Mapping[str, tuple[int, int]] | None = None,
+    measured: Mapping[str, Measured] | None = None,
+    gain: Gain | None = None,
 ) -> Summary:
     """Collects the closing figures.
 
@@ -132,42 +127,24 @@ def summarise(
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
         measured: what was measured of costs that the search estimates.
+        gain: what the search has gained over its start.
     """
     network = problem.network
-    rows = tuple(_row(problem, layer, best) for layer in network.layers)
     return Summary(
         dense={name: cost.reference for name, cost in problem.costs.items()},
         compressed={**best.costs, "size": file_bytes},
         search_dense=problem.dense_score(Fidelity.FULL),
         search=Score(best.accuracy, best.loss, best.n),
-        test_dense=tested[0],
-        test=tested[1],
+        test_dense=tested.dense,
+        test=tested.compressed,
         limits=dict(problem.limits),
         units={name: cost.unit for name, cost in problem.costs.items()},
-        layers=rows,
+        layers=layer_results(problem, best.plan, best.fidelity),
         left_dense=(*(layer.name for layer in network.frozen), *network.unsupported),
         in_blocks=tuple(layer.name for layer in network.layers if Layout.of(layer).slices > 1),
         evaluations=evaluations,
         seconds=seconds,
         measured=dict(measured or {}),
+        gain=gain,
         whole=dict(problem.subnets.pruning.skipped) if best.plan.is_structured else {},
-    )
-
-
-def _row(problem: CompressionProblem, layer: LayerSpec, best: Outcome) -> LayerRow:
-    choice = best.plan[layer.name]
-    subnet = problem.subnets.of(best.plan, best.fidelity)
-    parts = subnet.parts_of(layer.name)
-    shapes = tuple(part.shape for part in parts)
-    size = subnet.costs["size"]
-    return LayerRow(
-        name=layer.name,
-        kind=layer.kind,
-        shape=layer.shape,
-        choice=str(choice),
-        weights=layer.n_weights,
-        kept=sum(part.nonzeros(choice.inside) for part in parts),
-        bytes=sum(size.of_layer(part, choice.inside) for part in parts),
-        dense_bytes=layer.n_weights * problem.store.dense(layer).element_size(),
-        left=() if shapes == (layer.shape,) else shapes,
     )

@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-import torch
-from autocomp.agents import AGENTS, make_agent
-from autocomp.agents.task import SearchTask
+from autocomp.agents import AGENTS, Agent, SearchTask, make_agent
+from autocomp.agents.reinforcement import off_policy, ppo
 from autocomp.search_spaces import make_space
 from stable_baselines3 import DDPG, PPO, SAC, TD3
 
 from autocomp.errors import AgentError, AutocompError, BudgetError, UnknownNameError
+from autocomp.testing import AgentContract
 
 LEARNED = ("ddpg", "td3", "sac", "ppo")
 SOLVERS = ("dp", "ilp")
+NUMBERS = ("ddpg", "td3", "sac", "cmaes")
 SPACE = "bits:weight_bits=2/3/4/6/8"
 COEFFICIENTS = f"coefficients:menu={SPACE.replace(':', ',')}"
 WHOLE = [f"{name}:env=whole-plan" for name in LEARNED]
 
 
-@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
-@pytest.mark.parametrize("name", [*AGENTS, *WHOLE])
-def test_it_keeps_its_contract(name: str, text: str, toy: Any) -> None:
-    space = make_space(text)
-    seen: list[Any] = []
-    result = make_agent(name).search(SearchTask.of(toy, space, 12, 1, on_outcome=seen.append))
-    assert tuple(seen) == result.outcomes
-    assert 1 <= len(result.outcomes) <= 12
-    assert len({o.plan for o in result.outcomes}) == len(result.outcomes)
-    assert all(o.within_budget for o in result.outcomes)
-    assert result.best is not None
-    assert result.best.accuracy == max(o.accuracy for o in result.outcomes)
+class BuiltIn(AgentContract):
+    """Learning agents clone and train less where it is not tested that they learn."""
+
+    @pytest.fixture(autouse=True)
+    def _choose(
+        self, name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.name = name
+        if "optimum" not in request.node.name:
+            monkeypatch.setattr(off_policy, "_PRETRAIN_STEPS", 20)
+            for module in (off_policy, ppo):
+                monkeypatch.setattr(module, "_CLONE_STEPS", 20)
+        self.reaches_optimum = name not in ("uniform", *WHOLE)
+        self.informed = name in SOLVERS
+        self.draws = name not in ("uniform", "greedy", *SOLVERS)
+        self.discrete = name.partition(":")[0] not in NUMBERS
+
+    def make(self) -> Agent:
+        return make_agent(self.name)
 
 
-@pytest.mark.parametrize("name", [*AGENTS, *WHOLE])
-def test_the_same_seed_gives_the_same_outcomes(name: str, make_toy: Any) -> None:
-    def plans(seed: int) -> list[Any]:
-        torch.rand(3)  # what else ran in the process must not matter
-        np.random.rand(3)  # noqa: NPY002
-        problem = make_toy("size=12%")
-        found = make_agent(name).search(SearchTask.of(problem, make_space(SPACE), 14, seed))
-        return [outcome.plan for outcome in found.outcomes]
-
-    first = plans(3)
-    assert first == plans(3)
-    if name not in ("uniform", "greedy", *SOLVERS):
-        assert first != plans(4)
+@pytest.mark.parametrize("name", AGENTS)
+class TestBuiltIn(BuiltIn):
+    pass
 
 
-@pytest.mark.parametrize("name", [a for a in AGENTS if a != "uniform"])
-def test_it_reaches_the_optimum_of_the_toy_problem(name: str, make_toy: Any) -> None:
-    toy = make_toy("size=12%", informed=name in SOLVERS)
-    space = make_space(SPACE)
-    best = toy.optimum(space)
-    found = make_agent(name).search(SearchTask.of(toy, space, 150, 0)).best
-    assert found is not None
-    assert found.accuracy == pytest.approx(best, abs=1e-3)
+@pytest.mark.parametrize("name", WHOLE)
+class TestWholePlan(BuiltIn):
+    pass
 
 
 @pytest.mark.parametrize("name", ["local", "cmaes", "ddpg", "ppo:env=whole-plan"])
@@ -96,36 +88,11 @@ def test_learning_beats_its_own_warm_up(name: str, make_toy: Any) -> None:
     assert late > early
 
 
-@pytest.mark.parametrize("name", AGENTS)
-def test_one_evaluation_is_enough(name: str, toy: Any) -> None:
-    result = make_agent(name).search(SearchTask.of(toy, make_space(SPACE), 1, 0))
-    assert len(result.outcomes) == len(toy.evaluated) == 1
-
-
-@pytest.mark.parametrize("name", AGENTS)
-def test_a_search_of_everything_ends(name: str, make_toy: Any) -> None:
-    toy = make_toy("size=100%")
-    result = make_agent(name).search(SearchTask.of(toy, make_space("bits:weight_bits=4/8"), 20, 0))
-    assert 1 <= len(result.outcomes) <= 16
-
-
-@pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])
-@pytest.mark.parametrize(
-    "name", ["ppo", "tpe", "nsga2", "greedy", "random", "uniform", "local", "dp"]
-)
-def test_discrete_menus(name: str, text: str, toy: Any) -> None:
-    space = make_space(text, discrete=True)
-    result = make_agent(name).search(SearchTask.of(toy, space, 20, 0))
-    assert result.best is not None
-    assert result.best.within_budget
-
-
-@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "cmaes"])
-def test_a_space_it_cannot_use_is_refused(name: str, toy: Any) -> None:
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_space_it_cannot_use_is_named(name: str, toy: Any) -> None:
     space = make_space(SPACE, discrete=True)
     with pytest.raises(AgentError, match=rf"`{name}` needs a continuous space"):
         make_agent(name).search(SearchTask.of(toy, space, 5, 0))
-    assert not toy.evaluated
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -136,18 +103,6 @@ def test_a_budget_out_of_reach_is_passed_on(name: str, make_toy: Any) -> None:
 
     with pytest.raises(BudgetError):
         make_agent(name).search(SearchTask.of(Strict("size=1%"), make_space(SPACE), 5, 0))
-
-
-def test_the_random_state_of_the_program_is_its_own(toy: Any) -> None:
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    random.seed(5)
-    expected = torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    random.seed(5)
-    make_agent("sac").search(SearchTask.of(toy, make_space(SPACE), 6, 0))
-    assert (torch.rand(1), np.random.rand(), random.random()) == expected  # noqa: NPY002
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from autocomp.envs.rewards import REWARDS, Result, Step, find_reward
+from autocomp.envs import REWARDS, Result, Reward, Step, find_reward
 
 from autocomp.errors import UnknownNameError
+from autocomp.testing import RewardContract
 
 END = Step(0.1, 0.5, Result(accuracy=0.8, loss=0.7, dense_accuracy=0.9, cost=1000.0, merit=0.6))
 MIDDLE = Step(0.1, 0.3, None)
@@ -27,6 +28,16 @@ MIDDLE = Step(0.1, 0.3, None)
 def test_closed_form(name: str, middle: float, end: float) -> None:
     assert REWARDS[name](MIDDLE) == pytest.approx(middle)
     assert REWARDS[name](END) == pytest.approx(end)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+class TestBuiltIn(RewardContract):
+    @pytest.fixture(autouse=True)
+    def _choose(self, name: str) -> None:
+        self.name = name
+
+    def make(self) -> Reward:
+        return REWARDS[self.name]
 
 
 def test_dense_sums_to_the_merit() -> None:

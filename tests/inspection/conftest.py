@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from autocomp.search_spaces import FeasibleSpace, feasible_space
 from torch import nn
 
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.data.splits import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
+from autocomp.testing import ToyProblem
 
 MakeMenu = Callable[..., FeasibleSpace]
 
@@ -43,22 +43,13 @@ def menu_of(small_problem: CompressionProblem) -> MakeMenu:
     return make
 
 
-def _toy_class() -> Any:
-    file = Path(__file__).parents[1] / "agents" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("toy_of_the_agents", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ToyProblem
-
-
 @pytest.fixture(scope="session")
 def make_separable() -> Callable[..., Any]:
     """Builds toy problems whose divergence is the toy's loss."""
 
-    class Separable(_toy_class()):  # type: ignore[misc]
-        def evaluate(self, plan: Plan, fidelity: str = "F1") -> Outcome:
-            outcome: Outcome = super().evaluate(plan, fidelity)
+    class Separable(ToyProblem):
+        def evaluate(self, plan: Plan, fidelity: Fidelity | str = "F1") -> Outcome:
+            outcome = super().evaluate(plan, fidelity)
             return replace(outcome, divergence=outcome.loss)
 
     return Separable

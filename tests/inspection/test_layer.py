@@ -8,13 +8,13 @@ import pytest
 
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.plan import Plan
-from autocomp.inspection.layer import planned_layers
 from autocomp.problem.problem import CompressionProblem
+from autocomp.runs.layer_result import layer_results
 
 
 def test_layers_add_up_to_the_plans_costs(small_problem: CompressionProblem, menu_of: Any) -> None:
     plan = menu_of().plan(menu_of().allocation.plan)
-    layers = planned_layers(small_problem, plan)
+    layers = layer_results(small_problem, plan)
     assert [layer.name for layer in layers] == list(plan)
     costs = small_problem.costs_of(plan)
     fixed = small_problem.costs["size"].fixed(16)
@@ -31,7 +31,7 @@ def test_layers_add_up_to_the_plans_costs(small_problem: CompressionProblem, men
 
 
 def test_nothing_done_changes_nothing(small_problem: CompressionProblem) -> None:
-    layers = planned_layers(small_problem, small_problem.network.neutral_plan(), "F1")
+    layers = layer_results(small_problem, small_problem.network.neutral_plan(), "F1")
     assert all(layer.sparsity == 0 and layer.macs == layer.dense_macs for layer in layers)
     assert {(layer.weight_bits, layer.activation_bits) for layer in layers} == {(32, 32)}
 
@@ -41,7 +41,7 @@ def test_sliced_layers_count_what_is_left(small_problem: CompressionProblem) -> 
     plan = Plan(dict.fromkeys(names, NEUTRAL)).replace(
         names[0], Choice.of(channels=0.5, sparsity=0.5, weight_bits=8)
     )
-    layers = {layer.name: layer for layer in planned_layers(small_problem, plan)}
+    layers = {layer.name: layer for layer in layer_results(small_problem, plan)}
     costs = small_problem.costs_of(plan)
     assert sum(layer.macs for layer in layers.values()) == costs["macs"]
     first, depthwise = layers[names[0]], layers[names[1]]
@@ -57,6 +57,6 @@ def test_sliced_layers_count_what_is_left(small_problem: CompressionProblem) -> 
 def test_a_layer_of_low_rank_is_the_sum_of_its_parts(small_problem: CompressionProblem) -> None:
     name = small_problem.network.names[-1]  # 128 -> 4
     neutral = Plan(dict.fromkeys(small_problem.network.names, NEUTRAL))
-    found = planned_layers(small_problem, neutral.replace(name, Choice.of(rank=0.5)))[-1]
+    found = layer_results(small_problem, neutral.replace(name, Choice.of(rank=0.5)))[-1]
     assert (found.rank, found.sparsity) == (0.5, 0)
     assert found.macs == 2 * 128 + 4 * 2 < found.dense_macs == 4 * 128

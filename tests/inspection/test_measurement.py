@@ -15,12 +15,8 @@ from torch import nn
 
 from autocomp.costs.latency import LatencyTable
 from autocomp.errors import LayerError
-from autocomp.inspection.measurement import (
-    Measurement,
-    measure_network,
-    measurement_notes,
-    measurement_table,
-)
+from autocomp.inspection.measurement import Measurement, measure_network
+from autocomp.reports.terminal.measurement import measurement_notes, measurement_table
 from autocomp.runtime import is_available
 
 

@@ -6,6 +6,7 @@ import math
 import random
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -16,7 +17,6 @@ from autocomp.core.plan import Plan
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
-from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.inspection.predictions import (
     Calibration,
@@ -28,7 +28,8 @@ from autocomp.inspection.predictions import (
 from autocomp.inspection.price import Price
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
-from autocomp.runs.summary import LayerRow, Summary
+from autocomp.runs.layer_result import LayerResult
+from autocomp.runs.summary import Measured, Summary
 from autocomp.tasks.classification import Score
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
@@ -104,7 +105,7 @@ def sample_curve(layer: str, weights: int, rng: random.Random) -> ErrorCurve:
     return ErrorCurve(layer, tuple(points), tuple(front), rng.choice(front), rng.choice(front))
 
 
-def sample_layers(plan: Plan, rng: random.Random) -> tuple[PlannedLayer, ...]:
+def sample_layers(plan: Plan, rng: random.Random) -> tuple[LayerResult, ...]:
     layers = []
     for name, choice in plan.items():
         weights = rng.choice([432, 2304, 9216, 36864, 147456])
@@ -113,7 +114,7 @@ def sample_layers(plan: Plan, rng: random.Random) -> tuple[PlannedLayer, ...]:
             int(weights * kept * (1 - 0.9 * choice.weights.sparsity) * choice.weights.bits / 8) + 20
         )
         layers.append(
-            PlannedLayer(
+            LayerResult(
                 name=name, kind="conv", shape=(64, weights // 576 or 1, 3, 3), choice=str(choice),
                 sparsity=choice.weights.sparsity,
                 channels=choice.structure.units, rank=choice.structure.rank,
@@ -216,12 +217,13 @@ def sample() -> Sample:
             limits={"size": 54_714, "latency": 450_000},
             units={"size": "bytes", "params": "params", "macs": "MACs", "latency": "ns"},
             layers=tuple(
-                LayerRow(layer.name, layer.kind, layer.shape, layer.choice, layer.dense_bytes // 4,
-                         layer.dense_bytes // 8, layer.bytes, layer.dense_bytes)
+                replace(
+                    layer, weights=layer.dense_bytes // 4, nonzeros=layer.dense_bytes // 8
+                )
                 for layer in layers
             ),
             left_dense=("norm",), in_blocks=(), evaluations=evaluations, seconds=106.8,
-            measured={"latency": (845_000, 433_000)},
+            measured={"latency": Measured(845_000, 433_000)},
         )  # fmt: skip
         findings = Findings(
             plan=best.plan.key, fidelity=best.fidelity, cost="size", unit="bytes", layers=layers,

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from autocomp.search_spaces import SPACES, CoefficientSpace, VectorSpace, make_space
+from autocomp.search_spaces import (
+    SPACES,
+    CoefficientSpace,
+    SearchSpace,
+    VectorSpace,
+    make_space,
+)
 from gymnasium import spaces
 
 from autocomp.core.choice import Choice
-from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import AutocompError, ChoiceError, SpaceError, UnknownNameError
+from autocomp.testing import SpaceContract
+from autocomp.testing.layers import LAYERS
 
-
-def layer(name: str = "l", shape: tuple[int, ...] = (16, 8, 3, 3), **more: Any) -> LayerSpec:
-    values: dict[str, Any] = {
-        "name": name, "parameter": f"{name}.weight", "kind": "conv", "shape": shape,
-        "out_axis": 0, "in_axis": 1, "groups": 1, "stride": 1, "macs": 100, "calls": 1,
-        "quantizable_input": True, "bias": False,
-    }  # fmt: skip
-    return LayerSpec(**{**values, **more})
-
-
-LAYERS = [
-    layer(),
-    layer("tiny", (4, 1, 3, 3), groups=4),
-    layer("embedding", (50, 6), kind="embedding", quantizable_input=False),
-    layer("two", (2, 2), kind="linear"),
-    layer("leader", units=16),
-    layer("heads", (36, 12), kind="linear", units=3),
-    layer("stepped", units=20, unit_step=8),
-    layer("low rank", full_rank=7, units=4),
-]
 # a multiplier means a choice only within a budget; see tests/envs/test_coefficient_menu.py
 TEXTS = [
     *(name for name in SPACES if name != "coefficients"),
@@ -49,41 +34,16 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(
-    params=[(t, d) for t in TEXTS for d in (False, True)], ids=lambda p: f"{p[0]}-{p[1]}"
+@pytest.mark.parametrize(
+    ("text", "discrete"), [(t, d) for t in TEXTS for d in (False, True)], scope="class"
 )
-def space(request: pytest.FixtureRequest) -> Any:
-    text, discrete = request.param
-    return make_space(text, discrete=discrete)
+class TestBuiltIn(SpaceContract):
+    @pytest.fixture(autouse=True)
+    def _choose(self, text: str, discrete: bool) -> None:
+        self.text, self.discrete = text, discrete
 
-
-@pytest.mark.parametrize("spec", LAYERS, ids=lambda x: x.name)
-class TestContract:
-    def test_encode_lies_in_the_space_and_decodes_back(self, space: Any, spec: LayerSpec) -> None:
-        feasible = space.choices(spec)
-        assert len(feasible) == len(set(feasible)) > 0
-        for choice in feasible:
-            action = space.encode(spec, choice)
-            assert space.action_space.contains(action)
-            assert space.decode(spec, action) == choice
-
-    def test_any_sample_decodes_to_a_choice_of_the_menu(self, space: Any, spec: LayerSpec) -> None:
-        space.action_space.seed(0)
-        feasible = set(space.choices(spec))
-        assert all(space.decode(spec, space.action_space.sample()) in feasible for _ in range(200))
-
-    def test_both_extremes_are_reached(self, space: Any, spec: LayerSpec) -> None:
-        feasible = space.choices(spec)
-        box = space.action_space
-        low = box.low if isinstance(box, spaces.Box) else np.zeros_like(box.nvec)
-        high = box.high if isinstance(box, spaces.Box) else box.nvec - 1
-        assert space.decode(spec, low) == feasible[0]
-        assert space.decode(spec, high) == feasible[-1]
-
-    def test_larger_entries_never_prune_more(self, space: Any, spec: LayerSpec) -> None:
-        feasible = space.choices(spec)
-        assert spec.nonzeros(feasible[0]) <= spec.nonzeros(feasible[-1])
-        assert feasible[0].weights.bits <= feasible[-1].weights.bits
+    def make(self) -> SearchSpace:
+        return make_space(self.text, discrete=self.discrete)
 
 
 def test_continuous_bins_are_equal() -> None:
@@ -136,17 +96,17 @@ def test_coefficients_offer_the_choices_of_any_space() -> None:
     inner = make_space("bits:weight_bits=2/4")
     for space in (
         make_space("coefficients:menu=bits,weight_bits=2/4"),
-        make_space("coefficients", feasible=inner),
+        make_space("coefficients", menu=inner),
         CoefficientSpace(inner),
     ):
         assert space.choices(spec) == inner.choices(spec)
         assert space.action_space.shape == (1,)
         for use in (lambda s=space: s.decode(spec, np.zeros(1)), lambda s=space: s.encode(spec, 0)):
-            with pytest.raises(SpaceError, match="feasible_space"):
+            with pytest.raises(SpaceError, match="FeasibleSpace.build"):
                 use()
     nine = make_space("coefficients", discrete=True).action_space
-    assert isinstance(nine, spaces.MultiDiscrete)
-    assert nine.nvec.tolist() == [9]
+    assert isinstance(nine, spaces.Discrete)
+    assert nine.n == 9
 
 
 def test_an_action_of_the_wrong_kind_is_refused() -> None:

@@ -15,6 +15,7 @@ class Decomposition(Protocol):
 
     A method gets only layers that it applies to, and ranks in [1, full rank]; `decompose` checks
     both, copies the weights into modules, and puts the bias on the last one.
+    `autocomp.testing.DecompositionContract` holds the contract.
     """
 
     def applies_to(self, layer: PlainLayer) -> bool:

@@ -19,8 +19,8 @@ def numpy_tensorly() -> Iterator[Any]:
     Raises:
         AutocompError: if tensorly is not installed.
     """
-    tensorly: Any = optional_import("tensorly", "all", AutocompError)
-    methods: Any = optional_import("tensorly.decomposition", "all", AutocompError)
+    tensorly: Any = optional_import("tensorly", "tensor", AutocompError)
+    methods: Any = optional_import("tensorly.decomposition", "tensor", AutocompError)
     before = tensorly.get_backend()
     if before == "numpy":
         yield methods

@@ -19,8 +19,9 @@ class CriterionError(AutocompError):
 class Saliency(Protocol):
     """Says what each unit of each group is worth.
 
-    Its contract (tests/saliency): higher means keep; finite; equal for equal arguments; the network
-    is left as it was; units in another order get their scores in that order.
+    `autocomp.testing.CriterionContract` holds its contract: higher means keep; finite; equal for
+    equal arguments; the network is left as it was; units in another order get their scores in that
+    order.
     """
 
     @property

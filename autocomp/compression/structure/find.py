@@ -14,6 +14,8 @@ from autocomp.compression.structure.groups import ChannelGroup, Member
 from autocomp.compression.structure.heads import HeadAttention
 from autocomp.compression.structure.surgery import CONV, TRANSPOSED, masked, sliced
 from autocomp.core.network import Network
+from autocomp.errors import LayerError
+from autocomp.network.forward import forward
 from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
@@ -225,9 +227,10 @@ def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Ten
     kept = {group.name: tuple(range(1, group.units))}
     with torch.inference_mode():
         try:
-            found = sliced(model, [group], kept)(example)
-        except Exception as problem:
-            raise _NotPrunable(f"without a unit the network fails ({describe(problem)})") from None
+            found = forward(sliced(model, [group], kept), example)
+        except LayerError as problem:
+            why = describe(problem.__cause__ or problem)
+            raise _NotPrunable(f"without a unit the network fails ({why})") from None
         wanted = masked(model, [group], kept)(example)
     same = isinstance(found, Tensor) and found.shape == wanted.shape
     size = float(wanted.abs().max()) if isinstance(wanted, Tensor) else 0.0

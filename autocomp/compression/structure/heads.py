@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.errors import LayerError
+from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 
 _TOLERANCE = 1e-3
@@ -116,8 +118,8 @@ def _outputs(model: nn.Module, example: Tensor | None) -> Tensor | None:
     """Returns the outputs in evaluation mode; None if the network does not run."""
     with evaluation_mode(model):
         try:
-            found = model(example)
-        except Exception:  # whatever a module does with what it is not given
+            found = forward(model, example)
+        except LayerError:
             return None
     return found if isinstance(found, Tensor) else None
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autocomp.compression.low_rank import Blueprint
 from autocomp.compression.structure.heads import HeadAttention
 from autocomp.compression.structure.surgery import CONV, TRANSPOSED
-from autocomp.errors import ArtifactError
+from autocomp.errors import ArtifactError, LayerError
 from autocomp.plugins.imports import describe
 
 _RESIZED = (*CONV, *TRANSPOSED, nn.Linear, nn.PReLU, nn.modules.batchnorm._BatchNorm)
@@ -66,7 +66,9 @@ def rebuild(network: nn.Module, record: Mapping[str, Any], shapes: Mapping[str, 
             _replace_chain(network, str(name), Blueprint.from_json(values), shapes)
     except ArtifactError:
         raise
-    except Exception as error:
+    except (
+        LayerError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         raise ArtifactError(
             f"The file's record of slices must fit its network, but reading it failed "
             f"({describe(error)}); give the architecture that was compressed."

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from autocomp.errors import RunError
+from autocomp.plugins.imports import optional_import
 from autocomp.reports.html.blocks import Cards, Code, Facts, Pictures, Prose, Table
 from autocomp.reports.html.embedded import embedded_json
 from autocomp.reports.html.figures import Figure, Gallery, Rows
@@ -98,9 +100,7 @@ def _inline(text: str) -> Any:
 
 
 def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    library: str = get_plotlyjs()
+    library: str = optional_import("plotly.offline", "report", RunError).get_plotlyjs()
     return library
 
 

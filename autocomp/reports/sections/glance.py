@@ -15,8 +15,8 @@ from autocomp.reports.sections.wording import (
     short,
     signed_points,
 )
+from autocomp.runs.closing import HEAD, closing_rows, gain_sentence
 from autocomp.runs.summary import Summary
-from autocomp.tasks.classification import Score
 
 _WORDS = (
     ("Choice", "What is done to one layer: sparsity, weight bits, activation bits, the share of "
@@ -44,8 +44,9 @@ def glance(record: RunRecord) -> Section:
     if record.summary is not None:
         lead = (
             "What the compressed network costs and how accurate it is, beside the dense one. "
-            "\u00b1 is one standard error; the test split was read once, at the end."
-        )
+            "\u00b1 is one standard error; the test split was read once, at the end. "
+            + gain_sentence(record.summary)
+        ).strip()
         blocks: tuple[Block, ...] = (Cards(_cards(record.summary)), _table(record.summary), words)
     elif record.best is not None:
         lead = "The best plan so far; the closing figures are written when a search ends."
@@ -85,6 +86,13 @@ def _cards(summary: Summary) -> tuple[Card, ...]:
         ),
         Card("Search", plural(summary.evaluations, "plan"), f"in {summary.seconds:,.1f} s"),
     ]
+    gain = summary.gain
+    if gain is not None:
+        spread = f"95 % interval {signed_points(gain.low)} to {signed_points(gain.high)}"
+        detail = "the plan is the start's own" if gain.own else spread
+        cards.append(
+            Card("Gain of the search over its start", signed_points(gain.difference), detail)
+        )
     return tuple(cards)
 
 
@@ -94,35 +102,13 @@ def _first_size(limits: dict[str, int]) -> dict[str, int]:
 
 
 def _table(summary: Summary) -> Table:
-    rows = [
-        _accuracies("search accuracy", summary.search_dense, summary.search),
-        _accuracies("test accuracy", summary.test_dense, summary.test),
-    ]
-    for name, after in summary.compressed.items():
-        before, unit = summary.dense.get(name), summary.units.get(name, "")
-        limit = summary.limits.get(name)
-        label = "file" if name == "size" else name
-        rows.append(
-            (
-                f"{label} ({unit})" if unit.lower() != label.lower() else unit,
-                "" if before is None else f"{before:,}",
-                f"{after:,}",
-                percent(after / before) if before else "",
-                "" if limit is None else f"\u2264 {limit:,}",
-            )
-        )
-    for name, (before, after) in summary.measured.items():
-        label = f"{name}, measured ({summary.units.get(name, '')})"
-        rows.append((label, f"{before:,}", f"{after:,}", percent(after / max(1, before)), ""))
-    return Table(("", "dense", "compressed", "ratio, or difference", "budget"), rows)
-
-
-def _accuracies(label: str, dense: Score, compressed: Score) -> tuple[str, ...]:
-    def text(score: Score) -> str:
-        return f"{percent(score.accuracy)} \u00b1 {percent(score.standard_error)}"
-
-    difference = signed_points(compressed.accuracy - dense.accuracy)
-    return f"{label} ({dense.n:,} images)", text(dense), text(compressed), difference, ""
+    images = (summary.search_dense.n, summary.test_dense.n)
+    rows = []
+    for row, n in zip(closing_rows(summary), (*images, *[0] * 99), strict=False):
+        label = f"{row[0]} ({n:,} images)" if n else row[0]
+        cells = (cell.replace("+-", "\u00b1").replace("<=", "\u2264") for cell in row[1:])
+        rows.append((label, *cells))
+    return Table(HEAD, rows)
 
 
 def _early(record: RunRecord, best: Outcome) -> tuple[Card, ...]:

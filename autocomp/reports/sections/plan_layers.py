@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autocomp.inspection.planned import PlannedRow, is_outdated, planned_rows
+from autocomp.inspection.planned import is_outdated, planned_rows
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose, Table
 from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, wrapped
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.sections.wording import percent, shape_of
+from autocomp.runs.layer_result import LayerResult
 
 _BITS = (8, 16, 32)
 
@@ -61,12 +62,12 @@ def plan_layers(record: RunRecord) -> Section | None:
     return Section("plan", "The plan, layer by layer", lead, tuple(blocks))
 
 
-def _activation_bits(record: RunRecord, rows: Sequence[PlannedRow]) -> list[int]:
+def _activation_bits(record: RunRecord, rows: Sequence[LayerResult]) -> list[int]:
     plan = record.best.plan if record.best is not None else {}
     return [plan[row.name].activations.bits if row.name in plan else 32 for row in rows]
 
 
-def _hover(row: PlannedRow, rows: Sequence[PlannedRow], activation_bits: int) -> str:
+def _hover(row: LayerResult, rows: Sequence[LayerResult], activation_bits: int) -> str:
     lines = [f"<b>{wrapped(row.name, 34)}</b>"]
     if row.kind:
         lines.append(wrapped(f"{row.kind} {shape_of(row.shape)}"))
@@ -85,11 +86,11 @@ def _hover(row: PlannedRow, rows: Sequence[PlannedRow], activation_bits: int) ->
     return "<br>".join(lines)
 
 
-Number = Callable[[PlannedRow], int | None]
+Number = Callable[[LayerResult], int | None]
 
 
 def _saved(
-    unit: str, row: PlannedRow, rows: Sequence[PlannedRow], dense: Number, after: Number
+    unit: str, row: LayerResult, rows: Sequence[LayerResult], dense: Number, after: Number
 ) -> list[str]:
     """Returns what the layer costs, and its share of everything that was saved."""
     before, now = dense(row), after(row)
@@ -151,7 +152,7 @@ def _amount(
     return Panel(title, (_track(before), _bar(after, hover, None)), {"rangemode": "tozero"})
 
 
-def _table(rows: Sequence[PlannedRow], bits: Sequence[int]) -> Table:
+def _table(rows: Sequence[LayerResult], bits: Sequence[int]) -> Table:
     def pair(before: int | None, after: int | None) -> tuple[str, str, str]:
         if before is None or after is None:
             return "", "", ""

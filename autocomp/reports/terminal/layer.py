@@ -9,18 +9,18 @@ from rich.table import Table
 
 from autocomp.inspection.curve import ErrorCurve
 from autocomp.inspection.findings import Findings
-from autocomp.inspection.planned import PlannedRow
 from autocomp.inspection.policy import PolicyPicture, Surface
 from autocomp.inspection.study import Parameter
 from autocomp.reports.terminal.grid import Cell, grid, pairs
 from autocomp.reports.terminal.sparkline import bar, sparkline
 from autocomp.reports.terminal.strokes import Strokes
+from autocomp.runs.layer_result import LayerResult
 
 WIDTH = 48
 """Blocks of a curve."""
 
 
-def layer_head(row: PlannedRow) -> Table:
+def layer_head(row: LayerResult) -> Table:
     """Returns the layer before and after."""
     values: list[tuple[str, Cell]] = []
     if row.kind:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from autocomp.inspection.planned import PlannedRow
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.terminal.grid import Cell, grid, pairs
 from autocomp.reports.terminal.sparkline import bar
 from autocomp.reports.terminal.strokes import Strokes
+from autocomp.runs.layer_result import LayerResult
 
 WIDTH = 6
 """Blocks of a whole bar."""
@@ -46,7 +46,7 @@ def head(record: RunRecord) -> Table:
     return pairs(f"Run {record.name}", values)
 
 
-def plan_table(rows: Sequence[PlannedRow]) -> Table:
+def plan_table(rows: Sequence[LayerResult]) -> Table:
     """Returns the plan layer by layer with bars, and the sums; rank and channels only if lowered.
 
     A whole bar of bits means 8 and more.
@@ -69,7 +69,7 @@ def plan_table(rows: Sequence[PlannedRow]) -> Table:
     return table
 
 
-def _cells(row: PlannedRow, columns: Sequence[str]) -> list[Cell]:
+def _cells(row: LayerResult, columns: Sequence[str]) -> list[Cell]:
     size, macs = row.bytes, row.macs
     cells: dict[str, Cell] = {
         "layer": row.name,
@@ -86,7 +86,7 @@ def _cells(row: PlannedRow, columns: Sequence[str]) -> list[Cell]:
     return [cells[name] for name in columns]
 
 
-def _sums(rows: Sequence[PlannedRow], columns: Sequence[str]) -> list[str]:
+def _sums(rows: Sequence[LayerResult], columns: Sequence[str]) -> list[str]:
     size, dense = sum(r.bytes or 0 for r in rows), sum(r.dense_bytes or 0 for r in rows)
     macs, dense_macs = sum(r.macs or 0 for r in rows), sum(r.dense_macs or 0 for r in rows)
     cells = {

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from torch.nn.utils import parametrizations, prune
 
 from autocomp.compression.low_rank import (
     DECOMPOSITIONS,
+    Decomposition,
     PlainLayer,
     Svd,
     applies_to,
-    blueprint,
     composed_weight,
     decompose,
     full_rank,
@@ -30,72 +29,33 @@ from autocomp.compression.low_rank import (
 )
 from autocomp.compression.recovery.gram import Gram
 from autocomp.errors import ChoiceError, DataError, LayerError, ModelError, UnknownNameError
-from autocomp.network.analysis import analyse
 from autocomp.plugins import registry
+from autocomp.testing import DecompositionContract
 
 Make = Callable[..., tuple[Any, Tensor]]
 Moments = Callable[..., Gram]
 EXACT = ("svd", "data-svd", "spatial-svd", "tucker", "tt")
+IMPROVES = {
+    "svd": ("weight",), "data-svd": ("outputs",), "spatial-svd": ("weight", "outputs"),
+    "tucker": ("weight", "outputs"), "tt": ("weight",),
+}  # fmt: skip
 
 
 def methods_for(module: Any) -> list[str]:
     return [method for method in DECOMPOSITIONS if applies_to(module, method)]
 
 
-@torch.no_grad()
-def test_full_rank_reproduces_the_layer(name: str, make: Make, moments: Moments) -> None:
-    module, x = make(name)
-    gram = moments(module, x)
-    for method in set(methods_for(module)) & set(EXACT):
-        for known in (gram,) if method == "data-svd" else (None, gram):
-            chain = decompose(module, method, full_rank(module, method), known)
-            torch.testing.assert_close(chain(x), module(x), rtol=1e-10, atol=1e-10)
-            torch.testing.assert_close(composed_weight(chain), module.weight.data)
-            # also for inputs that calibration never saw
-            other = torch.randn_like(x)
-            torch.testing.assert_close(chain(other), module(other), rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
+class TestBuiltIn(DecompositionContract):
+    @pytest.fixture(autouse=True)
+    def _choose(self, method: str) -> None:
+        self.method = method
+        self.exact = method in EXACT
+        self.needs_moments = method == "data-svd"
+        self.improves = IMPROVES.get(method, ())
 
-
-@torch.no_grad()
-def test_full_rank_in_single_precision(name: str, make: Make, moments: Moments) -> None:
-    module, x = make(name, dtype=torch.float32)
-    gram = moments(module, x)
-    for method in set(methods_for(module)) & set(EXACT):
-        chain = decompose(module, method, full_rank(module, method), gram)
-        assert all(p.dtype == torch.float32 for p in chain.parameters())
-        scale = float(module(x).abs().max())
-        torch.testing.assert_close(chain(x), module(x), rtol=1e-5, atol=1e-5 * scale)
-
-
-@torch.no_grad()
-def test_the_error_falls_with_the_rank(name: str, make: Make, moments: Moments) -> None:
-    """Of the weight without moments; of the outputs where the method minimises that."""
-    module, x = make(name)
-    gram = moments(module, x)
-    for method in set(methods_for(module)) & set(EXACT):
-        for known in (None, gram):
-            if method == ("svd" if known else "data-svd") or (known and method == "tt"):
-                continue
-            errors = []
-            for rank in range(1, full_rank(module, method) + 1):
-                lost = composed_weight(decompose(module, method, rank, known)) - module.weight
-                errors.append(known.error(lost) if known else float(lost.square().sum()))
-            assert errors[0] > 1e-3  # else nothing is tested
-            slack = 1e-8 * errors[0]
-            assert all(b <= a + slack for a, b in zip(errors, errors[1:], strict=False)), method
-
-
-@torch.no_grad()
-def test_the_chain_is_the_composed_weight(name: str, make: Make, moments: Moments) -> None:
-    """Strides, paddings, dilations and modes go to the right layers, at every low rank."""
-    module, x = make(name)
-    for method in methods_for(module):
-        known = moments(module, x, centred=False)
-        chain = decompose(module, method, min(2, full_rank(module, method)), known)
-        single = copy.deepcopy(module)
-        single.weight.copy_(composed_weight(chain))
-        assert float((single(x) - module(x)).abs().max()) > 1e-3
-        torch.testing.assert_close(chain(x), single(x), rtol=1e-10, atol=1e-10)
+    def make(self) -> Decomposition:
+        return make_decomposition(self.method)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
@@ -106,40 +66,6 @@ def test_uneven_padding_stays_on_its_side() -> None:
     for method in ("svd", "spatial-svd", "tucker", "tt"):
         chain = decompose(module, method, full_rank(module, method))
         torch.testing.assert_close(chain(x), module(x), rtol=1e-10, atol=1e-10)
-
-
-def test_counts_are_those_of_the_built_chain(name: str, make: Make, moments: Moments) -> None:
-    module, x = make(name)
-    gram = moments(module, x)
-    spec = gram.layout.layer
-    for method in methods_for(module):
-        full = full_rank(module, method)
-        assert full_rank(spec, method) == full
-        for rank in {1, 2, max(1, full // 2), full}:
-            chain = decompose(module, method, rank, gram)
-            count = sum(layer.weight.numel() for layer in chain)
-            assert n_weights(module, method, rank) == n_weights(spec, method, rank) == count
-            shapes = {key: tuple(value.shape) for key, value in chain.state_dict().items()}
-            assert blueprint(module, method, rank).shapes == shapes
-            counted = analyse(nn.Sequential(chain), x[:1]).macs
-            assert macs(module, method, rank, x.shape[1:]) == counted
-
-
-def test_useful_ranks_are_those_with_fewer_weights(name: str, make: Make, moments: Moments) -> None:
-    module, x = make(name)
-    spec = moments(module, x).layout.layer
-    for method in DECOMPOSITIONS:
-        useful = useful_ranks(module, method)
-        assert useful == useful_ranks(spec, method)
-        if not applies_to(module, method):
-            assert not useful
-            continue
-        fewer = [
-            rank
-            for rank in range(1, full_rank(module, method) + 1)
-            if n_weights(module, method, rank) < module.weight.numel()
-        ]
-        assert list(useful) == fewer
 
 
 def test_known_counts() -> None:
@@ -161,27 +87,8 @@ def test_known_counts() -> None:
     assert macs(strided, "tucker", 8, (8, 6, 6)) == 32 * 36 + 4 * 8 * 9 * 9 + 8 * 16 * 9
 
 
-def test_the_module_is_left_alone_and_its_state_goes_over(
-    name: str, make: Make, moments: Moments
-) -> None:
-    module, x = make(name)
-    gram = moments(module, x)
-    module.eval()
-    module.weight.requires_grad_(False)
-    before = copy.deepcopy(module.state_dict())
-    for method in methods_for(module):
-        chain = decompose(module, method, 1, gram)
-        assert not chain.training and not any(p.requires_grad for p in chain.parameters())
-        assert all(type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d) for layer in chain)
-        has_bias = module.bias is not None
-        assert [layer.bias is not None for layer in chain] == [False] * (len(chain) - 1) + [
-            has_bias
-        ]
-        owned = {p.data_ptr() for p in module.parameters()}
-        assert not owned & {p.data_ptr() for p in chain.parameters()}
-    after = module.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    chain = decompose(module.train().requires_grad_(True), "svd", 1)
+def test_the_mode_of_training_goes_over() -> None:
+    chain = decompose(nn.Linear(3, 4).train(), "svd", 1)
     assert chain.training and all(p.requires_grad for p in chain.parameters())
 
 
@@ -191,18 +98,6 @@ def test_half_precision(dtype: torch.dtype) -> None:
     for method in ("svd", "spatial-svd", "tucker", "cp", "tt"):
         chain = decompose(module, method, 3)
         assert all(p.dtype == dtype and p.isfinite().all() for p in chain.parameters())
-
-
-def test_deterministic_without_touching_random_states(make: Make, moments: Moments) -> None:
-    module, x = make("conv")
-    gram = moments(module, x)
-    torch.manual_seed(3)
-    state = torch.get_rng_state()
-    for method in DECOMPOSITIONS:
-        first, second = (decompose(module, method, 7 if method == "cp" else 3, gram) for _ in "ab")
-        for a, b in zip(first.parameters(), second.parameters(), strict=True):
-            assert torch.equal(a, b), method
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_signs_do_not_depend_on_the_library(make: Make, moments: Moments) -> None:
@@ -250,24 +145,9 @@ def test_any_geometry(
                 torch.testing.assert_close(out, module(x), rtol=1e-9, atol=1e-9)
 
 
-def test_a_weight_of_zeros(name: str, make: Make, moments: Moments) -> None:
-    module, x = make(name)
-    module.weight.data.zero_()
-    gram = moments(module, x)
-    for method in methods_for(module):
-        for known in (gram,) if method == "data-svd" else (None, gram):
-            chain = decompose(module, method, 1, known)
-            assert not composed_weight(chain).any()
-            assert all(p.isfinite().all() for p in chain.parameters())
-
-
-def test_inputs_that_are_always_zero(name: str, make: Make, moments: Moments) -> None:
-    """Then nothing is known of the outputs, and the weight decides."""
+def test_without_inputs_the_weight_decides(name: str, make: Make, moments: Moments) -> None:
     module, x = make(name)
     gram = moments(module, torch.zeros_like(x))
-    for method in methods_for(module):
-        chain = decompose(module, method, 1, gram)
-        assert all(p.isfinite().all() for p in chain.parameters())
     torch.testing.assert_close(
         composed_weight(decompose(module, "data-svd", 1, gram)),
         composed_weight(decompose(module, "svd", 1)),

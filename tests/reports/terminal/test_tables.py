@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from autocomp.errors import RunError
 from autocomp.reports.terminal.tables import dense_against_compressed, layer_by_layer, notes
-from autocomp.runs.summary import LayerRow, Summary
+from autocomp.runs.layer_result import LayerResult
+from autocomp.runs.summary import Gain, Summary
 from autocomp.tasks.classification import Score
 
 NAME = "encoder.layers.11.self_attention.out_proj"
@@ -22,7 +24,10 @@ def summary() -> Summary:
         search_dense=Score(0.9, 0.3, 400), search=Score(0.88, 0.4, 400),
         test_dense=Score(0.91, 0.3, 100), test=Score(0.5, 0.4, 100),
         limits={"size": 81}, units={"size": "bytes", "macs": "MACs"},
-        layers=(LayerRow(NAME, "linear", (8, 4), "50% zero w4", 32, 16, 20, 128),),
+        layers=(
+            LayerResult(NAME, "linear", (8, 4), "50% zero w4", weights=32, nonzeros=16, bytes=20,
+                        dense_bytes=128),
+        ),
         left_dense=("[red]odd[/red]",), in_blocks=("[b]wide[/b]",), evaluations=7, seconds=1.5,
     )  # fmt: skip
 
@@ -37,7 +42,15 @@ def rendered(thing: object) -> str:
 
 def test_costs_and_accuracies(summary: Summary) -> None:
     text = rendered(dense_against_compressed(summary))
-    for part in ("1,000", "80", "8.00%", "<= 81", "90.00% +- 1.50%", "50.00% +- 5.00%", "-41.00%"):
+    for part in (
+        "1,000",
+        "80",
+        "8.00%",
+        "<= 81",
+        "90.00% +- 1.50%",
+        "50.00% +- 5.00%",
+        "-41.00 points",
+    ):
         assert part in text
     assert "file (bytes)" in text
     assert "100.00%" in text
@@ -61,3 +74,29 @@ def test_json_both_ways(summary: Summary) -> None:
     assert Summary.from_json(json.loads(json.dumps(summary.to_json()))) == summary
     with pytest.raises(RunError, match="closing figures"):
         Summary.from_json({"layers": []})
+
+
+@pytest.mark.parametrize(
+    ("gain", "sentence"),
+    [
+        (Gain(0.0123, -0.001, 0.0256, 400), "by +1.23 points (95 % interval -0.10 to +2.56"),
+        (Gain(0.0, 0.0, 0.0, 400, own=True), "the one that the search started from"),
+    ],
+)
+def test_what_the_search_gained_over_its_start(summary: Summary, gain: Gain, sentence: str) -> None:
+    told = replace(summary, gain=gain)
+    assert sentence in notes(told)[0]
+    assert Summary.from_json(told.to_json()) == told
+    assert not any("started from" in line for line in notes(summary))
+
+
+def test_json_of_version_0_4(summary: Summary) -> None:
+    values = summary.to_json()
+    for row in values["layers"]:
+        row["kept"] = row.pop("nonzeros")
+        for name in ("sparsity", "channels", "rank", "weight_bits", "activation_bits",
+                     "dense_macs", "macs"):  # fmt: skip
+            del row[name]
+    del values["gain"]
+    old = Summary.from_json(values)
+    assert (old.layers[0].nonzeros, old.layers[0].macs, old.gain) == (16, None, None)

@@ -17,7 +17,6 @@ from autocomp.errors import LayerError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
-from autocomp.inspection.layer import PlannedLayer
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.inspection.predictions import Calibration, ChangedSample, ClassAccuracy, Predictions
 from autocomp.inspection.price import Price
@@ -28,7 +27,8 @@ from autocomp.reports.terminal.overview import (
     inspection_of_layer,
     inspection_overview,
 )
-from autocomp.runs.summary import LayerRow, Summary
+from autocomp.runs.layer_result import LayerResult
+from autocomp.runs.summary import Summary
 from autocomp.tasks.classification import Score
 
 LONG = "[bold]" + ".".join(f"block{i}[/x]" for i in range(20))
@@ -59,8 +59,10 @@ SUMMARY = Summary(
     search=Score(0.84, 0.4, 400), test_dense=Score(0.91, 0.3, 100), test=Score(0.5, 0.4, 100),
     limits={"size": 100}, units={"size": "bytes"},
     layers=(
-        LayerRow("stem", "conv", (4, 2, 3, 3), "50% zero w4", 72, 36, 20, 288),
-        LayerRow(LONG, "linear", (8, 4), "w8", 32, 32, 30, 128),
+        LayerResult("stem", "conv", (4, 2, 3, 3), "50% zero w4", weights=72, nonzeros=36, bytes=20,
+                    dense_bytes=288),
+        LayerResult(LONG, "linear", (8, 4), "w8", weights=32, nonzeros=32, bytes=30,
+                    dense_bytes=128),
     ),
     left_dense=(), in_blocks=(), evaluations=3, seconds=6.5,
 )  # fmt: skip
@@ -68,10 +70,12 @@ CALIBRATION = Calibration(0.0125, ())
 FINDINGS = Findings(
     plan=PLAN.key, fidelity="F2", cost="size", unit="bytes",
     layers=(
-        PlannedLayer(
-            "stem", "conv", (4, 2, 3, 3), "50% zero w4", 0.5, 0.75, 1.0, 4, 32, 288, 20, 4000, 1500
+        LayerResult(
+            "stem", "conv", (4, 2, 3, 3), "50% zero w4", 0.5, 0.75, 1.0, 4, 32,
+            dense_bytes=288, bytes=20, dense_macs=4000, macs=1500,
         ),
-        PlannedLayer(LONG, "linear", (8, 4), "w8", 0.0, 1.0, 1.0, 8, 32, 128, 30, 320, 320),
+        LayerResult(LONG, "linear", (8, 4), "w8", 0.0, 1.0, 1.0, 8, 32,
+                    dense_bytes=128, bytes=30, dense_macs=320, macs=320),
     ),
     curves=(
         ErrorCurve(

@@ -1,0 +1,47 @@
+"""Scoring a compressed file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autocomp.compression.loading import load
+from autocomp.data import load_data
+from autocomp.errors import AutocompError
+from autocomp.network.batches import Batches
+from autocomp.network.device import dtype_of, usable_device
+from autocomp.network.scoring import score
+from autocomp.tasks.classification import Score
+
+
+def evaluate(
+    file: str | Path,
+    data: Any = "digits",
+    *,
+    split: str = "test",
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    batch_size: int = 500,
+    device: str = "cpu",
+) -> Score:
+    """Returns accuracy and loss of a compressed file on one split of a data set.
+
+    Args:
+        file: a run's `model.safetensors`.
+        data: as for `autocomp.search`.
+        split: "calibration", "search" or "test".
+        model: the architecture, where the file names none; as for `autocomp.load`.
+        batch_size: images per forward pass, at least 1.
+        device: where the network runs.
+
+    Raises:
+        AutocompError: in one line, for anything wrong with the input.
+    """
+    if batch_size < 1:
+        raise AutocompError(f"`batch_size >= 1` must hold, but got {batch_size}.")
+    where = usable_device(device)
+    network = load(file, model).to(where)
+    chosen = load_data(data).named(split)
+    return score(network, Batches(chosen, batch_size, where, dtype_of(network)))

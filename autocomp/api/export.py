@@ -1,0 +1,56 @@
+"""Writing a run's network for another runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autocomp.api.inputs import source_of_export
+from autocomp.errors import ArtifactError, unknown
+from autocomp.exporters.onnx_run import export_run
+from autocomp.exporters.report import Exported
+
+FORMATS = ("onnx",)
+
+
+def export(
+    run: str | Path,
+    to: str = "onnx",
+    *,
+    out: str | Path | None = None,
+    data: Any = None,
+    model: str | nn.Module | None = None,
+    split: str = "test",
+    opset: int | None = None,
+    threads: int = 1,
+) -> Exported:
+    """Exports a run's network, loads it again, compares it on a split and times it.
+
+    Args:
+        run: a run folder, or its compressed file.
+        to: the format, "onnx".
+        out: file to write; beside the compressed one by default.
+        data: as for `autocomp.search`; the run's own by default.
+        model: the architecture; the run's own, or the file's, by default.
+        split: the images on which the file is compared with the network.
+        opset: ONNX opset, 21 to 25.
+        threads: threads of the runtime.
+
+    Raises:
+        AutocompError: in one line, for anything wrong with the input, or a missing library.
+    """
+    if to not in FORMATS:
+        raise ArtifactError(unknown("format", to, FORMATS))
+    named_data = data if isinstance(data, str) else ""
+    named_model = model if isinstance(model, str) else ""
+    file, found, architecture = source_of_export(
+        str(run), named_data, named_model, data is not None
+    )
+    return export_run(
+        file, Path(out) if out else file.with_suffix(".onnx"),
+        found if data is None or isinstance(data, str) else data,
+        model if isinstance(model, nn.Module) else architecture,
+        opset, split=split, threads=threads,
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""What a network costs, before any search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from autocomp.api.inputs import example_for, network_for
+from autocomp.data import load_data
+from autocomp.inspection.measurement import Measurement, measure_network
+
+
+def measure(
+    model: str | nn.Module | Callable[..., nn.Module],
+    *,
+    weights: str | Path = "",
+    data: Any = None,
+    input: str | tuple[int, ...] | Tensor | None = None,  # noqa: A002 - as on the command line
+    keep: Iterable[str] = (),
+    latency: bool = True,
+) -> Measurement:
+    """Returns what a network costs, layer by layer; nothing about it is changed.
+
+    Args:
+        model: a network, a name, an import path, a function that builds it, or a compressed file.
+        weights: weights file; not needed to measure.
+        data: data as for `autocomp.search`, which give the inputs' shape.
+        input: or the shape of one input, as `(3, 32, 32)` or "3x32x32", or a batch of inputs.
+        keep: names of layers to leave alone.
+        latency: whether to measure time, in onnxruntime.
+
+    Raises:
+        AutocompError: in one line, for anything wrong with the input.
+    """
+    network = network_for(model, str(weights))
+    named = model if isinstance(model, str) else ""
+    if isinstance(input, Tensor):
+        example = input
+    elif data is not None and not isinstance(data, str):
+        example = load_data(data).example_inputs(1)
+    else:
+        shape = input if isinstance(input, str) else "x".join(map(str, input or ()))
+        example = example_for(network, named, data or "", shape)
+    return measure_network(network, example, keep, latency=latency)

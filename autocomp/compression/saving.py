@@ -1,0 +1,114 @@
+"""Writing a network that came from a compressed file, after its tensors were changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.artifacts.container import pack
+from autocomp.artifacts.packed import PackedModel
+from autocomp.artifacts.side import round_side
+from autocomp.core.choice import Choice
+from autocomp.core.quantized import Quantized
+from autocomp.errors import ArtifactError
+from autocomp.storage.files import write_bytes
+
+_ATTRIBUTE = "autocomp_file"
+_LOG = logging.getLogger(__name__)
+
+
+def note_file(network: nn.Module, packed: PackedModel) -> None:
+    """Notes on a network which file it is, so that it can be written again."""
+    object.__setattr__(network, _ATTRIBUTE, packed)
+
+
+def save(network: nn.Module, path: str | Path) -> Path:
+    """Writes a network that `load` or a search gave, with its tensors as they are now.
+
+    The plan stays: zeros that it asked for stay zero, and a quantized weight that has left its
+    layer's grid is rounded to the nearest code, as biases and norms are rounded to what a file
+    holds; the network itself is not changed. A line of the log ("autocomp") says how far weights
+    were moved.
+
+    Args:
+        network: the network, on any device.
+        path: the file to write, all or nothing.
+
+    Returns:
+        The path.
+
+    Raises:
+        ArtifactError: if the network did not come from a compressed file, its tensors have other
+            names or shapes, a number is not finite, or the file cannot be written.
+    """
+    packed: Any = vars(network).get(_ATTRIBUTE)
+    if not isinstance(packed, PackedModel):
+        raise ArtifactError(
+            "A network must come from autocomp.load or a search to be saved in its compressed "
+            f"form, but this {type(network).__name__} does not; torch.save writes any network."
+        )
+    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    _check(state, packed)
+    modules = dict(network.named_modules())
+    side = {name: state[name] for name in packed.side}
+    if packed.plan.side_bits == 16:
+        side = round_side(side, {name: float(modules[name].eps) for name in packed.norms})
+    plans = {layer.parameter: packed.plan[layer.name] for layer in packed.layers}
+    weights = {
+        name: _recoded(stored, state[name], plans[name]) for name, stored in packed.weights.items()
+    }
+    moved = max((_distance(w, state[name]) for name, w in weights.items()), default=0.0)
+    if moved > 0:
+        _LOG.warning("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
+    again = replace(
+        packed, weights=weights, side=side, exact={name: state[name] for name in packed.exact}
+    )
+    try:
+        write_bytes(Path(path), pack(again))
+    except OSError as error:
+        raise ArtifactError(
+            f"The file must be writable, but {str(path)!r} is not ({error.strerror or error}); "
+            "choose another path."
+        ) from None
+    return Path(path)
+
+
+def _check(state: Mapping[str, Tensor], packed: PackedModel) -> None:
+    wanted = packed.state_dict()
+    for name in (*wanted, *state):
+        if name not in state or name not in wanted or state[name].shape != wanted[name].shape:
+            raise ArtifactError(
+                f"The network must have the tensors of its file, but {name!r} differs; change "
+                "values, not shapes."
+            )
+    for name in (*packed.weights, *packed.side):
+        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
+            raise ArtifactError(
+                f"The network's numbers must be finite, but {name!r} holds NaN or infinity."
+            )
+
+
+def _recoded(stored: Quantized | Tensor, now: Tensor, choice: Choice) -> Quantized | Tensor:
+    """Returns a layer's weight under its choice, as near to what it is now as can be."""
+    pruned = bool(choice.weights.sparsity or choice.weights.pattern)
+    if isinstance(stored, Tensor):
+        return torch.where(stored == 0, torch.zeros_like(now), now) if pruned else now.clone()
+    codes = torch.round(now.float() / stored.scale)
+    top = 2 ** (choice.weights.bits - 1) - 1
+    low = min(-top, int(stored.codes.min()))
+    high = max(top, int(stored.codes.max())) if low == -top else low + 2**choice.weights.bits - 1
+    codes = codes.clamp(low, max(high, int(stored.codes.max()))).to(stored.codes.dtype)
+    if pruned:
+        codes = torch.where(stored.codes == 0, torch.zeros_like(codes), codes)
+    return Quantized(codes, stored.scale)
+
+
+def _distance(weight: Quantized | Tensor, now: Tensor) -> float:
+    dense = weight.dequantize(now.dtype) if isinstance(weight, Quantized) else weight
+    return float((dense - now).abs().max())
