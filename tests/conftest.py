@@ -182,7 +182,8 @@ def make_small() -> Callable[..., Agent]:
     def make(text: str, **options: Any) -> Agent:
         name = text.partition(":")[0]
         small = {"width": 16, "clone_steps": 40} if name in (*OFF_POLICY, "ppo") else {}
-        small |= {"pretrain_steps": 40, "imitation": 2} if name in OFF_POLICY else {}
+        few = {"pretrain_steps": 40, "imitation": 2, "updates": 2}
+        small |= few if name in OFF_POLICY else {}
         return make_agent(text, **{**small, **options})
 
     return make
