@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 
-.PHONY: demo test test-all check docs bench clean
+.PHONY: demo test test-fast test-all check docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -19,10 +19,14 @@ demo: $(STAMP)
 	$(RUN) -m autocomp search --model digits --data digits --budget size=10% --agent ddpg --evaluations 100
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile
+
+# mathematics, contracts, parsing and architecture: what says at once whether a change broke them
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not searches"
 
 test-all: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) -m ""
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m ""
 
 check: $(STAMP)
 	$(RUN) -m ruff format --check .

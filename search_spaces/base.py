@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -92,14 +93,17 @@ class SearchSpace(Protocol):
     action_space: ActionSpace
     structural: bool = False
 
+    @abstractmethod
     def choices(self, layer: LayerSpec) -> Sequence[Choice]:
         """Returns the finite menu of `layer`, the most compressed choice first."""
         ...
 
+    @abstractmethod
     def decode(self, layer: LayerSpec, action: Action) -> Choice:
         """Returns the choice that an action means for `layer`."""
         ...
 
+    @abstractmethod
     def encode(self, layer: LayerSpec, choice: Choice) -> Action:
         """Returns an action that means `choice` for `layer`; SpaceError if none does."""
         ...

@@ -27,8 +27,23 @@ from autocomp.problem.problem import CompressionProblem, ProblemSettings
 settings.register_profile("autocomp", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("autocomp")
 
+SEARCHES = (
+    "agents/", "api/", "cli/", "docs/", "envs/test_multi_task", "exporters/", "inspection/",
+    "models/", "problem/test_structured", "reports/test_browser", "runs/test_tensorboard",
+    "runtime/", "search_spaces/test_coupled", "test_plugin",
+)  # fmt: skip
+"""Where searches are run end to end, agents are trained, or graphs are exported."""
 OFF_POLICY = ("ddpg", "td3", "sac")
 _DEFAULT = Path(__file__).parents[1] / ".." / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make test-fast` leaves out: whole folders and files, so none is forgotten."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here).as_posix()
+        if place.startswith(SEARCHES):
+            item.add_marker("searches")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -167,7 +182,8 @@ def make_small() -> Callable[..., Agent]:
     def make(text: str, **options: Any) -> Agent:
         name = text.partition(":")[0]
         small = {"width": 16, "clone_steps": 40} if name in (*OFF_POLICY, "ppo") else {}
-        small |= {"pretrain_steps": 40} if name in OFF_POLICY else {}
+        few = {"pretrain_steps": 40, "imitation": 2, "updates": 2}
+        small |= few if name in OFF_POLICY else {}
         return make_agent(text, **{**small, **options})
 
     return make

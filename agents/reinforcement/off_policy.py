@@ -49,6 +49,7 @@ class OffPolicyAgent(ReinforcementAgent):
         width: units of each of the two hidden layers of actor and critic.
         clone_steps: gradient steps in which the actor is fitted to the warm-up's best plan.
         pretrain_steps: gradient steps of the critic on the warm-up, before learning begins.
+        updates: gradient steps per episode; 0 for two a layer, and for 20 on whole plans.
 
     Raises:
         AgentError: if an option is out of range.
@@ -72,13 +73,18 @@ class OffPolicyAgent(ReinforcementAgent):
         width: int = 128,
         clone_steps: int = 300,
         pretrain_steps: int = 400,
+        updates: int = 0,
     ) -> None:
         super().__init__(env, reward, warm_up, policy, width, clone_steps)
-        if pretrain_steps < 0:
-            raise AgentError(f"`pretrain_steps >= 0` must hold, but got {pretrain_steps=}.")
+        if min(pretrain_steps, updates) < 0:
+            raise AgentError(
+                f"`pretrain_steps >= 0` and `updates >= 0` must hold, but got {pretrain_steps=}, "
+                f"{updates=}."
+            )
         self.sigma, self.decay, self.floor = sigma, decay, floor
         self.share, self.learning_rate = share, learning_rate
         self.imitation, self.pretrain_steps = imitation, pretrain_steps
+        self.updates = updates
 
     def check(self, feasible: FeasibleSpace) -> None:
         """Raises AgentError for a discrete space."""
@@ -101,7 +107,7 @@ class OffPolicyAgent(ReinforcementAgent):
         model: BaseAlgorithm = self.algorithm(
             "MlpPolicy", env, learning_rate=self.learning_rate, buffer_size=200 * steps + 10_000,
             learning_starts=0, batch_size=64, tau=0.01, gamma=1.0, train_freq=(1, "episode"),
-            gradient_steps=2 * steps if steps > 1 else 20, action_noise=noise,
+            gradient_steps=self.updates or (2 * steps if steps > 1 else 20), action_noise=noise,
             replay_buffer_class=ExecutedActionBuffer,
             replay_buffer_kwargs={"n_steps": steps, "gamma": 1.0},
             policy_kwargs={"net_arch": [self.width] * 2}, seed=seed, device="cpu", **self.extra,

@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 import pytest
 from autocomp.agents import AGENTS, Agent, SearchTask, make_agent
-from autocomp.agents.reinforcement import off_policy, ppo
 from autocomp.search_spaces import make_space
 from stable_baselines3 import DDPG, PPO, SAC, TD3
 
@@ -25,24 +24,20 @@ WHOLE = [f"{name}:env=whole-plan" for name in LEARNED]
 
 
 class BuiltIn(AgentContract):
-    """Learning agents clone and train less where it is not tested that they learn."""
+    """Learning agents are small where it is not tested that they learn."""
 
     @pytest.fixture(autouse=True)
-    def _choose(
-        self, name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def _choose(self, name: str, request: pytest.FixtureRequest, make_small: Any) -> None:
         self.name = name
-        if "optimum" not in request.node.name:
-            monkeypatch.setattr(off_policy, "_PRETRAIN_STEPS", 20)
-            for module in (off_policy, ppo):
-                monkeypatch.setattr(module, "_CLONE_STEPS", 20)
+        self.make_agent = make_agent if "optimum" in request.node.name else make_small
         self.reaches_optimum = name not in ("uniform", *WHOLE)
         self.informed = name in SOLVERS
         self.draws = name not in ("uniform", "greedy", *SOLVERS)
         self.discrete = name.partition(":")[0] not in NUMBERS
 
     def make(self) -> Agent:
-        return make_agent(self.name)
+        made: Agent = self.make_agent(self.name)
+        return made
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -96,22 +91,22 @@ def test_a_space_it_cannot_use_is_named(name: str, toy: Any) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_a_budget_out_of_reach_is_passed_on(name: str, make_toy: Any) -> None:
+def test_a_budget_out_of_reach_is_passed_on(name: str, make_toy: Any, make_small: Any) -> None:
     class Strict(make_toy):  # type: ignore[misc]
         def allocation(self, *given: Any) -> Any:
             raise BudgetError("out of reach")
 
     with pytest.raises(BudgetError):
-        make_agent(name).search(SearchTask.of(Strict("size=1%"), make_space(SPACE), 5, 0))
+        make_small(name).search(SearchTask.of(Strict("size=1%"), make_space(SPACE), 5, 0))
 
 
 @pytest.mark.parametrize(
     ("name", "kind"), [("ddpg", DDPG), ("td3", TD3), ("sac", SAC), ("ppo", PPO)]
 )
 def test_the_learned_policy_is_saved_and_loads(
-    name: str, kind: Any, toy: Any, tmp_path: Path
+    name: str, kind: Any, toy: Any, tmp_path: Path, make_small: Any
 ) -> None:
-    result = make_agent(name).search(SearchTask.of(toy, make_space(SPACE), 8, 0))
+    result = make_small(name).search(SearchTask.of(toy, make_space(SPACE), 8, 0))
     assert result.save is not None
     policy = kind.load(result.save(tmp_path))
     action, _ = policy.predict(np.zeros(policy.observation_space.shape, np.float32))

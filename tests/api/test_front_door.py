@@ -16,13 +16,16 @@ from autocomp.costs import Params
 from autocomp.data import load_data
 from autocomp.runs.closing import closing_rows
 
+SPACE = "joint:levels=5,weight_bits=2/4/8"
+
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> autocomp.Result:
+def result(digits_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> autocomp.Result:
     """A finished search without a report."""
     return autocomp.search(
         "digits", "digits", "size=10%", agent="local", evaluations=4, threads=1,
         report="none", out=tmp_path_factory.mktemp("front") / "run", progress=False,
+        weights=digits_weights, space=SPACE,
     )  # fmt: skip
 
 
@@ -67,12 +70,14 @@ def test_measure_is_the_networks_own(result: autocomp.Result) -> None:
     assert [layer.name for layer in again.layers] == [layer.name for layer in found.layers]
 
 
-def test_compare_needs_two_runs_of_a_problem(result: autocomp.Result, tmp_path: Path) -> None:
+def test_compare_needs_two_runs_of_a_problem(
+    result: autocomp.Result, tmp_path: Path, digits_weights: Path
+) -> None:
     with pytest.raises(autocomp.AutocompError, match="at least 2 runs"):
         autocomp.compare([result.run.path])
     other = autocomp.search(
         "digits", "digits", "size=10%", agent="dp", evaluations=2, threads=1, report="none",
-        out=tmp_path / "other", progress=False,
+        out=tmp_path / "other", progress=False, weights=digits_weights, space=SPACE,
     )  # fmt: skip
     page = tmp_path / "page.html"
     found = autocomp.compare([result.run.path, other.run.path], out=page)
@@ -148,12 +153,13 @@ def test_a_problem_takes_the_data_that_search_takes(result: autocomp.Result) -> 
 
 
 def test_what_happens_is_logged_and_nothing_is_printed(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    digits_weights: Path,
+) -> None:  # fmt: skip
     with caplog.at_level(logging.INFO, logger="autocomp"):
         autocomp.search(
             "digits", "digits", "size=10%", agent="dp", evaluations=1, threads=1, report="none",
-            out=tmp_path / "run",
+            out=tmp_path / "run", weights=digits_weights, space=SPACE,
         )  # fmt: skip
     assert capsys.readouterr() == ("", "")  # nobody looks on
     text = caplog.text
@@ -162,14 +168,15 @@ def test_what_happens_is_logged_and_nothing_is_printed(
 
 
 def test_progress_is_shown_to_a_person_and_can_be_switched_off(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    digits_weights: Path,
+) -> None:  # fmt: skip
     monkeypatch.setenv("FORCE_COLOR", "1")  # as rich asks whether it is in a terminal
     shown = {}
     for progress in (True, False):
         autocomp.search(
             "digits", "digits", "size=10%", agent="dp", evaluations=1, threads=1, report="none",
-            out=tmp_path / str(progress), progress=progress,
+            out=tmp_path / str(progress), progress=progress, weights=digits_weights, space=SPACE,
         )  # fmt: skip
         shown[progress] = capsys.readouterr().err
     assert "best" in shown[True] and shown[False] == ""

@@ -33,7 +33,7 @@ from autocomp.data.splits import DataSplits
 from autocomp.errors import RunError
 from autocomp.runs.folder import Run
 
-DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20"
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20,updates=2"
 AGENTS = ("tpe", DDPG, "ppo:width=16,clone_steps=20", "local")
 KILLS = 5
 """Kills at random moments, for each agent."""

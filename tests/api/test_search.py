@@ -24,7 +24,7 @@ from autocomp.core.plan import Plan
 from autocomp.errors import AgentError, AutocompError, DataError, ModelError, RunError
 from autocomp.runs.folder import Run
 
-DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20"
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20,updates=2"
 PPO = "ppo:width=16,clone_steps=20"
 AGENTS = [DDPG, PPO, "tpe", "cmaes", "greedy", "random", "local"]
 SPACE = "joint:levels=4,weight_bits=2/4/8"

@@ -27,6 +27,8 @@ from autocomp.reports.files import REPORT
 from autocomp.runs.folder import Run
 
 SPACE = "joint:levels=5,weight_bits=2/4/8"
+PPO = "ppo:width=16,clone_steps=20"
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20,updates=2"
 Search = Callable[..., Any]
 
 
@@ -81,7 +83,7 @@ def test_a_search_ends_with_the_report_that_is_asked_for(
 
 
 def test_a_report_changes_no_result(search: Search, tmp_path: Path) -> None:
-    found = [search(report=kind, out=tmp_path / kind, agent="ppo") for kind in ("none", "full")]
+    found = [search(report=kind, out=tmp_path / kind, agent=PPO) for kind in ("none", "full")]
     assert found[0].plan == found[1].plan
     assert [o.plan for o in found[0].outcomes] == [o.plan for o in found[1].outcomes]
     test = [result.summary.test for result in found]
@@ -119,7 +121,7 @@ def test_a_stopped_search_goes_on_where_it_was(
 def test_a_stopped_policy_goes_on_where_it_was(
     search: Search, tiny_net: Any, tiny_data: Any, tmp_path: Path
 ) -> None:
-    agent = "ppo:episodes=1"
+    agent = f"{PPO},episodes=1"
     whole = search(out=tmp_path / "whole", agent=agent, evaluations=8, tensorboard=True).run
     run = stopped(search, tmp_path, 6, agent=agent, evaluations=8)
     assert (run.path / LOOKS).read_text() != (whole.path / LOOKS).read_text()
@@ -154,7 +156,7 @@ def test_a_stopped_run_is_reported_on(
 def test_a_report_that_is_made_again_is_the_same(
     search: Search, tiny_net: Any, tiny_data: Any
 ) -> None:
-    run = search(agent="ppo").run
+    run = search(agent=PPO).run
     texts = []
     for _ in range(2):
         report(run.path, model=tiny_net, data=tiny_data)
@@ -234,8 +236,8 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_learned_policy_and_a_study_are_in_the_findings(search: Search, tmp_path: Path) -> None:
-    for agent, part in (("ppo", "policy"), ("tpe", "study")):
-        run = search(agent=agent, report="full", out=tmp_path / agent).run
+    for agent, part in ((PPO, "policy"), (DDPG, "policy"), ("tpe", "study")):
+        run = search(agent=agent, report="full", out=tmp_path / agent[:4]).run
         found = Findings.read(run.path)
         assert found is not None
         assert getattr(found, part) is not None

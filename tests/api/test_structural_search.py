@@ -47,7 +47,7 @@ def check(result: Result, folder: Path) -> None:
 @pytest.mark.parametrize("agent", [name for name in AGENTS if name != "ilp"])
 def test_every_agent_takes_channels_away(agent: str, tmp_path: Path) -> None:
     sizes = {"ppo": ":width=16,clone_steps=20"} | dict.fromkeys(
-        ("ddpg", "td3", "sac"), ":width=16,clone_steps=20,pretrain_steps=20"
+        ("ddpg", "td3", "sac"), ":width=16,clone_steps=20,pretrain_steps=20,updates=2"
     )
     result = search(tmp_path / "r", agent=agent + sizes.get(agent, ""), reconstructions=0)
     check(result, tmp_path / "r")
@@ -103,7 +103,8 @@ def test_a_latency_budget_is_estimated_and_measured(tmp_path: Path) -> None:
 
 def test_a_stopped_structural_run_arrives_where_an_unbroken_one_does(tmp_path: Path) -> None:
     more: dict[str, Any] = {
-        "agent": "ddpg:width=16,clone_steps=20,pretrain_steps=20", "evaluations": 8, "seed": 3,
+        "agent": "ddpg:width=16,clone_steps=20,pretrain_steps=20,updates=2",
+        "evaluations": 8, "seed": 3,
         "space": "full:channel_levels=6,levels=4,weight_bits=2/4/8", "budget": "size=10%",
     }  # fmt: skip
     whole = search(tmp_path / "whole", **more)

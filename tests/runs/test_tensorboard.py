@@ -119,6 +119,9 @@ def test_without_tensorboard_it_says_what_to_install(
 # ---- searches
 
 
+DDPG = "ddpg:width=16,clone_steps=20,pretrain_steps=20,updates=2"
+
+
 def search(folder: Path, net: Any, data: Any, agent: str, **more: Any) -> Any:
     return autocomp.search(
         net, data, "size=12%", agent=agent, space="joint:levels=5,weight_bits=2/4/8",
@@ -139,7 +142,7 @@ def check(folder: Path, outcomes: Sequence[Outcome]) -> None:
     assert values(events, "F1/best merit") == pytest.approx(merits)
 
 
-@pytest.mark.parametrize("agent", ["tpe", "ppo:episodes=1", "ddpg"])
+@pytest.mark.parametrize("agent", ["tpe", "ppo:episodes=1,width=16,clone_steps=20", DDPG])
 def test_a_search_writes_them_and_a_resumed_one_writes_them_once(
     agent: str, tiny_net: Any, tiny_data: Any, tmp_path: Path
 ) -> None:

@@ -72,6 +72,13 @@ def test_steps_are_those_that_are_asked_for(name: str, toy: Any) -> None:
         assert moved(before, model.critic) == (pretrain_steps > 0)
 
 
+@pytest.mark.parametrize(("updates", "steps"), [(0, 2 * 4), (3, 3)])
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_updates_are_those_of_an_episode(name: str, updates: int, steps: int, toy: Any) -> None:
+    _, model, _ = built(toy, name, width=4, updates=updates)
+    assert model.gradient_steps == steps
+
+
 def _silent() -> Any:
     from stable_baselines3.common.logger import Logger
 
@@ -85,6 +92,7 @@ def _silent() -> Any:
         ("ppo:width=-1", "`width >= 1` .* width=-1"),
         ("ppo:clone_steps=-1", "`clone_steps >= 0` .* clone_steps=-1"),
         ("sac:pretrain_steps=-1", "`pretrain_steps >= 0` .* pretrain_steps=-1"),
+        ("td3:updates=-1", "`updates >= 0` .* updates=-1"),
         ("ppo:pretrain_steps=1", "pretrain_steps"),
     ],
 )

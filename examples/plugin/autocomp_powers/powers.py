@@ -1,4 +1,4 @@
-"""A third party's action space for AutoComp: bit-widths that are powers of two."""
+"""A search space: bit-widths that are powers of two."""
 
 import numpy as np
 from autocomp.search_spaces import SearchSpace
