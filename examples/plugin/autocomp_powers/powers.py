@@ -12,6 +12,7 @@ class PowersSpace(SearchSpace):
 
     bits = (2, 4, 8, 16)
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    entry_names = ("weight bits",)
 
     def choices(self, layer):
         """Returns what there is, the most compressed first."""
