@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from autocomp.agents import Agent, make_agent
 from filelock import FileLock
 from hypothesis import settings
 from safetensors.torch import save_file
@@ -176,10 +175,11 @@ def digits_model(digits_weights: Path) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def make_small() -> Callable[..., Agent]:
+def make_small() -> Callable[..., Any]:
     """Makes agents as `make_agent` does; those that learn are small, where size is not tested."""
+    from autocomp.agents import make_agent  # takes seconds, which most tests need not wait for
 
-    def make(text: str, **options: Any) -> Agent:
+    def make(text: str, **options: Any) -> Any:
         name = text.partition(":")[0]
         small = {"width": 16, "clone_steps": 40} if name in (*OFF_POLICY, "ppo") else {}
         few = {"pretrain_steps": 40, "imitation": 2, "updates": 2}

@@ -114,7 +114,7 @@ def test_too_long_a_plan_is_settled(menus: Any, monkeypatch: pytest.MonkeyPatch)
     """The real bytes decide: with estimates that are too low, plans are lowered until they fit."""
     bytes_of = StructuredModel._bytes
     monkeypatch.setattr(StructuredModel, "_bytes", lambda *given: int(0.6 * bytes_of(*given)))
-    feasible = menus(FULL, "size=10%")
+    feasible = feasible_space(menus(FULL, "size=10%").problem, FULL)  # with these estimates
     allocation, limit = feasible.allocation, feasible.problem.limits["size"]
     wide = CoupledSolver(allocation, feasible.losses).plan
     assert allocation.meets(wide) and not allocation.is_settled(wide)
