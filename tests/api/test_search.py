@@ -175,7 +175,13 @@ def test_objects_are_searched_and_resumed_with_objects(
 
 
 @pytest.mark.parametrize(
-    "text", ["joint", "nm", "bits:activation_bits=4/8,weight_bits=2/3/4", "sparsity:weight_bits=4"]
+    "text",
+    [
+        "joint",
+        "nm",
+        "bits:activation_bits=4/8,weight_bits=2/3/4",
+        "sparsity:levels=6,weight_bits=4",
+    ],
 )
 def test_every_space_gives_a_file_within_budget(text: str, tmp_path: Path) -> None:
     result = search(tmp_path / "r", space=text, budget="size=11%", evaluations=2)

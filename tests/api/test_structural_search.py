@@ -27,7 +27,7 @@ def trained(digits_weights: Path) -> None:
 
 def search(folder: Path, **more: Any) -> Result:
     settings: dict[str, Any] = {
-        "budget": "macs=50%", "agent": "random", "space": "structured", "evaluations": 3,
+        "budget": "macs=50%", "agent": "random", "space": "structured:levels=5", "evaluations": 3,
         "weights": WEIGHTS[-1], "search_images": 100, "finalists": 1, "report": "none",
     }  # fmt: skip
     return autocomp.search("digits", "digits", out=folder, **{**settings, **more})
@@ -89,7 +89,7 @@ def test_every_decomposition_can_be_searched(method: str, tmp_path: Path) -> Non
 
 
 def test_channels_stay_in_multiples(tmp_path: Path) -> None:
-    result = search(tmp_path / "r", agent="dp", round_to=8, reconstructions=0)
+    result = search(tmp_path / "r", agent="dp", space="structured", round_to=8, reconstructions=0)
     widths = {m.out_channels for m in result.model.modules() if isinstance(m, torch.nn.Conv2d)}
     assert all(width % 8 == 0 for width in widths)
 
