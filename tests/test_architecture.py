@@ -251,7 +251,10 @@ def test_nothing_imports_scripts_or_tests() -> None:
         assert not heads & {"benchmarks", "tests", "examples", "agents", "envs", "search_spaces"}
 
 
-OPTIONAL = {"torchvision", "timm", "datasets", "pyarrow", "PIL", "sklearn", "onnx", "onnxruntime"}
+OPTIONAL = {
+    "torchvision", "timm", "datasets", "pyarrow", "PIL", "sklearn", "onnx", "onnxruntime", "plotly",
+    "tensorly",
+}  # fmt: skip
 
 
 def test_optional_libraries_are_imported_where_they_are_used() -> None:

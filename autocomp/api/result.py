@@ -50,7 +50,8 @@ class Result:
         after, before = self.summary.compressed["size"], self.summary.dense["size"]
         return (
             f"Result({after:,} of {before:,} bytes ({after / max(1, before):.2%}), test accuracy "
-            f"{test:.2%} of {dense:.2%}, {len(self.outcomes)} outcomes, {str(self.run.path)!r})"
+            f"{test:.2%} of {dense:.2%}, {self.summary.evaluations} evaluations, "
+            f"{str(self.run.path)!r})"
         )
 
     def _repr_html_(self) -> str:

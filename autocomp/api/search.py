@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from autocomp.api.result import Result
 from autocomp.api.session import Session
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budgets, parse_budgets
-from autocomp.errors import AutocompError, unknown
 from autocomp.network.threads import torch_threads
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
@@ -58,13 +56,8 @@ def search(
         AutocompError: in one line, for anything wrong with the input; nothing is written then.
     """
     budgets = parse_budgets(budget)
-    known = [f.name for f in fields(SearchConfig)]
-    for name in settings:
-        if name not in known:
-            raise AutocompError(unknown("setting of a search", name, known))
-    keep = settings.get("keep", ())
-    settings["keep"] = (keep,) if isinstance(keep, str) else tuple(keep)
-    config = SearchConfig(
+    config = SearchConfig.build(
+        settings,
         model=model if isinstance(model, str) else OBJECT,
         weights=str(weights),
         data=data if isinstance(data, str) else OBJECT,
@@ -73,7 +66,6 @@ def search(
         agent=agent if isinstance(agent, str) else OBJECT,
         evaluations=evaluations,
         seed=seed,
-        **settings,
     )
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, model, data, agent, space, budgets)

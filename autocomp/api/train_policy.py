@@ -17,7 +17,7 @@ from autocomp.agents import PolicyTask, make_agent
 from autocomp.agents.task import OnEpisode
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget
-from autocomp.errors import AgentError, AutocompError, BudgetError, RunError
+from autocomp.errors import AgentError, BudgetError, RunError
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace
 from autocomp.storage.files import write_json
@@ -175,14 +175,11 @@ def _under_budgets(
     settings: dict[str, Any],
 ) -> tuple[list[FeasibleSpace], list[FeasibleSpace]]:  # fmt: skip
     """Returns spaces to train on, and some at the budgets between them, which are not."""
-    try:
-        config = SearchConfig(
-            model=_named(network.model), weights=str(network.weights), data=_named(network.data),
-            budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
-            **settings,
-        )  # fmt: skip
-    except TypeError as error:
-        raise AutocompError(f"Training does not take these settings: {error}.") from None
+    config = SearchConfig.build(
+        settings,
+        model=_named(network.model), weights=str(network.weights), data=_named(network.data),
+        budget=(str(budgets[0]),), space=space, agent=agent, seed=seed, warm_start="none",
+    )  # fmt: skip
     setup = SearchSetup.build(config, network.model, network.data, agent, space, (budgets[0],))
     taught, between = [setup.feasible], []
     for before, budget in itertools.pairwise(budgets):

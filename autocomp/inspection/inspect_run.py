@@ -28,7 +28,7 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
     """Returns what can be found out about a run.
 
     Takes an evaluation for each layer whose choice departs from the exact solver's (at most
-    `departure.MOST`), and two passes over the search split. A part that fails is left out with the
+    `ablation.MOST`), and two passes over the search split. A part that fails is left out with the
     reason: a report must not cost the result that it is about.
 
     Args:

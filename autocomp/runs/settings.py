@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -77,6 +77,27 @@ class SearchConfig:
             raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
         if self.report not in REPORTS:
             raise AutocompError(unknown("report", self.report, REPORTS))
+
+    @classmethod
+    def build(cls, further: Mapping[str, Any], **own: Any) -> SearchConfig:
+        """Returns the settings that a caller fixes, and further ones that a user names.
+
+        Args:
+            further: name -> value, as a user has written them; one text is a list of one.
+            **own: settings that the user cannot name.
+
+        Raises:
+            AutocompError: for an unknown setting, with the nearest one, or a malformed value.
+        """
+        lists = {f.name for f in fields(cls) if isinstance(f.default, tuple)}
+        free = [f.name for f in fields(cls) if f.name not in own]
+        given = dict(further)
+        for name, value in given.items():
+            if name not in free:
+                raise AutocompError(unknown("setting", name, free))
+            if name in lists and isinstance(value, Iterable):
+                given[name] = (value,) if isinstance(value, str) else tuple(value)
+        return cls(**own, **given)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as a JSON object."""

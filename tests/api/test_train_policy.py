@@ -172,8 +172,8 @@ def test_a_folder_that_is_not_empty_is_refused(
         ({"level": "F2"}, AgentError, "level"),
         ({"budget": "size=1%..2%"}, BudgetError, "reaches .* at least"),
         ({"budget": "sise=12%..30%"}, AutocompError, "Did you mean 'size'"),
-        ({"search_imagez": 40}, AutocompError, "does not take these settings"),
-        ({"warm_start": "dp"}, AutocompError, "does not take these settings"),
+        ({"search_imagez": 40}, AutocompError, "search_images"),
+        ({"warm_start": "dp"}, AutocompError, "warm_start"),
     ],
 )
 def test_what_cannot_be_trained_leaves_no_folder(
