@@ -24,6 +24,7 @@ from autocomp.agents.reinforcement.td3 import TD3Agent
 from autocomp.agents.samplers.cmaes import CMAESAgent
 from autocomp.agents.samplers.nsga2 import NSGA2Agent
 from autocomp.agents.samplers.tpe import TPEAgent
+from autocomp.agents.starts import given_plans
 from autocomp.agents.task import OnOutcome, PolicyTask, SearchResult, SearchTask, TrainedAgent
 
 from autocomp.errors import AgentError
@@ -58,6 +59,7 @@ __all__ = [
     "SearchResult",
     "SearchTask",
     "TrainedAgent",
+    "given_plans",
     "make_agent",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from autocomp.agents.task import PolicyTask, SearchResult, SearchTask, TrainedAg
 from autocomp.search_spaces import FeasibleSpace
 
 from autocomp.errors import AgentError
+from autocomp.plugins.contracts import check_contract
 
 
 @runtime_checkable
@@ -24,6 +26,7 @@ class Agent(Protocol):
     their order; a clear AgentError for a space that it cannot use.
     """
 
+    @abstractmethod
     def search(self, task: SearchTask) -> SearchResult:
         """Searches plans of the task's space for its problem.
 
@@ -71,12 +74,9 @@ def check_agent(agent: Any) -> Agent:
         AgentError: for a class, an object without the contract's methods, or an agent that was
             written for the many-argument `search` of autocomp 0.4 and before.
     """
-    if isinstance(agent, type):
-        raise AgentError(
-            f"An agent must be an object, but got the class {agent.__name__}; give "
-            f"{agent.__name__}()."
-        )
     search = getattr(agent, "search", None)
+    if isinstance(agent, type):
+        check_contract("agent", agent, Agent, AgentError)
     if not callable(search):
         raise AgentError(
             f"An agent must have search(task), but got {agent!r:.60}; inherit from "
@@ -93,9 +93,6 @@ def check_agent(agent: Any) -> Agent:
             f"but {type(agent).__name__} has search{inspect.signature(search)}; take problem, "
             "space, n_evaluations, seed, starts and on_outcome from the task."
         )
-    if not isinstance(agent, Agent):
-        raise AgentError(
-            f"An agent must have every method of autocomp.agents.Agent, but {type(agent).__name__} "
-            "lacks some; inherit from that class."
-        )
-    return agent
+    check_contract("agent", agent, Agent, AgentError)
+    found: Agent = agent
+    return found

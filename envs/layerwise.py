@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from autocomp.envs.observations import Observer, feature_names
 from autocomp.envs.render import METADATA, check_mode, plan_text
-from autocomp.envs.rewards import Result, Reward, Step, find_reward
+from autocomp.envs.rewards import Result, Reward, Step, find_reward, heard
 from autocomp.search_spaces import FeasibleSpace, SearchSpace, feasible_space
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
         done = t + 1 == len(self.feasible)
         if done:
             result = self.judged(self.feasible.allocation.settle(self._indices), info)
-        reward = float(self.reward(Step(loss, self._loss, result)))
+        reward = heard(self.reward, Step(loss, self._loss, result))
         return self._observe(), reward, done, False, info
 
     def render(self) -> str | None:

@@ -7,8 +7,10 @@ group `autocomp.rewards` of another package.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from autocomp.errors import AgentError
 from autocomp.plugins.imports import import_attribute, is_import_spec
@@ -117,16 +119,34 @@ def find_reward(reward: str | Reward) -> Reward:
 
     Raises:
         UnknownNameError: if nothing has that name; the nearest one is suggested.
-        AgentError: if the import path names no function.
+        AgentError: if it is no function.
     """
-    if callable(reward):
-        return reward
-    if reward not in names(REWARDS, GROUP) and is_import_spec(reward):
-        imported = import_attribute(reward, AgentError)
-        if not callable(imported):
-            raise AgentError(
-                f"A reward must be a function of a Step, but {reward!r} is "
-                f"{type(imported).__name__}; name a function."
-            )
-        return imported  # type: ignore[no-any-return]
-    return find("reward", reward, REWARDS, GROUP)
+    if not isinstance(reward, str):
+        found: Any = reward
+    elif reward not in names(REWARDS, GROUP) and is_import_spec(reward):
+        found = import_attribute(reward, AgentError)
+    else:
+        found = find("reward", reward, REWARDS, GROUP)
+    if not callable(found):
+        raise AgentError(
+            f"A reward must be a function of a Step, but {reward!r:.60} is "
+            f"{type(found).__name__}; name a function."
+        )
+    function: Reward = found
+    return function
+
+
+def heard(reward: Reward, step: Step) -> float:
+    """Returns what a reward gives for a step.
+
+    Raises:
+        AgentError: if that is no finite number, from which nothing can be learned.
+    """
+    value: Any = reward(step)
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        name = getattr(reward, "__name__", type(reward).__name__)
+        raise AgentError(
+            f"A reward must be a finite number for every Step, but {name} gave {value!r:.60}; "
+            "return 0.0 where there is nothing to say."
+        )
+    return float(value)

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from autocomp.envs.layerwise import Evaluate, as_feasible, evaluate_feasible, result_of
 from autocomp.envs.render import METADATA, check_mode, plan_text
-from autocomp.envs.rewards import Reward, Step, find_reward
+from autocomp.envs.rewards import Reward, Step, find_reward, heard
 from autocomp.search_spaces import FeasibleSpace, SearchSpace
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -84,9 +84,9 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
         outcome = evaluate_feasible(feasible, indices, self._evaluate)
         loss = float(feasible.estimate(np.array([indices]))[0])
         self._ended, self._indices = True, indices
-        reward = self.reward(Step(loss, loss, result_of(feasible.problem, outcome)))
+        reward = heard(self.reward, Step(loss, loss, result_of(feasible.problem, outcome)))
         info = {"plan": outcome.plan, "outcome": outcome, "executed_action": executed}
-        return self._observation.copy(), float(reward), True, False, info
+        return self._observation.copy(), reward, True, False, info
 
     def render(self) -> str | None:
         """Returns the plan that was evaluated as text in mode "ansi", else None."""

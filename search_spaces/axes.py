@@ -15,6 +15,14 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import SpaceError
 
+KEEPS = {
+    "channels": "channels kept",
+    "pattern": "weights kept of each group",
+    "rank": "rank kept",
+    "sparsity": "weights kept",
+}
+"""What more of a property's entry keeps, where its name says the opposite or too little."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -103,8 +111,8 @@ class AxisSpace(SearchSpace):
 
     @property
     def entry_names(self) -> tuple[str, ...]:
-        """The properties, in words."""
-        return tuple(axis.field.replace("_", " ") for axis in self.axes)
+        """What a larger entry keeps more of."""
+        return tuple(KEEPS.get(axis.field, axis.field.replace("_", " ")) for axis in self.axes)
 
     def choices(self, layer: LayerSpec) -> tuple[Choice, ...]:
         """Returns every combination of the axes' values, the most compressed first."""

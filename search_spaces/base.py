@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -92,21 +93,24 @@ class SearchSpace(Protocol):
     action_space: ActionSpace
     structural: bool = False
 
+    @abstractmethod
     def choices(self, layer: LayerSpec) -> Sequence[Choice]:
         """Returns the finite menu of `layer`, the most compressed choice first."""
         ...
 
+    @abstractmethod
     def decode(self, layer: LayerSpec, action: Action) -> Choice:
         """Returns the choice that an action means for `layer`."""
         ...
 
+    @abstractmethod
     def encode(self, layer: LayerSpec, choice: Choice) -> Action:
         """Returns an action that means `choice` for `layer`; SpaceError if none does."""
         ...
 
     @property
     def entry_names(self) -> tuple[str, ...]:
-        """What each entry of an action stands for, in words ("sparsity", "weight bits")."""
+        """What each entry keeps more of when it grows, in words ("weights kept", "weight bits")."""
         width = int(np.prod(self.action_space.shape or ())) or 1
         return ("action",) if width == 1 else tuple(f"action {i}" for i in range(width))
 

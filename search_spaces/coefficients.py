@@ -44,7 +44,7 @@ class CoefficientSpace(SearchSpace):
     @property
     def entry_names(self) -> tuple[str, ...]:
         """See `SearchSpace`."""
-        return ("log multiplier",)
+        return ("care for the layer's loss",)
 
     @property
     def names(self) -> SearchSpace:

@@ -1,7 +1,9 @@
-"""A third party's package: installed, found by entry point, searched with."""
+"""A third party's package: installed, found by entry point, searched with, held to contracts."""
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -12,13 +14,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PLUGIN = ROOT / "examples" / "plugin"
+MODULES = ("powers", "climber", "traffic", "points")
+FACES = {"autocomp", "autocomp.agents", "autocomp.costs", "autocomp.envs", "autocomp.search_spaces"}
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Installs a copy of examples/plugin into a folder of its own, which is put on the path."""
     folder = tmp_path_factory.mktemp("plugin")
-    shutil.copytree(ROOT / "examples" / "plugin", folder / "source")
+    shutil.copytree(PLUGIN, folder / "source")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
          "--no-index", "--target", str(folder / "site"), str(folder / "source")],
@@ -35,25 +40,77 @@ def cli(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def test_it_is_thirty_lines() -> None:
-    lines = (ROOT / "examples" / "plugin" / "autocomp_powers.py").read_text().splitlines()
-    assert len(lines) <= 30
+@pytest.mark.parametrize("module", MODULES)
+def test_each_is_at_most_25_lines(module: str) -> None:
+    """Imports and docstrings included, blank lines not."""
+    lines = (PLUGIN / "autocomp_powers" / f"{module}.py").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) <= 25
 
 
-def test_it_is_listed(environment: dict[str, str]) -> None:
-    done = cli(environment, "spaces")
+@pytest.mark.parametrize("module", MODULES)
+def test_it_imports_from_the_faces_alone(module: str) -> None:
+    """And what it imports is in their `__all__`, so public."""
+    tree = ast.parse((PLUGIN / "autocomp_powers" / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("autocomp"):
+            assert node.module in FACES
+            face = __import__(str(node.module), fromlist=["__all__"])
+            assert {alias.name for alias in node.names} <= set(face.__all__)
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("autocomp") for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("spaces", "powers +Weights in 2, 4, 8 or 16 bits"),
+        ("agents", "climber +Tries plans near the best"),
+    ],
+)
+def test_they_are_listed(environment: dict[str, str], command: str, line: str) -> None:
+    done = cli(environment, command)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^powers +Weights in 2, 4, 8 or 16 bits", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{line}", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("agent", ["ddpg", "tpe"])
-def test_it_is_searched(environment: dict[str, str], agent: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--space", "powers", "--agent", "climber", "--budget", "traffic=30%"],
+        ["--space", "powers", "--agent", "ddpg:reward=points"],
+        ["--space", "powers", "--agent", "tpe"],
+    ],
+    ids=["space, agent and cost", "space and reward", "space"],
+)
+def test_they_are_searched_with(
+    environment: dict[str, str], options: list[str], tmp_path: Path
+) -> None:
     done = cli(
-        environment, "search", "--space", "powers", "--agent", agent, "--budget", "size=12%",
-        "-n", "4", "--out", str(tmp_path / "r"),
+        environment, "search", "--budget", "size=12%", *options, "-n", "4",
+        "--out", str(tmp_path / "r"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "r" / "model.safetensors").stat().st_size < 0.12 * 159_000
+    lines = (tmp_path / "r" / "outcomes.jsonl").read_text(encoding="utf-8").splitlines()
+    outcomes = [json.loads(line) for line in lines]
+    bits = {c["weight_bits"] for o in outcomes for c in o["plan"].values()}
+    assert bits <= {2, 4, 8, 16}
+    assert all(("traffic" in o["costs"]) == ("climber" in options) for o in outcomes)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_it_keeps_the_contracts(environment: dict[str, str], workers: str, tmp_path: Path) -> None:
+    """With the suites of the installed package, in a process and a folder of their own."""
+    shutil.copytree(PLUGIN / "tests", tmp_path / "tests")
+    more = [] if workers == "0" else ["-n", workers, "-k", "Traffic or Points"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "--import-mode=importlib",
+         "-p", "no:cacheprovider", *more, "tests"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) >= (16 if more else 60)
+    assert "skipped" not in done.stdout and "failed" not in done.stdout
 
 
 def test_a_plugin_that_does_not_import_is_named(
@@ -61,7 +118,7 @@ def test_a_plugin_that_does_not_import_is_named(
 ) -> None:
     site = Path(environment["PYTHONPATH"].split(os.pathsep)[0])
     shutil.copytree(site, tmp_path / "site")
-    (tmp_path / "site" / "autocomp_powers.py").write_text("1 / 0")
+    (tmp_path / "site" / "autocomp_powers" / "__init__.py").write_text("1 / 0")
     broken = {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
     done = cli(broken, "search", "--space", "powers")
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from autocomp.api.result import Result
 from autocomp.api.session import Session
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budgets, parse_budgets
-from autocomp.errors import AutocompError
+from autocomp.errors import AutocompError, unknown
 from autocomp.network.threads import torch_threads
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
@@ -57,22 +58,23 @@ def search(
         AutocompError: in one line, for anything wrong with the input; nothing is written then.
     """
     budgets = parse_budgets(budget)
+    known = [f.name for f in fields(SearchConfig)]
+    for name in settings:
+        if name not in known:
+            raise AutocompError(unknown("setting of a search", name, known))
     keep = settings.get("keep", ())
     settings["keep"] = (keep,) if isinstance(keep, str) else tuple(keep)
-    try:
-        config = SearchConfig(
-            model=model if isinstance(model, str) else OBJECT,
-            weights=str(weights),
-            data=data if isinstance(data, str) else OBJECT,
-            budget=tuple(map(str, budgets)),
-            space=space if isinstance(space, str) else OBJECT,
-            agent=agent if isinstance(agent, str) else OBJECT,
-            evaluations=evaluations,
-            seed=seed,
-            **settings,
-        )
-    except TypeError as error:
-        raise AutocompError(f"A search does not take these settings: {error}.") from None
+    config = SearchConfig(
+        model=model if isinstance(model, str) else OBJECT,
+        weights=str(weights),
+        data=data if isinstance(data, str) else OBJECT,
+        budget=tuple(map(str, budgets)),
+        space=space if isinstance(space, str) else OBJECT,
+        agent=agent if isinstance(agent, str) else OBJECT,
+        evaluations=evaluations,
+        seed=seed,
+        **settings,
+    )
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, model, data, agent, space, budgets)
         with shown(evaluations, progress, on_outcome) as update:

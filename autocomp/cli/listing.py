@@ -14,6 +14,7 @@ from autocomp.plugins.registry import Factory, find, names
 _LISTS = {
     "spaces": ("autocomp.search_spaces", "SPACES", "action spaces"),
     "agents": ("autocomp.agents", "AGENTS", "agents"),
+    "rewards": ("autocomp.envs", "REWARDS", "rewards of learning agents"),
     "costs": ("autocomp.costs", "COSTS", "costs that a budget can name"),
     "models": ("autocomp.models", "MODELS", "networks"),
     "data": ("autocomp.data", "DATA", "data sets"),

@@ -45,9 +45,6 @@ class CompressionStore:
         record: how the network was sliced and taken apart, see `structure/record.py`, or None.
     """
 
-    example: Tensor | None = None
-    record: Mapping[str, Any] | None = None
-
     def __init__(
         self,
         model: nn.Module,
@@ -56,9 +53,13 @@ class CompressionStore:
         pipeline: Pipeline | None = None,
         moments: Moments | None = None,
         tables: TableFolder | None = None,
+        *,
+        example: Tensor | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.network = network
+        self.example, self.record = example, record
         self.pipeline = pipeline or Pipeline()
         self.stats = dict(stats or {layer.name: LayerStatistics(layer) for layer in network.layers})
         # compressed on the processor: codes are small, and a file needs them there

@@ -6,14 +6,17 @@ To add one, implement `Cost` and register its class in `COSTS`, or under the ent
 
 from __future__ import annotations
 
+import inspect
+
 from autocomp.compression.store import CompressionStore
-from autocomp.costs.base import Cost, total
+from autocomp.costs.base import Cost, fixed_cost, layer_cost, reference_cost, total
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
 from autocomp.costs.size import Size
 from autocomp.errors import BudgetError
+from autocomp.plugins.contracts import check_contract
 from autocomp.plugins.registry import Factory, find
 
 COSTS: dict[str, Factory] = {
@@ -37,7 +40,10 @@ __all__ = [
     "Macs",
     "Params",
     "Size",
+    "fixed_cost",
+    "layer_cost",
     "make_cost",
+    "reference_cost",
     "total",
 ]
 
@@ -54,10 +60,14 @@ def make_cost(name: str, store: CompressionStore, factory: Factory | None = None
         UnknownNameError: if nothing is registered so.
         BudgetError: if what is made is no cost.
     """
-    made = (factory or find("cost", name, COSTS, GROUP))(store)
-    if not isinstance(made, Cost):
+    factory = factory or find("cost", name, COSTS, GROUP)
+    try:
+        inspect.signature(factory).bind(store)
+    except TypeError as problem:
         raise BudgetError(
-            f"A cost must have every method of autocomp.costs.Cost, but {name!r} makes a "
-            f"{type(made).__name__} that lacks some; inherit from that class."
-        )
+            f"A cost is made of a CompressionStore, `store -> Cost`, but {name!r} is "
+            f"{factory!r:.60} ({problem}); name a class or a function of one argument."
+        ) from problem
+    made: Cost = factory(store)
+    check_contract("cost", made, Cost, BudgetError)
     return made

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
+from autocomp.errors import BudgetError
 
 
 @runtime_checkable
@@ -29,10 +31,12 @@ class Cost(Protocol):
     unit: str
     measured: bool = False
 
+    @abstractmethod
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the cost of `layer` under `choice`."""
         ...
 
+    @abstractmethod
     def fixed(self, side_bits: int) -> int:
         """Returns what the rest of the network costs.
 
@@ -42,6 +46,7 @@ class Cost(Protocol):
         ...
 
     @property
+    @abstractmethod
     def reference(self) -> int:
         """The dense network's cost, which ratio budgets refer to."""
         ...
@@ -49,5 +54,29 @@ class Cost(Protocol):
 
 def total(cost: Cost, network: Network, plan: Plan) -> int:
     """Returns the cost of the whole network under `plan`."""
-    layers = sum(cost.of_layer(layer, plan[layer.name]) for layer in network.layers)
-    return layers + cost.fixed(plan.side_bits)
+    layers = sum(layer_cost(cost, layer, plan[layer.name]) for layer in network.layers)
+    return layers + fixed_cost(cost, plan.side_bits)
+
+
+def layer_cost(cost: Cost, layer: LayerSpec, choice: Choice) -> int:
+    """Returns `cost.of_layer(layer, choice)`; BudgetError if it is no whole number >= 0."""
+    return _whole(cost, "of_layer", cost.of_layer(layer, choice))
+
+
+def fixed_cost(cost: Cost, side_bits: int) -> int:
+    """Returns `cost.fixed(side_bits)`; BudgetError if it is no whole number >= 0."""
+    return _whole(cost, "fixed", cost.fixed(side_bits))
+
+
+def reference_cost(cost: Cost) -> int:
+    """Returns `cost.reference`; BudgetError if it is no whole number >= 0."""
+    return _whole(cost, "reference", cost.reference)
+
+
+def _whole(cost: Cost, member: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise BudgetError(
+            f"A cost must be a whole number that is not negative, but {member} of "
+            f"{type(cost).__name__} gave {value!r:.60}; return an int, rounded up."
+        )
+    return value

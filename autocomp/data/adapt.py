@@ -42,6 +42,12 @@ def as_split(thing: object, name: str) -> Split:
         if not hasattr(thing, "__len__"):
             raise DataError(f"{name}: the Dataset needs a length. Define `__len__`.")
         return Split(partial(_from_dataset, thing, name), name)
+    if isinstance(thing, (tuple, list)) and len(thing) == 2:
+        kinds = " and ".join(type(part).__name__ for part in thing)
+        raise DataError(
+            f"{name}: inputs and labels must each be one tensor or array, but got {kinds}; wrap a "
+            "network that takes a dictionary or several tensors in a module that takes one."
+        )
     raise DataError(f"{name}: a {type(thing).__name__} is not a split. {_TAKES}")
 
 

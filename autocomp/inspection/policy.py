@@ -78,7 +78,7 @@ class PolicyPicture:
 
     Attributes:
         algorithm: its class ("DDPG").
-        entries: what the action's entries mean ("sparsity", "weight bits").
+        entries: what larger action entries keep more of ("weights kept", "weight bits").
         layers: the layers, in order.
         unit: what the critic's values are.
         sweep: the policy over budgets.

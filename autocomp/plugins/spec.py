@@ -59,6 +59,11 @@ def construct(
     Raises:
         error: naming the unknown option and the nearest known one, or what the factory objected to.
     """
+    if not callable(factory):
+        raise error(
+            f"The name of a {kind} must stand for its class or a function that makes one, but "
+            f"{name!r} is {factory!r:.60}; register that."
+        )
     parameters = inspect.signature(factory).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for option in options:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from autocomp.costs import fixed_cost
 from autocomp.errors import BudgetError
 from autocomp.problem.stated import Menus, StatedProblem
 
@@ -20,7 +21,7 @@ def fixed_costs(problem: StatedProblem, menus: Menus) -> NDArray[np.int64]:
     quantized = any(all(c.weights.bits < 32 for c in menu) for menu in menus)
     sides = [16] if quantized else [16, 32]
     costs = [problem.costs[budget.cost] for budget in problem.budgets]
-    return np.array([max(cost.fixed(bits) for bits in sides) for cost in costs], np.int64)
+    return np.array([max(fixed_cost(cost, bits) for bits in sides) for cost in costs], np.int64)
 
 
 def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetError:

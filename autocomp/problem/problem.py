@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,21 +14,18 @@ from autocomp.allocation.allocation import Allocation
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.calibration.norms import NormCorrection
 from autocomp.compression.calibration.statistics import calibrate
-from autocomp.compression.source_digest import source_digest
 from autocomp.compression.store import CompressionStore
-from autocomp.compression.tables import TableFolder
 from autocomp.core.budget import Budgets, parse_budgets
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
-from autocomp.costs import ALWAYS, Cost
+from autocomp.costs import ALWAYS, Cost, reference_cost
 from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
-from autocomp.network.fingerprint import fingerprint
 from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.allocate import allocate
@@ -40,7 +36,8 @@ from autocomp.problem.settings import ProblemSettings
 from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
-from autocomp.tasks.classification import Score, is_right
+from autocomp.problem.table_folder import table_folder
+from autocomp.tasks.classification import Score
 from autocomp.tasks.paired import PairedAccuracy
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
@@ -91,9 +88,13 @@ class CompressionProblem:
         dense = copy.deepcopy(self._model)
         self.store = CompressionStore(
             dense, self.network, stats, self.settings.pipeline,
-            lambda: input_moments(dense, self.network, self._calibration), self._tables(),
+            lambda: input_moments(dense, self.network, self._calibration),
+            table_folder(
+                self.settings.cache, self._model, self.data.calibration, self._calibration[0],
+                self.settings.pipeline,
+            ),
+            example=self._calibration[0][:1],
         )  # fmt: skip
-        self.store.example = self._calibration[0][:1]
         data.check_labels(data.search)
         few_searched = data.search.subset(self.settings.search_images, seed=0)
         self._scorer = Scorer(
@@ -113,7 +114,7 @@ class CompressionProblem:
             self._model, self.store, corrections, factories, self._calibration, self._dense_logits
         )
         self.costs: dict[str, Cost] = dense_subnet.costs
-        self.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in self.budgets}
+        self.limits = {b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in self.budgets}
         self.subnets = Subnets(
             dense_subnet, self._calibration, corrections, self._dense_logits,
             self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
@@ -142,12 +143,7 @@ class CompressionProblem:
 
         Each as its outcome's level makes it, on the whole search split; nothing is counted.
         """
-        labels = self.data.search.labels
-        right = [
-            is_right(self.outputs(o.plan, max(o.fidelity, Fidelity.FULL)).compressed.cpu(), labels)
-            for o in (first, second)
-        ]
-        return PairedAccuracy.of(*right)
+        return PairedAccuracy.of(self._right(first), self._right(second))
 
     def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -165,7 +161,9 @@ class CompressionProblem:
                     f"Other budgets must be of {', '.join(self.costs)}, but got {budget.cost!r}; "
                     "state the problem with a budget of that cost."
                 )
-        other.limits = {b.cost: b.absolute(self.costs[b.cost].reference) for b in other.budgets}
+        other.limits = {
+            b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in other.budgets
+        }
         other._memo = {}
         return other
 
@@ -218,7 +216,7 @@ class CompressionProblem:
         """
         if self.known(plan, Fidelity.FULL):
             return self.evaluate(plan, Fidelity.FULL)
-        if not self._scorer.knows(best.key):
+        if self._scorer.right(best.key) is None:
             self._scorer.judge(self._realise(best).model, Fidelity.FULL, best.key)
         start = time.perf_counter()
         judged = self._scorer.judge(self._realise(plan).model, Fidelity.FULL, plan.key, best.key)
@@ -310,23 +308,19 @@ class CompressionProblem:
             round(time.perf_counter() - start, 4), judged.divergence,
         )  # fmt: skip
 
+    def _right(self, outcome: Outcome) -> Tensor:
+        """Returns which images of the whole split the outcome's network gets right."""
+        level = max(outcome.fidelity, Fidelity.FULL)
+        found = self._scorer.right(outcome.plan.key, level)
+        if found is None:  # judged before the run was resumed
+            model = self._realise(outcome.plan, level).model
+            self._scorer.judge(model, level, outcome.plan.key)
+            found = self._scorer.right(outcome.plan.key, level)
+        assert found is not None  # every judgement on the whole split is remembered
+        return found
+
     def _some_calibration(self, n: int) -> list[Tensor]:
         return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
-
-    def _tables(self) -> TableFolder:
-        # what the network computes, not only its weights: the forward pass may differ
-        few = self._calibration[0][:8]
-        logits = logits_of(self._model, [few])
-        pipeline = self.settings.pipeline
-        digest = source_digest(type(pipeline.pruner), type(pipeline.quantizer))
-        text = "|".join(
-            (
-                fingerprint(self._model), self.data.calibration.fingerprint(),
-                pipeline.name, repr(self._model), digest,
-                str((logits * 100).round().to(torch.int64).tolist()),
-            )
-        )  # fmt: skip
-        return TableFolder(self.settings.cache, hashlib.sha256(text.encode()).hexdigest()[:24])
 
     def _realise(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> Subnet:
         """Returns the network of the plan's shapes, with the plan written into it."""

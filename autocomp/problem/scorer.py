@@ -35,7 +35,7 @@ class Scorer:
         self._splits = splits
         self._scores: dict[Fidelity, Score] = {}
         self._outputs: dict[Fidelity, Tensor] = {}
-        self._right: dict[str, Tensor] = {}
+        self._right: dict[tuple[str, Fidelity], Tensor] = {}
 
     def dense_score(self, level: Fidelity) -> Score:
         """Returns the dense network's score."""
@@ -54,9 +54,9 @@ class Scorer:
         """Returns a network's logits, `(n, classes)`."""
         return torch.cat([logits for logits, _ in predictions(model, self._splits[level])])
 
-    def knows(self, key: str) -> bool:
-        """Whether another network can be compared with the one that was judged under `key`."""
-        return key in self._right
+    def right(self, key: str, fidelity: Fidelity = Fidelity.FULL) -> Tensor | None:
+        """Returns which images a network was right on, `(n,)`; None if it was not judged so."""
+        return self._right.get((key, fidelity))
 
     def judge(
         self, model: nn.Module, fidelity: Fidelity, key: str, best: str | None = None
@@ -75,11 +75,11 @@ class Scorer:
             parts.append((logits, labels))
             if best is not None:
                 right = torch.cat([is_right(*part) for part in parts])
-                if is_behind(right, self._right[best][: len(right)]):
+                if is_behind(right, self._right[best, Fidelity.FULL][: len(right)]):
                     return None
         outputs = torch.cat([logits for logits, _ in parts])
-        if fidelity is Fidelity.FULL:
-            self._right[key] = torch.cat([is_right(*part) for part in parts])
+        if fidelity.images is Fidelity.FULL:
+            self._right[key, fidelity] = torch.cat([is_right(*part) for part in parts])
         return ComparedScore(
             total_score(parts), divergence(outputs, self.dense_outputs(fidelity.images))
         )

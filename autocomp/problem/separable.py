@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from autocomp.allocation.separable import SeparableAllocation
+from autocomp.costs import layer_cost
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.stated import Losses, Menus, StatedProblem
 
@@ -27,7 +28,7 @@ def separable_allocation(
     problem.store.prepare(menus)
     names = [budget.cost for budget in problem.budgets]
     costs = [
-        np.array([[problem.costs[n].of_layer(layer, c) for n in names] for c in menu], np.int64)
+        np.array([[layer_cost(problem.costs[n], layer, c) for n in names] for c in menu], np.int64)
         for layer, menu in zip(problem.network.layers, menus, strict=True)
     ]
     fixed = fixed_costs(problem, menus)

@@ -20,6 +20,7 @@ from autocomp.compression.structure.shapes import readers, sliced_spec
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
+from autocomp.costs import layer_cost
 from autocomp.errors import BudgetError
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.sensitivity import divergences, removal_curve
@@ -227,7 +228,7 @@ class StructuredModel:
             sum(
                 self._bytes(step, part, inside)
                 if name == "size"
-                else self.problem.costs[name].of_layer(part, inside)
+                else layer_cost(self.problem.costs[name], part, inside)
                 for part in parts
             )
             for name in names
@@ -235,7 +236,7 @@ class StructuredModel:
 
     def _bytes(self, step: int, part: LayerSpec, inside: Choice) -> int:
         layer = self.problem.network.layers[step]
-        whole = self.problem.costs["size"].of_layer(layer, inside)
+        whole = layer_cost(self.problem.costs["size"], layer, inside)
         if inside.of_weights == NEUTRAL or part.n_weights == layer.n_weights:
             return -(-whole * part.n_weights // layer.n_weights)
         return int(np.ceil(whole * part.n_weights / layer.n_weights * MARGIN))

@@ -222,9 +222,8 @@ class Subnets:
             pipeline = replace(pipeline, pruner=InheritingPruner(self._survivals, cuts))
         store = CompressionStore(
             reference, network, stats, pipeline,
-            lambda: self._moments(reference, network, cuts, where),
+            lambda: self._moments(reference, network, cuts, where), record=record,
         )  # fmt: skip
-        store.record = record
         corrections = {
             level: correction.sliced(small, where)
             for level, correction in self._corrections.items()

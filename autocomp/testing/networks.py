@@ -152,9 +152,7 @@ def calibrated(model: nn.Module, keep: tuple[str, ...] = ()) -> CompressionStore
     """Returns the store of a network of 3 x 8 x 8 images, with statistics of sixteen of them."""
     images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     network = analyse(model, images[:2], keep)
-    store = CompressionStore(
+    return CompressionStore(
         model, network, calibrate(model, network, [images]),
-        moments=lambda: input_moments(model, network, [images]),
+        moments=lambda: input_moments(model, network, [images]), example=images[:1],
     )  # fmt: skip
-    store.example = images[:1]
-    return store

@@ -309,6 +309,11 @@ def test_tokens_and_other_float_types(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_setting_that_there_is_not_is_named_with_the_nearest() -> None:
+    with pytest.raises(AutocompError, match="named 'evaluatoins'. Did you mean 'evaluations'"):
+        autocomp.search("digits", "digits", evaluatoins=3)
+
+
 def test_weights_that_are_not_finite_are_refused(tiny_net: Any, tiny_data: Any) -> None:
     broken = copy.deepcopy(tiny_net)
     with torch.no_grad():

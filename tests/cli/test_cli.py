@@ -48,6 +48,9 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
         ("costs", ["size", "params", "macs", "bitops"]),
         ("models", ["resnet20", "resnet110", "vgg16", "mobilenetv2", "vit", "mlp", "digits"]),
         ("data", ["digits", "cifar10"]),
+        ("rewards", ["merit", "amc", "haq", "dense"]),
+        ("criteria", ["l1", "slimming", "taylor", "compose"]),
+        ("decompositions", ["svd", "tucker", "cp"]),
         ("compressors", ["magnitude", "symmetric", "asymmetric-tensor"]),
     ],
 )  # fmt: skip
@@ -59,6 +62,7 @@ def test_lists_have_a_line_each(
     assert code == 0
     assert set(names) <= set(lines)
     assert all(len(text) > 10 for text in lines.values())
+    assert "partial(" not in out
 
 
 def test_search_prints_both_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,7 @@ def test_loaders_repeat_though_they_shuffle() -> None:
         ({"trian": pair(2)}, "'trian' is not a split's name.*Known: calibration"),
         ({"val": pair(2), "validation": pair(2)}, "again"),
         ((pair(2), pair(2), 7), "user test: a int is not a split.*DataLoader"),
+        ((({"x": torch.rand(2, 3)}, torch.zeros(2)), pair(2), pair(2)), "dict and Tensor; wrap"),
         ((Endless(), pair(2), pair(2)), "IterableDataset"),
         ((Unsized(), pair(2), pair(2)), "__len__"),
         ((pair(2), pair(2, size=5), pair(2)), r"\(1, 4, 4\) but search.*\(1, 5, 5\)"),

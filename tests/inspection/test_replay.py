@@ -127,7 +127,7 @@ def test_a_coupled_menu_is_swept_over_all_its_budgets(menu_of: Any, tmp_path: Pa
     for text in ("ddpg", "ppo"):
         found, _ = picture(text, feasible, tmp_path)
         assert found.sweep.budgets[found.sweep.own] == "size=60.00%, macs=60.00%"
-        assert found.entries == ("channels",)
+        assert found.entries == ("channels kept",)
         assert all("macs=" in label for label in found.sweep.budgets)
 
 
@@ -268,8 +268,8 @@ def test_a_feature_that_the_policy_does_not_read_has_no_influence(
 
 
 def test_entries_are_named(menu_of: Any) -> None:
-    assert menu_of(JOINT).space.entry_names == ("sparsity", "weight bits")
-    assert menu_of(COEFFICIENTS).space.entry_names == ("log multiplier",)
+    assert menu_of(JOINT).space.entry_names == ("weights kept", "weight bits")
+    assert menu_of(COEFFICIENTS).space.entry_names == ("care for the layer's loss",)
 
 
 def test_spaces_without_axes_number_their_entries(small_problem: Any) -> None:

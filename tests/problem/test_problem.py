@@ -333,3 +333,19 @@ def test_the_device_is_what_was_asked_for(tiny_net: nn.Module, tiny_data: DataSp
         problem.evaluate(plan).accuracy
         == CompressionProblem(tiny_net, tiny_data, "size=60%").evaluate(plan).accuracy
     )
+
+
+@pytest.mark.parametrize("fidelity", ["F2", "F2S"])
+def test_two_plans_are_compared_image_by_image(
+    tiny_problem: CompressionProblem, fidelity: str
+) -> None:
+    neutral = tiny_problem.network.neutral_plan()
+    coarse = Plan(dict.fromkeys(neutral, Choice.of(weight_bits=2)))
+    first, second = (tiny_problem.evaluate(plan, fidelity) for plan in (neutral, coarse))
+    found = tiny_problem.paired(first, second)
+    assert found.n == len(tiny_problem.data.search)
+    assert found.difference == pytest.approx(first.accuracy - second.accuracy)
+    assert found.low <= found.difference <= found.high
+    again = tiny_problem.under(tiny_problem.budgets)  # as after a resume: nothing is known
+    again.remember([first, second])
+    assert again.paired(first, second) == found

@@ -16,44 +16,71 @@ from autocomp.compression.saliency.unstructured import WEIGHT_CRITERIA, lamp, we
 from autocomp.plugins.registry import Factory, find, names
 from autocomp.plugins.spec import construct, parse_spec
 
-_SEEN = {"base": "activation"}
+
+def _preset(text: str, **parts: str) -> Factory:
+    """Returns a factory of one choice of parts that has a name of its own."""
+    made = partial(Criterion, **parts)
+    made.__doc__ = text
+    return made
+
 
 CRITERIA: dict[str, Factory] = {
-    # sums and norms of the filters (Li et al. 2017, arXiv:1608.08710)
-    "l1": partial(Criterion),
-    "l2": partial(Criterion, pointwise="identity", reduction="l2"),
-    # filters that the others replace best (He et al. 2019, arXiv:1811.00250)
-    "geometric-median": partial(Criterion, pointwise="identity", reduction="median_distance"),
-    # gains of batch norms (Liu et al. 2017, arXiv:1708.06519)
-    "slimming": partial(Criterion, base="norm"),
-    # |mean over places of a dL/da|, over the group's norm (Molchanov et al. 2017, arXiv:1611.06440)
-    "taylor": partial(
-        Criterion, **_SEEN, pointwise="gate", reduction="abs_sum", scaling="layer_norm"
+    "l1": _preset("Sum of a unit's absolute weights (Li et al. 2017, arXiv:1608.08710)."),
+    "l2": _preset(
+        "Norm of a unit's weights (Li et al. 2017, arXiv:1608.08710).",
+        pointwise="identity", reduction="l2",
     ),
-    # sum of (w dL/dw)^2 (Molchanov et al. 2019, arXiv:1906.10771)
-    "taylor-weight": partial(Criterion, pointwise="taylor2"),
-    # derivative of a gate on the unit, of the absolute error (Mozer and Smolensky 1988)
-    "skeletonization": partial(
-        Criterion, **_SEEN, pointwise="gate", reduction="abs_sum", loss="absolute"
+    "geometric-median": _preset(
+        "Distance to the filters that replace it best (He et al. 2019, arXiv:1811.00250).",
+        pointwise="identity", reduction="median_distance",
     ),
-    # mean squared derivative of a gate on the unit (Theis et al. 2018, arXiv:1801.05787)
-    "fisher": partial(Criterion, **_SEEN, pointwise="gate", reduction="square_sum"),
-    # sum of h w^2 / 2 (LeCun et al. 1989)
-    "obd": partial(Criterion, pointwise="obd"),
-    "activation-mean": partial(Criterion, **_SEEN, pointwise="abs", reduction="mean"),
-    "activation-variance": partial(Criterion, **_SEEN, pointwise="identity", reduction="variance"),
-    # 1 - average percentage of zeros (Hu et al. 2016, arXiv:1607.03250)
-    "apoz": partial(Criterion, **_SEEN, pointwise="nonzero", reduction="mean"),
-    # what no other unit explains (Sietsma and Dow 1991)
-    "redundancy": partial(Criterion, **_SEEN, pointwise="identity", reduction="redundancy"),
-    # importance of the responses through |W|^T (Yu et al. 2018, arXiv:1711.05908); it grows from
-    # layer to layer towards the input, so it is given as multiples of the group's mean
-    "nisp": partial(Criterion, base="importance", pointwise="identity", scaling="layer_mean"),
-    # relevance for the true class (Yeom et al. 2021, arXiv:1912.08881)
-    "lrp": partial(Criterion, base="relevance", pointwise="identity"),
+    "slimming": _preset(
+        "Gain of the batch norm behind it (Liu et al. 2017, arXiv:1708.06519).", base="norm"
+    ),
+    "taylor": _preset(
+        "|mean over places of a dL/da|, over the group's norm (Molchanov et al. 2017, "
+        "arXiv:1611.06440).",
+        base="activation", pointwise="gate", reduction="abs_sum", scaling="layer_norm",
+    ),
+    "taylor-weight": _preset(
+        "Sum of (w dL/dw)^2 (Molchanov et al. 2019, arXiv:1906.10771).", pointwise="taylor2"
+    ),
+    "skeletonization": _preset(
+        "Derivative of a gate on the unit, of the absolute error (Mozer and Smolensky 1988).",
+        base="activation", pointwise="gate", reduction="abs_sum", loss="absolute",
+    ),
+    "fisher": _preset(
+        "Mean squared derivative of a gate on the unit (Theis et al. 2018, arXiv:1801.05787).",
+        base="activation", pointwise="gate", reduction="square_sum",
+    ),
+    "obd": _preset("Sum of h w^2 / 2 (LeCun et al. 1989).", pointwise="obd"),
+    "activation-mean": _preset(
+        "Mean absolute activation.", base="activation", pointwise="abs", reduction="mean"
+    ),
+    "activation-variance": _preset(
+        "Variance of the activation.",
+        base="activation", pointwise="identity", reduction="variance",
+    ),
+    "apoz": _preset(
+        "1 - average percentage of zeros (Hu et al. 2016, arXiv:1607.03250).",
+        base="activation", pointwise="nonzero", reduction="mean",
+    ),
+    "redundancy": _preset(
+        "What no other unit explains (Sietsma and Dow 1991).",
+        base="activation", pointwise="identity", reduction="redundancy",
+    ),
+    # grows from layer to layer towards the input, so it is given as multiples of the group's mean
+    "nisp": _preset(
+        "Importance of the responses through |W|^T (Yu et al. 2018, arXiv:1711.05908).",
+        base="importance", pointwise="identity", scaling="layer_mean",
+    ),
+    "lrp": _preset(
+        "Relevance for the true class (Yeom et al. 2021, arXiv:1912.08881).",
+        base="relevance", pointwise="identity",
+    ),
     "random": RandomCriterion,
     "compose": Criterion,
-}
+}  # fmt: skip
 GROUP = "autocomp.criteria"
 
 

@@ -17,7 +17,9 @@ from autocomp.compression.weights.uniform import UniformQuantizer
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.quantized import Quantized
 from autocomp.errors import AutocompError
+from autocomp.plugins.contracts import check_contract
 from autocomp.plugins.registry import Factory, find
+from autocomp.plugins.spec import construct
 
 COMPRESSORS: dict[str, Factory] = {
     "obs": OBSPruner,
@@ -57,13 +59,14 @@ def make_pipeline(pruner: str = "obs", quantizer: str = "gptq") -> Pipeline:
         UnknownNameError: if one has no such name.
         AutocompError: if the pruner rounds, the quantizer does not, or one is no compressor.
     """
-    made = {name: find("compressor", name, COMPRESSORS, GROUP)() for name in (pruner, quantizer)}
-    for name, thing in made.items():
-        if not isinstance(thing, Compressor):
-            raise AutocompError(
-                f"A compressor must have every method of autocomp.compression.weights.Compressor, "
-                f"but {name!r} makes a {type(thing).__name__} that lacks some; inherit from it."
-            )
+    made = {
+        name: construct(
+            "compressor", name, find("compressor", name, COMPRESSORS, GROUP), {}, AutocompError
+        )
+        for name in (pruner, quantizer)
+    }
+    for thing in made.values():
+        check_contract("compressor", thing, Compressor, AutocompError)
     prunes, rounds = made[pruner], made[quantizer]
     if isinstance(prunes, Quantizer):
         raise AutocompError(

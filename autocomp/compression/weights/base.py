@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,7 @@ class Compressor(Protocol):
 
     passes_on_order: bool = False
 
+    @abstractmethod
     def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
         """Returns the compressed weight, a new tensor like `weight`."""
         ...
@@ -43,6 +45,7 @@ class Compressor(Protocol):
 class Quantizer(Compressor, Protocol):
     """A compressor whose result is integer codes times scales, which is what a file stores."""
 
+    @abstractmethod
     def quantize(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Quantized:
         """Returns the codes and scales of the compressed weight; its bits must be < 32."""
         ...

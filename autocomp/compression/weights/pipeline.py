@@ -13,6 +13,8 @@ from autocomp.compression.weights.gptq import GPTQQuantizer
 from autocomp.compression.weights.obs import OBSPruner
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
+from autocomp.errors import AutocompError
+from autocomp.plugins.contracts import check_contract
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,18 @@ class Pipeline:
     Attributes:
         pruner: what makes the zeros.
         quantizer: what rounds the rest.
+
+    Raises:
+        AutocompError: if one is no compressor, or the quantizer does not round.
     """
 
     pruner: Compressor = field(default_factory=OBSPruner)
     quantizer: Quantizer = field(default_factory=GPTQQuantizer)
+
+    def __post_init__(self) -> None:
+        """Checks both."""
+        check_contract("compressor", self.pruner, Compressor, AutocompError)
+        check_contract("quantizer", self.quantizer, Quantizer, AutocompError)
 
     @property
     def name(self) -> str:

@@ -50,8 +50,8 @@ def policy(record: RunRecord) -> Section | None:
         blocks.append(_movement(picture))
     lead = (
         f"The saved {picture.algorithm} network, replayed on this problem. Actions lie in [-1, 1], "
-        f"one number each for {_listed(picture.entries)}; what is shown was executed, after the "
-        "budget had its say."
+        f"one number each for {_listed(picture.entries)}, and larger ones keep more; what is shown "
+        "was executed, after the budget had its say."
     )
     return Section("policy", "What the agent learned", lead, tuple(blocks))
 

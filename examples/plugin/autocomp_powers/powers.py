@@ -1,19 +1,21 @@
-"""A third party's action space for AutoComp: bit-widths that are powers of two."""
+"""A search space: bit-widths that are powers of two."""
 
 import numpy as np
+from autocomp.search_spaces import SearchSpace
 from gymnasium import spaces
 
-from autocomp.core.choice import Choice
+from autocomp import Choice
 
 
-class PowersSpace:
+class PowersSpace(SearchSpace):
     """Weights in 2, 4, 8 or 16 bits: the widths that processors unpack fastest."""
 
     bits = (2, 4, 8, 16)
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    entry_names = ("weight bits",)
 
     def choices(self, layer):
-        """Returns the menu, the most compressed choice first."""
+        """Returns what there is, the most compressed first."""
         return [Choice.of(weight_bits=b) for b in self.bits]
 
     def decode(self, layer, action):

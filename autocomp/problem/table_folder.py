@@ -1,0 +1,43 @@
+"""Where the tables of one network, its calibration data and one pipeline lie."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autocomp.compression.source_digest import source_digest
+from autocomp.compression.tables import TableFolder
+from autocomp.compression.weights.pipeline import Pipeline
+from autocomp.data import Split
+from autocomp.network.fingerprint import fingerprint
+from autocomp.network.scoring import logits_of
+
+
+def table_folder(
+    root: Path | None, model: nn.Module, calibration: Split, inputs: Tensor, pipeline: Pipeline
+) -> TableFolder:
+    """Returns the folder of tables that nothing else could have made.
+
+    Its key holds the weights, the modules and some logits of the network, the calibration data, the
+    compressors with their settings, torch's version, and the source of all that a table depends on.
+
+    Args:
+        root: the cache folder, or None to keep nothing.
+        model: the network.
+        calibration: the split that layers are observed on.
+        inputs: some of it, as the network takes it.
+        pipeline: what compresses a weight.
+    """
+    # what the network computes, not only its weights: the forward pass may differ
+    logits = logits_of(model, [inputs[:8]])
+    text = "|".join(
+        (
+            fingerprint(model), calibration.fingerprint(), pipeline.name, repr(model),
+            source_digest(type(pipeline.pruner), type(pipeline.quantizer)),
+            str((logits * 100).round().to(torch.int64).tolist()),
+        )
+    )  # fmt: skip
+    return TableFolder(root, hashlib.sha256(text.encode()).hexdigest()[:24])
