@@ -128,17 +128,17 @@ MUTANTS = (
     Mutant(
         "half the scales of uniform quantization", "autocomp/compression/weights/uniform.py",
         "_FINER = range(-1, 15)", "_FINER = range(-1, 7)",
-        ("tests/compression/weights",),
+        ("tests/compression/weights/test_scales_tried.py",),
     ),
     Mutant(
         "half the octaves of GPTQ's scales", "autocomp/compression/weights/gptq.py",
         "_OCTAVES = torch.arange(17) / 8", "_OCTAVES = torch.arange(9) / 8",
-        ("tests/compression/weights", "tests/compression/recovery"),
+        ("tests/compression/weights/test_scales_tried.py",),
     ),
     Mutant(
         "one scale of GPTQ's, not the best of four", "autocomp/compression/weights/gptq.py",
         "_AROUND = (0.84, 1.0, 1.19, 1.41)", "_AROUND = (1.0,)",
-        ("tests/compression/weights", "tests/compression/recovery"),
+        ("tests/compression/weights/test_scales_tried.py",),
     ),
     Mutant(
         "the observation's log kernel", OBSERVATIONS,

@@ -27,11 +27,13 @@ settings.register_profile("autocomp", deadline=None, derandomize=True, max_examp
 settings.load_profile("autocomp")
 
 SEARCHES = (
-    "agents/", "api/", "cli/", "docs/", "envs/test_multi_task", "exporters/", "inspection/",
-    "models/", "problem/test_structured", "reports/test_browser", "runs/test_tensorboard",
-    "runtime/", "search_spaces/test_coupled", "test_plugin",
+    "agents/", "api/", "cli/", "docs/", "envs/test_env_contract", "envs/test_multi_task",
+    "exporters/", "inspection/", "models/", "problem/test_budgets", "problem/test_problem",
+    "problem/test_structured", "reports/test_browser", "reports/test_run_page",
+    "runs/test_tensorboard", "runtime/", "search_spaces/test_coupled",
+    "search_spaces/test_multipliers", "test_dependencies", "test_plugin",
 )  # fmt: skip
-"""Where searches are run end to end, agents are trained, or graphs are exported."""
+"""Where networks are searched or evaluated end to end, agents trained, or graphs exported."""
 OFF_POLICY = ("ddpg", "td3", "sac")
 _DEFAULT = Path(__file__).parents[1] / ".." / "shared"
 
