@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.tables import TableFolder
@@ -154,6 +155,9 @@ def test_pipelines_with_other_settings_have_other_names() -> None:
 
         def __init__(self, share: float) -> None:
             self._share = share
+
+        def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:
+            return weight.clone()
 
     names = {Pipeline(Pruner(s), GPTQQuantizer(k)).name for s in (0.1, 0.9) for k in (0, 1)}  # type: ignore[arg-type]
     assert len(names) == 4
