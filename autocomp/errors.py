@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 
 class AutocompError(Exception):
-    """Base of all errors raised for bad input; the CLI prints its message and exits with 2."""
+    """Base of all errors raised for bad input; the CLI prints its message and exits with 2.
+
+    Args:
+        message: rule, value and remedy. It is kept in one line, whatever a value's text holds.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split("\n")) if "\n" in message else message)
 
 
 class ChoiceError(AutocompError):

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from autocomp.envs.observations import Observer, feature_names
+from autocomp.envs.options import check_options
 from autocomp.envs.render import METADATA, check_mode, plan_text
 from autocomp.envs.rewards import Result, Reward, Step, find_reward, heard
 from autocomp.search_spaces import FeasibleSpace, SearchSpace, feasible_space
@@ -91,8 +92,9 @@ class LayerwiseEnv(gymnasium.Env[NDArray[np.float32], Any]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Starts at the first layer."""
         super().reset(seed=seed)
+        check_options(options, {"enforce_utilisation": bool})
         self._begin()
-        self._enforce = bool((options or {}).get("enforce_utilisation", True))
+        self._enforce = (options or {}).get("enforce_utilisation", True)
         return self._observe(), {"layer": self.feasible.layers[0].name}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from autocomp.envs.layerwise import LayerwiseEnv
+from autocomp.envs.options import check_options
 from autocomp.envs.render import METADATA, check_mode
 from autocomp.envs.rewards import Result
 from autocomp.search_spaces.feasible_space import FeasibleSpace
@@ -124,11 +125,13 @@ class MultiTaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Starts a task."""
         super().reset(seed=seed)
+        check_options(options, {"task": int, "enforce_utilisation": bool})
         drawn = int(self.np_random.integers(len(self.tasks)))
         self._at = int((options or {}).get("task", drawn))
         if not 0 <= self._at < len(self.tasks):
             raise AgentError(f"`0 <= task < {len(self.tasks)}` must hold, but got task={self._at}.")
-        observation, info = self.tasks[self._at].reset(options=options)
+        own = {k: v for k, v in (options or {}).items() if k != "task"}
+        observation, info = self.tasks[self._at].reset(options=own)
         return observation, {**info, "task": self._at}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from autocomp.envs.layerwise import Evaluate, as_feasible, evaluate_feasible, result_of
+from autocomp.envs.options import check_options
 from autocomp.envs.render import METADATA, check_mode, plan_text
 from autocomp.envs.rewards import Reward, Step, find_reward, heard
 from autocomp.search_spaces import FeasibleSpace, SearchSpace
@@ -72,6 +73,8 @@ class WholePlanEnv(gymnasium.Env[NDArray[np.float32], Any]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Returns the one observation there is."""
         super().reset(seed=seed)
+        # every plan is given whole here, so it makes no difference
+        check_options(options, {"enforce_utilisation": bool})
         self._ended, self._indices = False, []
         return self._observation.copy(), {}
 

@@ -39,8 +39,10 @@ def evaluate(
     Raises:
         AutocompError: in one line, for anything wrong with the input.
     """
-    if batch_size < 1:
-        raise AutocompError(f"`batch_size >= 1` must hold, but got {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise AutocompError(
+            f"`batch_size` must be a whole number of at least 1, but got {batch_size!r}; change it."
+        )
     where = usable_device(device)
     network = load(file, model).to(where)
     chosen = load_data(data).named(split)

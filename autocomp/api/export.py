@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def export(
     *,
     out: str | Path | None = None,
     data: Any = None,
-    model: str | nn.Module | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     split: str = "test",
     opset: int | None = None,
     threads: int = 1,
@@ -46,11 +48,11 @@ def export(
     named_data = data if isinstance(data, str) else ""
     named_model = model if isinstance(model, str) else ""
     file, found, architecture = source_of_export(
-        str(run), named_data, named_model, data is not None
+        os.fspath(run), named_data, named_model, data is not None
     )
     return export_run(
         file, Path(out) if out else file.with_suffix(".onnx"),
         found if data is None or isinstance(data, str) else data,
-        model if isinstance(model, nn.Module) else architecture,
+        architecture if model is None or isinstance(model, str) else model,
         opset, split=split, threads=threads,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -11,29 +12,36 @@ from torch import Tensor, nn
 from autocomp.compression.loading import load
 from autocomp.data import load_data
 from autocomp.errors import AutocompError, LayerError, RunError
-from autocomp.models import build_model
+from autocomp.models import MODELS, build_model, noted_source
+from autocomp.network.device import dtype_of
 from autocomp.network.forward import forward
+from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import find_sites
 from autocomp.runs.folder import Run
 
 
-def network_for(model: str | nn.Module | Callable[..., nn.Module], weights: str = "") -> nn.Module:
+def network_for(
+    model: str | PathLike[str] | nn.Module | Callable[..., nn.Module], weights: str = ""
+) -> nn.Module:
     """Returns the network that is given or named: a compressed file, or as for a search.
 
     Raises:
         AutocompError: of the kind that says what is wrong with it.
     """
-    if isinstance(model, str) and Path(model).is_file():
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, PathLike):
+        return load(Path(model))
+    if isinstance(model, str) and model not in MODELS and Path(model).exists():
         return load(model)
-    return build_model(model, weights or None).eval()
+    return build_model(model, weights or None)
 
 
-def example_for(network: nn.Module, model: str, data: str = "", shape: str = "") -> Tensor:
+def example_for(network: nn.Module, data: str = "", shape: str = "") -> Tensor:
     """Returns a batch of one input.
 
     Args:
         network: the network.
-        model: the text that named it.
         data: a data set, whose first calibration input is taken.
         shape: or the shape of one input, "3x32x32"; filled with random numbers.
 
@@ -47,9 +55,12 @@ def example_for(network: nn.Module, model: str, data: str = "", shape: str = "")
             sizes = []
         if not sizes or min(sizes) < 1:
             raise AutocompError(f"`input` must read as 3x32x32, but got {shape!r}.")
-        return _random(1, *sizes)
-    if data or model == "digits":
-        return load_data(data or model).example_inputs(1)
+        return _random(1, *sizes).to(dtype_of(network))
+    source = noted_source(network)
+    if not data and source is not None and source.name == "digits":
+        data = "digits"
+    if data:
+        return load_data(data).example_inputs(1).to(dtype_of(network))
     first = next(iter(find_sites(network).values()), None)
     if first is None:
         raise LayerError("The network must have a layer to measure, but none was found in it.")
@@ -59,14 +70,16 @@ def example_for(network: nn.Module, model: str, data: str = "", shape: str = "")
         channels = int(first.weight.shape[1]) * int(getattr(first.module, "groups", 1))
         guesses = [(channels, 32, 32), (channels, 224, 224), (channels, 28, 28), (channels, 8, 8)]
     for sizes_of in guesses:
-        example = _random(1, *sizes_of)
+        example = _random(1, *sizes_of).to(dtype_of(network))
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), evaluation_mode(network):
                 forward(network, example)
         except LayerError:
             continue
         return example
-    raise AutocompError("The shape of an input must be known; give --input 3x32x32 or --data.")
+    raise AutocompError(
+        "The shape of an input must be known; give its input (--input 3x32x32) or data (--data)."
+    )
 
 
 def source_of_export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 
 from autocomp.api.inputs import example_for, network_for
 from autocomp.data import load_data
+from autocomp.errors import AutocompError
 from autocomp.inspection.measurement import Measurement, measure_network
 
 
 def measure(
-    model: str | nn.Module | Callable[..., nn.Module],
+    model: str | PathLike[str] | nn.Module | Callable[..., nn.Module],
     *,
     weights: str | Path = "",
     data: Any = None,
@@ -36,12 +38,24 @@ def measure(
         AutocompError: in one line, for anything wrong with the input.
     """
     network = network_for(model, str(weights))
-    named = model if isinstance(model, str) else ""
     if isinstance(input, Tensor):
+        if not len(input):
+            raise AutocompError("`input` must hold an example, but the batch is empty; give one.")
         example = input
     elif data is not None and not isinstance(data, str):
         example = load_data(data).example_inputs(1)
     else:
-        shape = input if isinstance(input, str) else "x".join(map(str, input or ()))
-        example = example_for(network, named, data or "", shape)
+        example = example_for(network, data or "", _shape_text(input))
+    keep = (keep,) if isinstance(keep, str) else keep
     return measure_network(network, example, keep, latency=latency)
+
+
+def _shape_text(shape: Any) -> str:
+    """Returns the shape of an input as "3x32x32"; "" for None."""
+    if shape is None or isinstance(shape, str):
+        return shape or ""
+    if isinstance(shape, tuple | list) and all(isinstance(size, int) for size in shape):
+        return "x".join(map(str, shape))
+    raise AutocompError(
+        f"`input` must be a shape, as (3, 32, 32), or a tensor, but got {shape!r:.60}; give one."
+    )

@@ -9,13 +9,15 @@ from typing import Any
 
 from autocomp.api.session import Session
 from autocomp.api.setup import OBJECT, SearchSetup
-from autocomp.core.budget import parse_budgets
+from autocomp.core.budget import Budget, parse_budgets
 from autocomp.errors import RunError
 from autocomp.network.threads import torch_threads
 from autocomp.runs.folder import Run
 from autocomp.runs.settings import SearchConfig
 
 _PARTS = ("model", "data", "agent", "space")
+_CHOSEN = ("agent", "space")
+"""What no fingerprint tells apart."""
 
 
 @contextmanager
@@ -34,6 +36,12 @@ def reopened(call: str, run: str | Path, given: Mapping[str, Any]) -> Iterator[S
     opened = Run.open(run)
     settings = opened.config()["settings"]
     config = SearchConfig.from_json(settings)
+    for name in _CHOSEN:
+        if given.get(name) is not None and settings.get(name) != OBJECT:
+            raise RunError(
+                f"The run must go on with its own {name}, {settings.get(name)!r}; leave {name}= "
+                "out, or start a new search."
+            )
     parts = {}
     for name in _PARTS:
         thing = given.get(name)
@@ -43,8 +51,21 @@ def reopened(call: str, run: str | Path, given: Mapping[str, Any]) -> Iterator[S
                 f"in autocomp.{call}({str(run)!r}, {name}=...)."
             )
         parts[name] = settings.get(name) if thing is None else thing
-    budgets = parse_budgets(config.budget if given.get("budget") is None else given["budget"])
+    budgets = _budgets(config, given.get("budget"))
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, **parts, budgets=budgets)
         setup.check(opened)
         yield Session(setup, opened)
+
+
+def _budgets(config: SearchConfig, given: Any) -> tuple[Budget, ...]:
+    """Returns the run's budgets; those that are given must be these, with costs of their own."""
+    if given is None:
+        return parse_budgets(config.budget)
+    budgets = parse_budgets(given)
+    if tuple(map(str, budgets)) != tuple(config.budget):
+        raise RunError(
+            f"The run must go on with its own budget, {', '.join(config.budget)}, but got "
+            f"{', '.join(map(str, budgets))}; leave budget= out, or start a new search."
+        )
+    return budgets

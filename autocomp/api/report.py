@@ -28,8 +28,8 @@ def report(
 ) -> Path:
     """Finds out about a run, finished or not, and writes its `report.html`; returns the path.
 
-    The network is analysed, the best plan's departures from the solver's and its predictions are
-    measured, and the learned policy is replayed; `inspection.json` keeps what was found.
+    The network is analysed, the best plan's differences from the solver's plan and its predictions
+    are measured, and the learned policy is replayed; `inspection.json` keeps what was found.
 
     Args:
         run: the run folder.

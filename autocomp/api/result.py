@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -15,9 +15,11 @@ from autocomp.runs.folder import Run
 from autocomp.runs.summary import Summary
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """What a search hands back; a notebook shows its closing table.
+
+    Wherever a run's folder is asked for, a result may stand.
 
     Attributes:
         plan: the chosen plan.
@@ -29,7 +31,7 @@ class Result:
     """
 
     plan: Plan
-    model: nn.Module = field(compare=False)
+    model: nn.Module
     best: Outcome
     outcomes: tuple[Outcome, ...]
     summary: Summary
@@ -44,6 +46,9 @@ class Result:
         """Returns the run's report, an HTML page; writes it where the search wrote none."""
         page = self.run.path / REPORT
         return page if page.exists() else write_report(self.run)
+
+    def __fspath__(self) -> str:
+        return str(self.run.path)
 
     def __repr__(self) -> str:
         test, dense = self.summary.test.accuracy, self.summary.test_dense.accuracy

@@ -28,7 +28,7 @@ def search(
     space: str | SearchSpace = "joint",
     evaluations: int = 100,
     seed: int = 0,
-    weights: str | Path = "",
+    weights: str | Path | None = "",
     out: str | Path | None = None,
     on_outcome: OnOutcome | None = None,
     progress: bool = True,
@@ -59,7 +59,7 @@ def search(
     config = SearchConfig.build(
         settings,
         model=model if isinstance(model, str) else OBJECT,
-        weights=str(weights),
+        weights="" if weights is None else str(weights),
         data=data if isinstance(data, str) else OBJECT,
         budget=tuple(map(str, budgets)),
         space=space if isinstance(space, str) else OBJECT,

@@ -25,7 +25,7 @@ from autocomp.compression.saving import note_file
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
-from autocomp.errors import ArtifactError, AutocompError
+from autocomp.errors import AgentError, ArtifactError, AutocompError
 from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
@@ -137,6 +137,11 @@ class Session:
                 resumed=bool(recorded),
             )
         )  # fmt: skip
+        if not isinstance(found, SearchResult):
+            raise AgentError(
+                f"An agent's search must return a SearchResult, but {setup.config.agent!r} "
+                f"returned {found!r:.60}; return SearchResult(outcomes)."
+            )
         finalists = self._finalists(found, starts, record)
         finalists += self._reconstructed(finalists, starts, record)
         if board is not None:
@@ -191,6 +196,7 @@ class Session:
             baselines: agents to run on the same problem with the same count, where that was not
                 done before.
         """
+        baselines = (baselines,) if isinstance(baselines, str) else baselines
         check_libraries()  # before work that would be for nothing
         recorded = self.run.outcomes()
         self.setup.problem.remember(recorded)

@@ -143,7 +143,7 @@ def _note_source(network: nn.Module, data: DataSplits) -> None:
 
 
 def _cache_folder(given: str) -> Path | None:
-    """Returns the folder of option tables that a setting names; None for "none"."""
+    """Returns the folder of tables of compressed layers that a setting names; None for "none"."""
     if given == "none":
         return None
     return Path(given) if given else default_root()

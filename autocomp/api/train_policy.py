@@ -17,6 +17,7 @@ from autocomp.agents import PolicyTask, make_agent
 from autocomp.agents.task import OnEpisode
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget
+from autocomp.core.fidelity import Fidelity
 from autocomp.errors import AgentError, BudgetError, RunError
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace
@@ -98,6 +99,8 @@ def train_policy(
     Raises:
         AutocompError: in one line, for anything wrong with the input; nothing is written then.
     """
+    networks = [_checked(network) for network in networks]
+    level = Fidelity.of(level).value
     budgets = budget_range(budget, n_budgets)
     made = make_agent(agent)
     if not networks:
@@ -117,7 +120,7 @@ def train_policy(
     def record(episode: int, place: int, value: float) -> None:
         found.append((place, value))
         with file.open("a") as lines:
-            lines.write(json.dumps({"lesson": place, "return": round(value, 6)}) + "\n")
+            lines.write(json.dumps({"task": place, "return": round(value, 6)}) + "\n")
         if on_episode is not None:
             on_episode(episode, place, value)
 
@@ -133,7 +136,7 @@ def train_policy(
             "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
             "episodes": len(found), "share": trained.share,
             "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in networks],
-            "lessons": [list(task) for task in tasks],
+            "tasks": [list(task) for task in tasks],
         },
     )  # fmt: skip
     return TrainedPolicy(
@@ -155,6 +158,10 @@ def budget_range(text: str, n: int) -> list[Budget]:
     Raises:
         BudgetError: if the text does not read so, or the limits are not shares.
     """
+    if not isinstance(text, str):
+        raise BudgetError(
+            f"A range of budgets must be a text, as size=3%..12%, but got {text!r:.60}."
+        )
     name, _, limits = text.partition("=")
     least, dots, largest = limits.partition("..")
     low = Budget.parse(f"{name}={least}")
@@ -190,6 +197,18 @@ def _under_budgets(
         except BudgetError:
             break  # out of reach of this network, as is every tighter one
     return taught, between
+
+
+def _checked(network: Any) -> TrainingNetwork:
+    """Returns a network to train on; a tuple of its fields is taken, too."""
+    if isinstance(network, TrainingNetwork):
+        return network
+    if isinstance(network, tuple) and len(network) in (2, 3):
+        return TrainingNetwork(*network)
+    raise AgentError(
+        f"A policy is trained on networks with their data, but got {network!r:.60}; write "
+        "TrainingNetwork(model, data)."
+    )
 
 
 def _named(thing: Any) -> str:

@@ -29,7 +29,7 @@ def load(
     already and it needs no arguments; else give `model`.
 
     Args:
-        path: a `model.safetensors` of a run.
+        path: a `model.safetensors` of a run, or the run's folder.
         model: the architecture: a network (copied, its weights do not matter), a name,
             `package.module:attribute`, or a function that builds it.
 
@@ -56,8 +56,11 @@ def read(path: str | Path) -> PackedModel:
     Raises:
         ArtifactError: if there is no such file, or it is damaged.
     """
+    file = Path(path)
+    if file.is_dir():
+        file /= "model.safetensors"
     try:
-        data = Path(path).read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise ArtifactError(
             f"The compressed file must be readable, but {str(path)!r} is not "

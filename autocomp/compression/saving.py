@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +34,8 @@ def save(network: nn.Module, path: str | Path) -> Path:
 
     The plan stays: zeros that it asked for stay zero, and a quantized weight that has left its
     layer's grid is rounded to the nearest code, as biases and norms are rounded to what a file
-    holds; the network itself is not changed. A line of the log ("autocomp") says how far weights
-    were moved.
+    holds; the network itself is not changed. The log ("autocomp") says how far weights were moved;
+    numbers beyond the range of their codes are clipped, with a warning.
 
     Args:
         network: the network, on any device.
@@ -47,7 +48,7 @@ def save(network: nn.Module, path: str | Path) -> Path:
         ArtifactError: if the network did not come from a compressed file, its tensors have other
             names or shapes, a number is not finite, or the file cannot be written.
     """
-    packed: Any = vars(network).get(_ATTRIBUTE)
+    packed: Any = vars(network).get(_ATTRIBUTE) if isinstance(network, nn.Module) else None
     if not isinstance(packed, PackedModel):
         raise ArtifactError(
             "A network must come from autocomp.load or a search to be saved in its compressed "
@@ -64,8 +65,15 @@ def save(network: nn.Module, path: str | Path) -> Path:
         name: _recoded(stored, state[name], plans[name]) for name, stored in packed.weights.items()
     }
     moved = max((_distance(w, state[name]) for name, w in weights.items()), default=0.0)
-    if moved > 0:
-        _LOG.warning("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
+    _LOG.info("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
+    clipped = [name for name, w in weights.items() if _is_clipped(w, state[name])]
+    if clipped:
+        warnings.warn(
+            f"{len(clipped)} weights, {clipped[0]!r} first, hold numbers beyond the range of their "
+            "layer's codes, which were clipped; score the file.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     again = replace(
         packed, weights=weights, side=side, exact={name: state[name] for name in packed.exact}
     )
@@ -107,6 +115,15 @@ def _recoded(stored: Quantized | Tensor, now: Tensor, choice: Choice) -> Quantiz
     if pruned:
         codes = torch.where(stored.codes == 0, torch.zeros_like(codes), codes)
     return Quantized(codes, stored.scale)
+
+
+def _is_clipped(weight: Quantized | Tensor, now: Tensor) -> bool:
+    """Whether a weight lies further from the grid than rounding alone would leave it."""
+    if not isinstance(weight, Quantized):
+        return False
+    kept = weight.codes != 0  # what the plan prunes is no matter of range
+    gap = (weight.dequantize(now.dtype) - now).abs() > 0.51 * weight.scale.abs()
+    return bool((gap & kept).any())
 
 
 def _distance(weight: Quantized | Tensor, now: Tensor) -> float:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from numbers import Integral, Real
 from typing import Any
 
 from autocomp.errors import BudgetError
@@ -56,8 +57,10 @@ class Budget:
         if not isinstance(self.cost, str):
             object.__setattr__(self, "factory", _factory(self.cost))
             object.__setattr__(self, "cost", _name(self.cost))
-        number = isinstance(self.limit, (int, float)) and not isinstance(self.limit, bool)
-        if not number:
+        number = isinstance(self.limit, Real) and not isinstance(self.limit, bool)
+        if number:  # of numpy, too
+            object.__setattr__(self, "limit", _plain(self.limit))
+        else:
             raise BudgetError(
                 f"A budget's limit must be a number, but got {self.cost}={self.limit!r:.60}; "
                 "texts with units go to Budget.parse."
@@ -165,6 +168,11 @@ def parse_budgets(budgets: Budgets) -> tuple[Budget, ...]:
         if names.count(name) > 1:
             raise BudgetError(f"Each cost takes one budget, but {name!r} has several.")
     return read
+
+
+def _plain(number: Any) -> float:
+    """Returns an int or a float of Python."""
+    return int(number) if isinstance(number, Integral) else float(number)
 
 
 def _factory(cost: Any) -> Callable[[Any], Any]:

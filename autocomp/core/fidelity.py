@@ -38,6 +38,11 @@ class Fidelity(StrEnum):
                 return known
         raise AutocompError(unknown("fidelity", str(level), [f.value for f in cls]))
 
+    @classmethod
+    def _missing_(cls, value: object) -> Fidelity | None:
+        """Takes a name in any case, too: `Fidelity("full")`."""
+        return next((known for known in cls if str(value).upper() == known.name), None)
+
     @property
     def images(self) -> Fidelity:
         """The level whose images it is scored on: `SCREEN` (a fixed subset) or `FULL` (all)."""

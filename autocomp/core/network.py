@@ -60,6 +60,8 @@ class Network:
 
     def check(self, plan: Plan) -> None:
         """Raises PlanError unless `plan` names exactly this network's layers, in order."""
+        if not isinstance(plan, Plan):
+            raise PlanError(f"A plan must be a Plan, but got {plan!r:.60}; write Plan({{...}}).")
         if tuple(plan) == self.names:
             return
         for name in plan:

@@ -16,6 +16,17 @@ class Plan(Mapping[str, Choice]):
     __slots__ = ("_choices", "_hash")
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
+        if not isinstance(choices, Mapping):
+            raise PlanError(
+                f"A plan must be a mapping of layers to choices, but got {choices!r:.60}; write "
+                "Plan({'conv1': Choice.of(weight_bits=4)})."
+            )
+        for name, choice in choices.items():
+            if not isinstance(choice, Choice):
+                raise PlanError(
+                    f"Each layer of a plan takes a Choice, but {name!r} has {choice!r:.60}; write "
+                    "Choice.of(weight_bits=4)."
+                )
         self._choices = dict(choices)
         self._hash = hash(frozenset(self._choices.items()))
 

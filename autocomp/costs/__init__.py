@@ -66,8 +66,22 @@ def make_cost(name: str, store: CompressionStore, factory: Factory | None = None
     except TypeError as problem:
         raise BudgetError(
             f"A cost is made of a CompressionStore, `store -> Cost`, but {name!r} is "
-            f"{factory!r:.60} ({problem}); name a class or a function of one argument."
+            f"{factory!r:.60} ({problem}); give a class or a function of one argument, or the cost "
+            "itself, as Budget(MyCost(), 0.5)."
         ) from problem
-    made: Cost = factory(store)
+    try:
+        made: Cost = factory(store)
+    except TypeError as problem:
+        if not inspect.isclass(factory) or not inspect.isabstract(factory):
+            raise
+        raise BudgetError(
+            f"A cost must have every method of Cost, but {name!r} lacks some ({problem}); write "
+            "them."
+        ) from None
     check_contract("cost", made, Cost, BudgetError)
+    if name in COSTS and not isinstance(made, COSTS[name]):  # type: ignore[arg-type]
+        raise BudgetError(
+            f"A cost of your own must not have the name of a built-in one, but {name!r} is "
+            f"{type(made).__qualname__}'s; name the class otherwise."
+        )
     return made

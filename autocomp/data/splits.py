@@ -61,7 +61,7 @@ class DataSplits:
         """Returns the split "calibration", "search" or "test"; DataError for another name."""
         found = {"calibration": self.calibration, "search": self.search, "test": self.test}
         if split not in found:
-            raise DataError(unknown("split", split, found))
+            raise DataError(unknown("split", str(split), found))
         return found[split]
 
     def example_inputs(self, n: int = 1) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def export_run(
     file: Path,
     out: Path,
     data: str | DataSplits,
-    model: str | nn.Module | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     opset: int | None = None,
     split: str = "test",
     threads: int = 1,

@@ -10,7 +10,7 @@ from autocomp.inspection.curve import costs_at
 from autocomp.search_spaces import FeasibleSpace
 
 MOST = 24
-"""Layers whose departure is measured; each takes an evaluation."""
+"""Layers whose difference is measured; each takes an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LayerAblation:
 
 
 def ablations(feasible: FeasibleSpace, plan: Plan) -> tuple[LayerAblation, ...]:
-    """Measures what each departure from the exact solver's plan was worth.
+    """Measures what each difference from the exact solver's plan was worth.
 
     One layer at a time is put back, and the plan evaluated again at F1. Of more than `MOST` layers
     those with the largest estimated difference are measured.

@@ -109,7 +109,7 @@ def build_model(
         note_source(model, spec, options)
     else:
         path = import_path(spec)
-        name = path or str(getattr(spec, "__qualname__", repr(spec)))
+        name = path or str(getattr(spec, "__qualname__", f"{spec!r:.60}"))
         model = call_factory(name, spec, options).eval()
         if path:
             note_source(model, path, options)

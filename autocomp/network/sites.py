@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.errors import LayerError
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -85,9 +87,18 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
         for types, kind, count in _KINDS:
             if isinstance(module, types):
                 weight, bias = module._parameters.get("weight"), getattr(module, "bias", None)
+                _check_shaped(label, weight)
                 add(label, f"{dot}weight", module, weight, kind, count, kind != "embedding", bias)
                 break
     return sites
+
+
+def _check_shaped(label: str, weight: Tensor | None) -> None:
+    if weight is not None and is_lazy(weight):
+        raise LayerError(
+            f"Every layer must know its shape, but {label!r} is lazy; run the network once on an "
+            "input."
+        )
 
 
 def _conv_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:

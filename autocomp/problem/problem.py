@@ -22,7 +22,7 @@ from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.costs import ALWAYS, Cost, reference_cost
 from autocomp.data import DataSplits, Split, load_data
-from autocomp.errors import AutocompError, BudgetError
+from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
@@ -74,7 +74,17 @@ class CompressionProblem:
         budgets: Budgets,
         settings: ProblemSettings | None = None,
     ) -> None:
-        self.settings = settings or ProblemSettings()
+        if not isinstance(model, nn.Module):
+            raise ModelError(
+                f"A problem is about a network, but got {model!r:.60}; build it first, as "
+                "autocomp.models.build_model does."
+            )
+        self.settings = ProblemSettings() if settings is None else settings
+        if not isinstance(self.settings, ProblemSettings):
+            raise AutocompError(
+                f"`settings` must be ProblemSettings, but got {settings!r:.60}; write "
+                "ProblemSettings(...)."
+            )
         data = load_data(data)
         self.data: DataSplits = data
         self._logits: Tensor | None = None
@@ -292,7 +302,7 @@ class CompressionProblem:
 
     def slope_inputs(self) -> Tensor:
         """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
-        return self._some_calibration(self.settings.slope_images)[0]
+        return torch.cat(self._some_calibration(self.settings.slope_images))
 
     def _batches(self, split: Split) -> Batches:
         device = torch.device(self.settings.device)

@@ -23,7 +23,7 @@ class ProblemSettings:
         min_utilisation: share of the budget that a search layer by layer has to spend, see
             `Completions`.
         pipeline: what compresses a weight.
-        cache: folder of option tables, or None to keep none on disk.
+        cache: folder of tables of compressed layers, or None to keep none on disk.
         unit_step: channels stay in multiples of this.
         decomposition: how ranks are lowered, a name of `autocomp decompositions`.
     """

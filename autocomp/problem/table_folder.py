@@ -32,12 +32,13 @@ def table_folder(
         pipeline: what compresses a weight.
     """
     # what the network computes, not only its weights: the forward pass may differ
-    logits = logits_of(model, [inputs[:8]])
+    logits = logits_of(model, [inputs[:8]]).double()
+    scale = float(logits.abs().max()) or 1.0
     text = "|".join(
         (
             fingerprint(model), calibration.fingerprint(), pipeline.name, repr(model),
             source_digest(type(pipeline.pruner), type(pipeline.quantizer)),
-            str((logits * 100).round().to(torch.int64).tolist()),
+            f"{scale:.2e}", str((logits / scale * 1000).round().to(torch.int64).tolist()),
         )
     )  # fmt: skip
     return TableFolder(root, hashlib.sha256(text.encode()).hexdigest()[:24])

@@ -32,7 +32,7 @@ def render_run(record: RunRecord) -> str:
     notes = list(record.notes)
     if record.findings is None and record.best is not None:
         notes.append(
-            "The run was not inspected: error curves, departures, predictions and what the agent "
+            "The run was not inspected: error curves, ablations, predictions and what the agent "
             "learned are missing."
         )
     sections = [section for make in SECTIONS if (section := make(record)) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
 from typing import Any
 
 from autocomp.errors import AutocompError, unknown
@@ -49,7 +50,8 @@ class SearchConfig:
     batch_size: int = _option(500, "images per forward pass")
     device: str = _option("cpu", "where the network runs: cpu, cuda, ...")
     cache: str = _option(
-        "", "folder of option tables, none to keep none (default: the user's cache folder)"
+        "",
+        "folder of tables of compressed layers, none for none (default: the user's cache folder)",
     )
     threads: int = _option(0, "processor threads; 0 leaves torch's own choice")
     report: str = _option("full", "report.html at the end: full, plain (the record only) or none")
@@ -60,7 +62,9 @@ class SearchConfig:
         for f in fields(self):
             value, kind = getattr(self, f.name), type(f.default)
             whole = kind is bool or not isinstance(value, bool)  # True is an int to Python
-            texts = kind is not tuple or all(isinstance(part, str) for part in value)
+            texts = kind is not tuple or (
+                isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+            )
             if not isinstance(value, kind) or not whole or not texts:
                 raise AutocompError(
                     f"`{f.name}` must be {_KINDS[kind]}, but got {value!r}; change it."
@@ -95,6 +99,10 @@ class SearchConfig:
         for name, value in given.items():
             if name not in free:
                 raise AutocompError(unknown("setting", name, free))
+            if name == "cache" and value is None:
+                given[name] = "none"
+            elif isinstance(value, PathLike) or type(value).__module__ == "torch":
+                given[name] = str(value)  # a folder, a device
             if name in lists and isinstance(value, Iterable):
                 given[name] = (value,) if isinstance(value, str) else tuple(value)
         return cls(**own, **given)

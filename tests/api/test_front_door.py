@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from autocomp.agents import make_agent
+from autocomp.agents import Agent, Evaluator, SearchTask, make_agent
 from torch import nn
 
 import autocomp
@@ -208,7 +210,10 @@ def test_saving_keeps_zeros_and_the_grid(
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.weight.add_(0.3 * module.weight.abs().max())
-    with caplog.at_level(logging.WARNING, logger="autocomp"):
+    with (
+        caplog.at_level(logging.INFO, logger="autocomp"),
+        pytest.warns(RuntimeWarning, match="beyond the range"),
+    ):
         file = autocomp.save(network, tmp_path / "moved.safetensors")
     assert "weights were moved by up to" in caplog.text
     after = autocomp.load(file).state_dict()
@@ -244,3 +249,121 @@ def test_what_cannot_be_saved(
 def test_only_compressed_networks_can_be_saved(tmp_path: Path) -> None:
     with pytest.raises(autocomp.AutocompError, match=r"autocomp.load.*torch.save"):
         autocomp.save(nn.Linear(1, 1), tmp_path / "x.safetensors")
+
+
+def small() -> tuple[nn.Module, Any]:
+    """A network of two layers, and its data."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)).eval()
+    inputs = torch.randn(64, 6)
+    pair = (inputs, (inputs[:, 0] > 0).long())
+    return network, (pair, pair, pair)
+
+
+def search_small(out: Path, **more: Any) -> autocomp.Result:
+    network, data = small()
+    given = {"agent": "dp", "threads": 1, "progress": False, "report": "none"} | more
+    return autocomp.search(network, data, given.pop("budget", "size=60%"), out=out, **given)
+
+
+def test_measure_takes_a_file_and_leaves_a_network_as_it_was(result: autocomp.Result) -> None:
+    dense = autocomp.measure("digits", latency=False)
+    for thing in (result.file, str(result.file)):
+        assert autocomp.measure(thing, latency=False).layers[0].input_shape == (1, 8, 8)
+    network = small()[0].train()
+    autocomp.measure(network, input=(6,), latency=False, keep="0")
+    assert network.training
+    double = autocomp.measure(small()[0].double(), input=(6,), latency=False)
+    assert double.macs == 6 * 16 + 16 * 2 < dense.macs
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "rule"),
+    [
+        (nn.Sequential(nn.Linear(6, 2)), {"input": 3}, "`input` must be a shape"),
+        (nn.Sequential(nn.Linear(6, 2)), {"input": torch.zeros(0, 6)}, "batch is empty"),
+        (nn.Sequential(nn.LazyLinear(2)), {"input": (6,)}, "'0' is lazy"),
+        ({"0.weight": torch.zeros(9, 9)}, {}, "must be a function or class"),
+    ],
+)
+def test_what_cannot_be_measured(network: Any, given: dict[str, Any], rule: str) -> None:
+    with pytest.raises(autocomp.AutocompError, match=rule) as caught:
+        autocomp.measure(network, latency=False, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_result_stands_for_its_folder(result: autocomp.Result) -> None:
+    assert Path(result) == result.run.path
+    assert autocomp.evaluate(result).accuracy == result.summary.test.accuracy
+    first, again = autocomp.load(result), autocomp.load(result.file)
+    assert torch.equal(first.linear.bias, again.linear.bias)
+    assert len({result, result}) == 1
+
+
+def test_a_run_goes_on_with_its_own_parts(tmp_path: Path) -> None:
+    network, data = small()
+    run = search_small(tmp_path / "run").run.path
+    before = (run / "model.safetensors").read_bytes()
+    for wrong in ({"budget": "size=25%"}, {"agent": make_agent("local")}):
+        with pytest.raises(autocomp.AutocompError, match="must go on with its own"):
+            autocomp.resume(run, model=network, data=data, progress=False, **wrong)
+    assert (run / "model.safetensors").read_bytes() == before
+    same = autocomp.resume(run, model=network, data=data, budget="size=60%", progress=False)
+    assert same.file.read_bytes() == before
+
+
+class Size(Params):
+    """A cost that would take the place of the file's size."""
+
+
+def test_a_cost_of_the_users_own_takes_no_built_in_name(result: autocomp.Result) -> None:
+    with pytest.raises(autocomp.AutocompError, match="must not have the name of a built-in one"):
+        autocomp.CompressionProblem(result.model, "digits", autocomp.Budget(Size, 0.5))
+    built_in = autocomp.CompressionProblem(result.model, "digits", autocomp.Budget(Params, 0.5))
+    assert list(built_in.limits) == ["params"]
+
+
+class Silent(Agent):
+    """An agent that forgets to return what it found."""
+
+    def search(self, task: SearchTask) -> Any:
+        """Evaluates one plan."""
+        Evaluator(task).evaluate(task.feasible.plan(task.feasible.allocation.plan))
+
+
+def test_parts_of_a_wrong_kind_are_refused_in_one_line(tmp_path: Path) -> None:
+    network, data = small()
+    refused: list[tuple[Any, str]] = [
+        (lambda: search_small(tmp_path / "a", agent=Silent()), "must return a SearchResult"),
+        (lambda: search_small(tmp_path / "b", keep=3), "`keep` must be"),
+        (lambda: autocomp.CompressionProblem("digits", data, "size=60%"), "about a network"),
+        (lambda: autocomp.CompressionProblem(network, data, "size=60%", {}), "`settings` must be"),
+        (lambda: autocomp.Plan({"0": 3}), "takes a Choice"),
+        (lambda: autocomp.train_policy([network], out=tmp_path / "p"), "TrainingNetwork"),
+        (lambda: autocomp.evaluate("x", batch_size=1.5), "`batch_size` must be"),
+        (lambda: autocomp.save(None, tmp_path / "x"), "autocomp.load"),
+    ]
+    for call, rule in refused:
+        with pytest.raises(autocomp.AutocompError, match=rule) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    problem = autocomp.CompressionProblem(network, data, {"size": np.float32(0.6)})
+    with pytest.raises(autocomp.AutocompError, match="must be a Plan"):
+        problem.evaluate(None)
+    assert autocomp.Fidelity("full") is autocomp.Fidelity.FULL
+
+
+def test_settings_of_other_types_that_say_the_same(tmp_path: Path) -> None:
+    found = search_small(
+        tmp_path / "run", budget="size=90%", cache=tmp_path / "cache",
+        device=torch.device("cpu"), keep=["0"],
+    )  # fmt: skip
+    assert list(found.plan) == ["2"] and any((tmp_path / "cache").iterdir())
+
+
+def test_clipped_weights_are_warned_of(result: autocomp.Result, tmp_path: Path) -> None:
+    network = autocomp.load(result.file)
+    with torch.no_grad():
+        network.linear.weight.mul_(1.5)
+    with pytest.warns(RuntimeWarning, match="'linear.weight' first"):
+        autocomp.save(network, tmp_path / "clipped.safetensors")

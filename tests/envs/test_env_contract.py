@@ -185,3 +185,14 @@ def test_a_space_that_breaks_its_contract_is_named(tiny_problem: CompressionProb
     feasible = FeasibleSpace.build(tiny_problem, Liar())
     with pytest.raises(SpaceError, match="list it in choices"):
         feasible.actions.execute((), np.ones(1, np.float32))
+
+
+def test_options_of_reset_that_do_not_exist_are_named(tiny_problem: CompressionProblem) -> None:
+    feasible = FeasibleSpace.build(tiny_problem, make_space("joint"))
+    for kind in (LayerwiseEnv, WholePlanEnv):
+        env = kind(feasible)
+        with pytest.raises(AgentError, match="option of reset.*lower_wall"):
+            env.reset(options={"lower_wall": False})
+        with pytest.raises(AgentError, match="`enforce_utilisation` must be of type bool"):
+            env.reset(options={"enforce_utilisation": "no"})
+        env.reset(options={})

@@ -1,4 +1,4 @@
-"""Departures from the solver's plan, on a problem whose loss is a sum over layers."""
+"""Differences from the solver's plan, on a problem whose loss is a sum over layers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_estimates_are_measured_where_they_are_right(make_separable: Any) -> Non
     assert len(toy.evaluated) == 3
 
 
-def test_a_departure_that_pays_has_a_negative_divergence(make_separable: Any) -> None:
+def test_a_difference_that_pays_has_a_negative_divergence(make_separable: Any) -> None:
     """The estimates hold all layers for equally sensitive; the first is 40 times the second."""
     toy = make_separable("size=12%")
     feasible = menu_of(toy)

@@ -167,7 +167,7 @@ def test_a_plan_of_other_choices_has_no_curves(
     assert found.layers and found.predictions
 
 
-def test_the_solvers_plan_has_no_departures_and_says_so(
+def test_the_solvers_plan_has_no_ablations_and_says_so(
     menu_of: Any, tmp_path: Path, make_small: Any
 ) -> None:
     feasible = menu_of()

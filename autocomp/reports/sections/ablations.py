@@ -11,7 +11,7 @@ from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, plain
 from autocomp.reports.html.page import Section
 from autocomp.reports.sections.wording import plural, sentence, signed, signed_points
 
-_TITLE = "Departures from the exact solver's plan"
+_TITLE = "Differences from the exact solver's plan"
 
 
 def ablations(record: RunRecord) -> Section | None:
@@ -32,7 +32,7 @@ def ablations(record: RunRecord) -> Section | None:
     paid = sum(row.divergence < 0 for row in rows)
     hover = [_hover(row, unit) for row in rows]
     plot = Rows(
-        "What each departure was worth",
+        "What each difference was worth",
         [row.layer for row in rows],
         (
             _panel("Estimated divergence (nats, F0)", rows, hover, lambda d: d.estimated, -1),
@@ -94,5 +94,5 @@ def _table(rows: Sequence[LayerAblation], unit: str) -> Table:
             )
             for row in rows
         ],
-        "All departures as a table", texts=3, folded=True,
+        "All differences as a table", texts=3, folded=True,
     )  # fmt: skip

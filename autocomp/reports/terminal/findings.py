@@ -29,7 +29,7 @@ def findings_tables(found: Findings) -> list[RenderableType]:
     if found.prices:
         parts.append(price_table(found))
     if found.ablations:
-        parts.append(departure_table(found))
+        parts.append(ablation_table(found))
     if found.policy is not None:
         parts += policy_tables(found.policy)
     if found.study is not None and found.study.parameters:
@@ -61,7 +61,7 @@ def price_table(found: Findings) -> Table:
     )  # fmt: skip
 
 
-def departure_table(found: Findings) -> Table:
+def ablation_table(found: Findings) -> Table:
     """Returns where the plan departs from the solver's, what mattered most first."""
     ranked = sorted(found.ablations, key=lambda d: abs(d.divergence), reverse=True)
     rows = [
@@ -72,9 +72,9 @@ def departure_table(found: Findings) -> Table:
         for d in ranked[:ROWS]
     ]  # fmt: skip
     paid = sum(d.divergence < 0 for d in ranked)
-    of = f"{len(ranked)} departure{'' if len(ranked) == 1 else 's'}"
+    of = f"{len(ranked)} difference{'' if len(ranked) == 1 else 's'}"
     return grid(
-        f"Departures from the solver's plan: {paid} of {of} lowered the divergence"
+        f"Differences from the solver's plan: {paid} of {of} lowered the divergence"
         + shortened(len(rows), len(ranked), "layers"),
         ("layer", "chosen", "solver's", found.unit, "nats", "F0", "accuracy", "back fits"), rows,
         numbers={found.unit, "nats", "F0", "accuracy"},

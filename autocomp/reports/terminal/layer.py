@@ -170,7 +170,7 @@ def _worth(found: Findings, layer: str) -> list[tuple[str, Cell]]:
             values.append(("next step", step if price.next_choice else "none, it is at its top"))
     for d in found.ablations:
         if d.layer == layer:
-            values.append(("departure", f"{d.chosen} instead of the solver's {d.solver}"))
+            values.append(("difference", f"{d.chosen} instead of the solver's {d.solver}"))
             fits = "" if d.within_budget else "; put back, the plan would not meet the budgets"
             values.append(
                 (

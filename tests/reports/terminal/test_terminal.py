@@ -143,7 +143,7 @@ def test_the_overview_has_every_part(record: RunRecord) -> None:
         "accuracy 84.00% (F2, 1,000 images)", "50% zero w4", "███", "268", "-62.5%", "all layers",
         "first, the solver's plan", "0.7700", "0.8200", "best of random", "▁▁█",
         "Front of accuracy against size", "7.00%", "75.00%", "9.50%",
-        "Marginal prices", "at its top", "1 of 1 departure lowered", "-0.02", "+1.50%",
+        "Marginal prices", "at its top", "1 of 1 difference lowered", "-0.02", "+1.50%",
         "kernel size", "████████████ 0.25", "size=10.00%", "0.0625", "the run's own",
         "largest 0.5", "stem[0]", "75.0%", "TPESampler, 40 trials", "95.50%",
         "0.0125 dense, 0.0375 compressed", "6 of 7", "(5 of 6 classes)", "class6", "-6.00%",
