@@ -97,7 +97,8 @@ def problem() -> CompressionProblem:
 def test_loading_needs_four_libraries(
     problem: CompressionProblem, choice: Choice, tmp_path: Path
 ) -> None:
-    plan = Plan({layer.name: choice for layer in problem.network.layers})
+    leads = problem.layers(structural=True)
+    plan = Plan({x.name: choice if x.units else choice.replace(channels=1.0) for x in leads})
     network, data = problem.compressed(plan)
     unpack(data)
     (tmp_path / "model.safetensors").write_bytes(data)

@@ -74,10 +74,10 @@ def test_uniform_finds_the_best_single_choice(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [*LEARNED, "tpe"])
-def test_learning_beats_its_own_warm_up(name: str, make_toy: Any) -> None:
+def test_learning_beats_its_own_warm_up(name: str, make_toy: Any, make_small: Any) -> None:
     toy = make_toy("size=12%")
     space = make_space("joint:levels=8,weight_bits=2/3/4/6/8")
-    found = make_agent(name).search(SearchTask.of(toy, space, 80, 0))
+    found = make_small(name).search(SearchTask.of(toy, space, 80, 0))
     early = max(o.accuracy for o in found.outcomes[:16])
     late = max(o.accuracy for o in found.outcomes[16:])
     assert late > early

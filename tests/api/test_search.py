@@ -94,7 +94,9 @@ def test_the_best_is_the_best_of_its_finalists(finished: Result) -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_stopped_run_arrives_where_an_unbroken_one_does(agent: str, tmp_path: Path) -> None:
-    whole = search(tmp_path / "whole", agent=agent, evaluations=12, seed=5)
+    # reconstructing is the same for all agents: two of them show that it goes on, too
+    more = {} if agent in (DDPG, "tpe") else {"reconstructions": 0}
+    whole = search(tmp_path / "whole", agent=agent, evaluations=12, seed=5, **more)
 
     class Killed(Exception):
         pass
@@ -108,7 +110,7 @@ def test_a_stopped_run_arrives_where_an_unbroken_one_does(agent: str, tmp_path: 
             raise Killed
 
     with pytest.raises(Killed):
-        search(tmp_path / "cut", agent=agent, evaluations=12, seed=5, on_outcome=kill)
+        search(tmp_path / "cut", agent=agent, evaluations=12, seed=5, on_outcome=kill, **more)
     with (tmp_path / "cut" / "outcomes.jsonl").open("a") as file:
         file.write('{"accuracy": 0.5, "lo')  # the evaluation in flight
     recorded = len(Run(tmp_path / "cut").outcomes())
@@ -178,7 +180,7 @@ def test_objects_are_searched_and_resumed_with_objects(
     "text",
     [
         "joint",
-        "nm",
+        "nm:weight_bits=3/4/8",
         "bits:activation_bits=4/8,weight_bits=2/3/4",
         "sparsity:levels=6,weight_bits=4",
     ],

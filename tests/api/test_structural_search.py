@@ -68,7 +68,10 @@ def test_the_integer_program_says_why_it_cannot(tmp_path: Path) -> None:
         ("structured:ranks=4", "macs=40%"),
         ("rank:weight_bits=8", "size=12%"),
         ("full", "size=8%"),
-        ("full:ranks=3,activation_bits=8/32,levels=4", "size=8%,macs=80%"),
+        (
+            "full:ranks=3,activation_bits=8/32,levels=4,channel_levels=5,weight_bits=3/4/8",
+            "size=8%,macs=80%",
+        ),
     ],
 )
 def test_every_structural_space_keeps_its_budgets(space: str, budget: str, tmp_path: Path) -> None:

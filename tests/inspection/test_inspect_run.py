@@ -115,7 +115,7 @@ def test_bytes_that_are_no_text_are_damage(tmp_path: Path) -> None:
         Findings.read(tmp_path)
 
 
-PARTS = ["error_curves", "ablations", "planned_layers", "prices", "compare_predictions",
+PARTS = ["error_curves", "ablations", "layer_results", "prices", "compare_predictions",
          "PolicyReplay"]  # fmt: skip
 ATTRIBUTES = ["curves", "ablations", "layers", "prices", "predictions", "policy"]
 

@@ -23,7 +23,7 @@ JOINT = "joint:levels=8,weight_bits=2/3/4/6/8"
 
 
 def search(text: str, toy: Any, folder: Path, n: int, seed: int = 0) -> tuple[Any, list[Plan]]:
-    few = {} if text.startswith("ppo") else {"pretrain_steps": 40, "updates": 2}
+    few = {} if text.startswith("ppo") else {"pretrain_steps": 40, "updates": 2, "imitation": 2}
     agent: Any = make_agent(text, width=16, clone_steps=40, **few)
     found = agent.search(SearchTask.of(toy, make_space(JOINT), n, seed, folder=folder))
     return agent, [outcome.plan for outcome in found.outcomes]
