@@ -98,7 +98,8 @@ class SearchConfig:
         given = dict(further)
         for name, value in given.items():
             if name not in free:
-                raise AutocompError(unknown("setting", name, free))
+                others = [f.name for f in fields(cls) if f.name != name]
+                raise AutocompError(unknown("setting", name, others))
             if name == "cache" and value is None:
                 given[name] = "none"
             elif isinstance(value, PathLike) or type(value).__module__ == "torch":
