@@ -120,7 +120,7 @@ def train_policy(
     def record(episode: int, place: int, value: float) -> None:
         found.append((place, value))
         with file.open("a") as lines:
-            lines.write(json.dumps({"task": place, "return": round(value, 6)}) + "\n")
+            lines.write(json.dumps({"lesson": place, "return": round(value, 6)}) + "\n")
         if on_episode is not None:
             on_episode(episode, place, value)
 
@@ -136,7 +136,7 @@ def train_policy(
             "agent": agent, "space": space, "budget": budget, "level": level, "seed": seed,
             "episodes": len(found), "share": trained.share,
             "problems": [[_named(p.model), str(p.weights), _named(p.data)] for p in networks],
-            "tasks": [list(task) for task in tasks],
+            "lessons": [list(task) for task in tasks],
         },
     )  # fmt: skip
     return TrainedPolicy(

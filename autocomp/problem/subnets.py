@@ -84,7 +84,7 @@ class Subnets:
         self._survived: dict[str, Tensor] = {}
         self._orders: dict[tuple[str, str], list[int]] = {}
 
-    def of(self, plan: Plan, fidelity: Fidelity = Fidelity.SCREEN) -> Subnet:
+    def of(self, plan: Plan, fidelity: Fidelity | str = Fidelity.SCREEN) -> Subnet:
         """Returns the network of a plan's shapes, as a level of fidelity wants it.
 
         For F2S the repair goes front to back, each layer for the inputs that it really gets.
@@ -95,9 +95,9 @@ class Subnets:
         structure = structure_of(plan)
         if not structure:
             return self.dense
-        key = (structure, fidelity is Fidelity.RECONSTRUCTED)
+        key = (structure, Fidelity.of(fidelity).reconstructs)
         if key not in self._made:
-            self._made[key] = self._make(plan, fidelity is Fidelity.RECONSTRUCTED)
+            self._made[key] = self._make(plan, key[1])
             while len(self._made) > LATEST:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)

@@ -576,3 +576,9 @@ def test_the_start_that_keeps_every_channel_is_the_exact_solvers(problems: Any) 
     # channels alone compress nothing else: there is one start
     alone = feasible_space(problems("digits").under("macs=60%"), "structured")
     assert len(alone.allocation.starts()) == 1
+
+
+def test_a_level_by_its_text_is_the_same_level(problem: CompressionProblem) -> None:
+    plan = with_channels(problem, 0.5)
+    for text, level in (("F2S", Fidelity.RECONSTRUCTED), ("F1", Fidelity.SCREEN)):
+        assert problem.subnets.of(plan, text) is problem.subnets.of(plan, level)
