@@ -281,7 +281,7 @@ def test_evaluate_refuses_what_does_not_fit(
 ) -> None:
     evaluate = ["evaluate", str(folder / "run" / "model.safetensors")]
     assert "check that the data fit" in refused([*evaluate, "--data", "my_code:splits"], capsys)
-    assert "batch_size >= 1" in refused([*evaluate, "--batch-size", "0"], capsys)
+    assert "`batch_size` must be" in refused([*evaluate, "--batch-size", "0"], capsys)
     assert "use cpu" in refused([*evaluate, "--device", "foo"], capsys)
 
 
