@@ -44,10 +44,15 @@ def gain_sentence(summary: Summary) -> str:
         return ""
     if gain.own:
         return "The plan is the one that the search started from: it found none better."
+    if gain.low > 0:
+        told = "The search improved on the plan it started from"
+    elif gain.high < 0:
+        told = "The search ended below the plan it started from"
+    else:
+        told = "The search did not measurably improve the accuracy of the plan it started from"
     return (
-        f"The search improved on the plan it started from by {100 * gain.difference:+.2f} points "
-        f"(95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f}, paired over the "
-        f"{gain.n:,} images that chose it)."
+        f"{told}: {100 * gain.difference:+.2f} points (95 % interval {100 * gain.low:+.2f} to "
+        f"{100 * gain.high:+.2f}, paired over the {gain.n:,} images that chose it)."
     )
 
 

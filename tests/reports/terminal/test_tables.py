@@ -79,7 +79,15 @@ def test_json_both_ways(summary: Summary) -> None:
 @pytest.mark.parametrize(
     ("gain", "sentence"),
     [
-        (Gain(0.0123, -0.001, 0.0256, 400), "by +1.23 points (95 % interval -0.10 to +2.56"),
+        (
+            Gain(0.0123, -0.001, 0.0256, 400),
+            "not measurably improve the accuracy of the plan it started from: +1.23",
+        ),
+        (
+            Gain(0.02, 0.001, 0.039, 400),
+            "improved on the plan it started from: +2.00 points (95 % ",
+        ),
+        (Gain(-0.02, -0.039, -0.001, 400), "ended below the plan it started from: -2.00 points"),
         (Gain(0.0, 0.0, 0.0, 400, own=True), "the one that the search started from"),
     ],
 )
