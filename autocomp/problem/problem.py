@@ -153,7 +153,9 @@ class CompressionProblem:
 
         Each as its outcome's level makes it, on the whole search split; nothing is counted.
         """
-        return PairedAccuracy.of(self._right(first), self._right(second))
+        return PairedAccuracy.of(
+            *(self._right(o.plan, max(o.fidelity, Fidelity.FULL)) for o in (first, second))
+        )
 
     def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -226,8 +228,7 @@ class CompressionProblem:
         """
         if self.known(plan, Fidelity.FULL):
             return self.evaluate(plan, Fidelity.FULL)
-        if self._scorer.right(best.key) is None:
-            self._scorer.judge(self._realise(best).model, Fidelity.FULL, best.key)
+        self._right(best, Fidelity.FULL)  # the scorer compares with what it remembers
         start = time.perf_counter()
         judged = self._scorer.judge(self._realise(plan).model, Fidelity.FULL, plan.key, best.key)
         if judged is None:
@@ -318,14 +319,12 @@ class CompressionProblem:
             round(time.perf_counter() - start, 4), judged.divergence,
         )  # fmt: skip
 
-    def _right(self, outcome: Outcome) -> Tensor:
-        """Returns which images of the whole split the outcome's network gets right."""
-        level = max(outcome.fidelity, Fidelity.FULL)
-        found = self._scorer.right(outcome.plan.key, level)
+    def _right(self, plan: Plan, level: Fidelity) -> Tensor:
+        """Returns which images of the whole split a plan's network gets right."""
+        found = self._scorer.right(plan.key, level)
         if found is None:  # judged before the run was resumed
-            model = self._realise(outcome.plan, level).model
-            self._scorer.judge(model, level, outcome.plan.key)
-            found = self._scorer.right(outcome.plan.key, level)
+            self._scorer.judge(self._realise(plan, level).model, level, plan.key)
+            found = self._scorer.right(plan.key, level)
         assert found is not None  # every judgement on the whole split is remembered
         return found
 
