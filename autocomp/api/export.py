@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,14 +44,6 @@ def export(
     """
     if to not in FORMATS:
         raise ArtifactError(unknown("format", to, FORMATS))
-    named_data = data if isinstance(data, str) else ""
-    named_model = model if isinstance(model, str) else ""
-    file, found, architecture = source_of_export(
-        os.fspath(run), named_data, named_model, data is not None
-    )
-    return export_run(
-        file, Path(out) if out else file.with_suffix(".onnx"),
-        found if data is None or isinstance(data, str) else data,
-        architecture if model is None or isinstance(model, str) else model,
-        opset, split=split, threads=threads,
-    )  # fmt: skip
+    file, data, model = source_of_export(run, data, model)
+    target = Path(out) if out else file.with_suffix(".onnx")
+    return export_run(file, target, data, model, opset, split=split, threads=threads)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +38,12 @@ def network_for(
     return build_model(model, weights or None)
 
 
-def example_for(network: nn.Module, data: str = "", shape: str = "") -> Tensor:
+def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor:
     """Returns a batch of one input.
 
     Args:
         network: the network.
-        data: a data set, whose first calibration input is taken.
+        data: as for a search; the first calibration input is taken.
         shape: or the shape of one input, "3x32x32"; filled with random numbers.
 
     Raises:
@@ -57,10 +58,11 @@ def example_for(network: nn.Module, data: str = "", shape: str = "") -> Tensor:
             raise AutocompError(f"`input` must read as 3x32x32, but got {shape!r}.")
         return _random(1, *sizes).to(dtype_of(network))
     source = noted_source(network)
-    if not data and source is not None and source.name == "digits":
+    if data is None and source is not None and source.name == "digits":
         data = "digits"
-    if data:
-        return load_data(data).example_inputs(1).to(dtype_of(network))
+    if data is not None:
+        example = load_data(data).example_inputs(1)
+        return example.to(dtype_of(network)) if example.is_floating_point() else example
     first = next(iter(find_sites(network).values()), None)
     if first is None:
         raise LayerError("The network must have a layer to measure, but none was found in it.")
@@ -82,37 +84,38 @@ def example_for(network: nn.Module, data: str = "", shape: str = "") -> Tensor:
     )
 
 
-def source_of_export(
-    path: str, data: str = "", model: str = "", given: bool = False
-) -> tuple[Path, str, str | None]:
-    """Returns a compressed file, its data, and its architecture.
+def source_of_export(path: str | PathLike[str], data: Any, model: Any) -> tuple[Path, Any, Any]:
+    """Returns a compressed file, and the data and architecture that go with it.
 
     Args:
         path: a run folder, or a compressed file.
-        data: data to use, the run's own if empty.
-        model: architecture to use, the run's own, or the file's, if empty.
-        given: whether the data are given as an object.
+        data: data to use; the run's own if None.
+        model: architecture to use; the run's own, or the file's, if None.
 
     Raises:
         AutocompError: if there is no such file, or no data are known.
     """
     found = Path(path)
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     if found.is_dir():
-        run = Run.open(path)
-        settings = dict(run.config()["settings"])
+        run = Run.open(found)
+        settings = run.config()["settings"]
         found = found / "model.safetensors"
         if not found.exists():
             raise RunError(
-                f"A run must be complete to be exported, but {path!r} has no model.safetensors; "
-                "resume it first."
+                f"A run must be complete to be exported, but {str(path)!r} has no "
+                "model.safetensors; resume it first."
             )
-    named = str(settings.get("model", ""))
-    known = str(settings.get("data", ""))
-    data = data or ("" if known.startswith("<") else known)
-    if not data and not given:
+    data = _named(settings, "data") if data is None else data
+    if data is None:
         raise AutocompError("The data must be known to check an export; give --data.")
-    return found, data, model or (None if not named or named.startswith("<") else named)
+    return found, data, _named(settings, "model") if model is None else model
+
+
+def _named(settings: Mapping[str, Any], name: str) -> str | None:
+    """Returns what a run's setting names; None if it names nothing, or a Python object."""
+    text = str(settings.get(name, ""))
+    return None if not text or text.startswith("<") else text
 
 
 def _random(*shape: int) -> Tensor:

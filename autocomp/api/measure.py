@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from autocomp.api.inputs import example_for, network_for
-from autocomp.data import load_data
 from autocomp.errors import AutocompError
 from autocomp.inspection.measurement import Measurement, measure_network
 
@@ -42,10 +41,8 @@ def measure(
         if not len(input):
             raise AutocompError("`input` must hold an example, but the batch is empty; give one.")
         example = input
-    elif data is not None and not isinstance(data, str):
-        example = load_data(data).example_inputs(1)
     else:
-        example = example_for(network, data or "", _shape_text(input))
+        example = example_for(network, None if data == "" else data, _shape_text(input))
     keep = (keep,) if isinstance(keep, str) else keep
     return measure_network(network, example, keep, latency=latency)
 

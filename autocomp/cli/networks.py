@@ -67,7 +67,7 @@ def _export(given: argparse.Namespace) -> int:
     from autocomp.api.inputs import source_of_export
     from autocomp.reports.terminal.exports import export_notes, export_table
 
-    file, _, _ = source_of_export(given.run_or_file, given.data, given.model)
+    file, _, _ = source_of_export(given.run_or_file, given.data or None, given.model or None)
     out = Path(given.out) if given.out else file.with_suffix(".onnx")
     found = export(
         given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
