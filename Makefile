@@ -19,14 +19,14 @@ demo: $(STAMP)
 	$(RUN) -m autocomp search --model digits --data digits --budget size=10% --agent ddpg --evaluations 100
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # mathematics, contracts, parsing and architecture: what says at once whether a change broke them
 test-fast: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not searches"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not searches"
 
 test-all: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile -m ""
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m ""
 
 check: $(STAMP)
 	$(RUN) -m ruff format --check .

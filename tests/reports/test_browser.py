@@ -238,7 +238,7 @@ let seen = 0;
     for (const point of [0, last]) {
       plot.scrollIntoView({behavior: "instant"});
       Plotly.Fx.hover(plot, [{curveNumber: at, pointNumber: point}]);
-      await new Promise(resolve => setTimeout(resolve, 150));
+      await new Promise(resolve => setTimeout(resolve, 80));
       for (const label of plot.querySelectorAll(".hoverlayer .hovertext")) {
         const box = label.getBoundingClientRect();
         seen += 1;

@@ -141,12 +141,14 @@ def test_float_graphs(
 
 
 @pytest.mark.parametrize(
-    ("precision", "choice"),
+    ("overflow", "precision", "choice"),
     [
-        (INT8, Choice.of(weight_bits=8, activation_bits=8)),
-        (INT8_WEIGHTS, Choice.of(weight_bits=8)),
-        (INT4_WEIGHTS, Choice.of(weight_bits=4)),
+        (False, INT8, Choice.of(weight_bits=8, activation_bits=8)),
+        (True, INT8, Choice.of(weight_bits=8, activation_bits=8)),
+        (False, INT8_WEIGHTS, Choice.of(weight_bits=8)),
+        (True, INT4_WEIGHTS, Choice.of(weight_bits=4)),
     ],
+    indirect=["overflow"],
 )
 def test_quantized_graphs(
     notes: Notes, overflow: bool, precision: Precision, choice: Choice,
