@@ -179,7 +179,7 @@ def test_objects_are_searched_and_resumed_with_objects(
 @pytest.mark.parametrize(
     "text",
     [
-        "joint",
+        "joint:levels=6",
         "nm:weight_bits=3/4/8",
         "bits:activation_bits=4/8,weight_bits=2/3/4",
         "sparsity:levels=6,weight_bits=4",

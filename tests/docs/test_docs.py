@@ -7,7 +7,6 @@ folder. A page that defines test classes is given to pytest instead, as its read
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import re
 import shlex
@@ -20,9 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from torch import nn
 
-import autocomp.models
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -109,13 +106,10 @@ def test_the_python_of_a_page_runs(
     page: Path,
     tmp_path: Path,
     table_folder: Path,
-    digits_model: nn.Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = python_of(page)
     monkeypatch.chdir(tmp_path)
-    # most of the pages' time would go into training the same network again
-    monkeypatch.setattr(autocomp.models, "train_digits", lambda: copy.deepcopy(digits_model))
     if is_test_module(source):
         file = tmp_path / f"test_{page.stem.replace('-', '_')}.py"
         file.write_text(source, encoding="utf-8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
@@ -42,19 +43,31 @@ def test_source_builds_the_architecture_without_training(trained: nn.Module) -> 
         assert torch.equal(again(x), trained(x))
 
 
-def test_training_repeats_and_reads_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_epoch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Trains for one epoch, and leaves no such network behind."""
     monkeypatch.setattr(digits_cnn, "_EPOCHS", 1)
+    digits_cnn._trained.cache_clear()
+    yield
+    digits_cnn._trained.cache_clear()
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_training_repeats_and_reads_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
     data = digits()
     monkeypatch.setattr(digits_cnn, "digits", lambda: data)
-    states = [digits_cnn.train_digits(seed).state_dict() for seed in (0, 0, 1)]
+    states = []
+    for seed in (0, 0, 1):
+        digits_cnn._trained.cache_clear()  # each is trained
+        states.append(digits_cnn.train_digits(seed).state_dict())
     parts: list[Split] = [data.calibration, data.search, data.test]
     assert [part.reads for part in parts] == [0, 0, 0]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
 
 
-def test_width_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits_cnn, "_EPOCHS", 1)
+@pytest.mark.usefixtures("one_epoch")
+def test_width_is_an_option() -> None:
     model = build_model("digits", width=4)
     assert source_of(model) == ModelSource("digits", {"width": 4})
     assert model.conv1.weight.shape == (4, 1, 3, 3)  # type: ignore[union-attr]
