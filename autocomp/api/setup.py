@@ -16,10 +16,9 @@ from autocomp.core.budget import Budget
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import LayerError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
-from autocomp.network.device import usable_device
+from autocomp.network.device import dtype_of, of_type, usable_device
+from autocomp.network.faithful import agree, check_copy, outputs_of
 from autocomp.network.fingerprint import fingerprint
-from autocomp.network.forward import forward
-from autocomp.network.modes import evaluation_mode
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.runs.folder import Run
@@ -77,11 +76,15 @@ class SearchSetup:
         make_decomposition(config.decomposition)
         pipeline = make_pipeline(config.pruner, config.quantizer)
         usable_device(config.device)
+        given = model
         if isinstance(model, nn.Module):
             # the user's network is never written to, nor is a note put on it
             model = working_copy(model, torch.device("cpu"))
-        network = build_model(model, config.weights or None, require_weights=True)
         splits = load_data(data)
+        if isinstance(given, nn.Module):
+            few = splits.example_inputs(min(4, len(splits.calibration)))
+            check_copy(given, model, of_type(few, dtype_of(model)))
+        network = build_model(model, config.weights or None, require_weights=True)
         _note_source(network, splits)
         problem = CompressionProblem(
             network, splits, budgets,
@@ -132,12 +135,11 @@ def _note_source(network: nn.Module, data: DataSplits) -> None:
         return
     again = build_architecture(source)
     again.load_state_dict(network.state_dict())
-    images = data.example_inputs(min(16, len(data.calibration)))
-    with torch.inference_mode(), evaluation_mode(network):
-        try:
-            same = torch.equal(forward(again, images), forward(network, images))
-        except (LayerError, TypeError):  # the analysis says what is wrong with it
-            return
+    images = of_type(data.example_inputs(min(16, len(data.calibration))), dtype_of(network))
+    try:
+        same = agree(outputs_of(again.to(dtype_of(network)), images), outputs_of(network, images))
+    except LayerError:  # the analysis says what is wrong with it
+        return
     if same:
         note_source(network, source.name, source.options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from autocomp.compression.saving import note_file
 from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
+from autocomp.network.rebinding import copy_network
 
 
 def load(
@@ -73,7 +73,7 @@ def _architecture(
     packed: PackedModel, model: str | nn.Module | Callable[..., nn.Module] | None
 ) -> nn.Module:
     if isinstance(model, nn.Module):
-        return copy.deepcopy(model)
+        return copy_network(model)
     if isinstance(model, str):
         return build_architecture(ModelSource(model))
     if model is not None:

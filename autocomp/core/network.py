@@ -26,6 +26,7 @@ class Network:
         n_parameters: number of parameters, tied ones once.
         norms: batch norms (module names) that are one gain and one shift a channel in evaluation
             mode; their four tensors are in `side`.
+        unread: frozen layers whose weights a forward pass does not read.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -36,6 +37,7 @@ class Network:
     aliases: tuple[tuple[str, str], ...]
     n_parameters: int
     norms: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class Network:
 
 
 def split_frozen(
-    layers: Iterable[LayerSpec], keep: Iterable[str]
+    layers: Iterable[LayerSpec], keep: Iterable[str], unread: Iterable[str] = ()
 ) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]:
     """Returns (layers to search, layers left alone).
 
@@ -87,6 +89,7 @@ def split_frozen(
     for name in sorted(keep):
         if name not in known:
             raise LayerError(unknown("layer to keep", name, known))
+    keep |= set(unread)
     searched = tuple(layer for layer in layers if layer.name not in keep)
     if not searched:
         raise LayerError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network, split_frozen
+from autocomp.network.faithful import place_of, read_places
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import Site, find_sites
@@ -27,8 +29,9 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
 
     Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
     embedding layers and the projections of `nn.MultiheadAttention` become layers, in the order in
-    which a forward pass calls them; ones that it never calls come last, with no MACs. A weight that
-    several modules share is one layer. Every other parameter is frozen as it is.
+    which a forward pass calls them; ones that it uses without a call come last, with no MACs. A
+    weight that several modules share is one layer. Every other parameter is frozen as it is, and so
+    is a weight that the forward pass never reads: writing into it would change nothing.
 
     Args:
         model: not modified; run once in evaluation mode without gradients.
@@ -54,8 +57,23 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
         )
         for group in seen.values()
     ]
-    searched, frozen = split_frozen(specs, keep)
-    return _sort_tensors(model, searched, frozen)
+    unread = _unread(model, example_inputs, specs)
+    searched, frozen = split_frozen(specs, keep, unread)
+    return replace(_sort_tensors(model, searched, frozen), unread=unread)
+
+
+def _unread(model: nn.Module, inputs: Tensor, specs: Sequence[LayerSpec]) -> tuple[str, ...]:
+    """Names the layers whose weights no operation of a forward pass reads."""
+    for few in (inputs[:2], inputs):  # some inputs may take other ways than the first
+        places = read_places(model, few)
+        unread = tuple(
+            spec.name
+            for spec in specs
+            if (place := place_of(model.get_parameter(spec.parameter))) and place not in places
+        )
+        if not unread:
+            break
+    return unread
 
 
 def _trace(

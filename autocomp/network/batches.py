@@ -14,7 +14,15 @@ _KEEP_BYTES = 1 << 29
 
 
 class Batches:
-    """A split cut into normalised batches on a device, channels last where that applies."""
+    """A split cut into normalised batches on a device.
+
+    Args:
+        split: the split.
+        batch_size: images of a batch.
+        device: where they go.
+        dtype: type of images that are numbers.
+        channels_last: whether images lie in channels-last order.
+    """
 
     def __init__(
         self,
@@ -22,9 +30,11 @@ class Batches:
         batch_size: int,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
     ) -> None:
         self._split = split
         self._dtype = dtype
+        self._channels_last = channels_last
         self._batch_size = batch_size
         self._device = device
         self._kept: list[tuple[Tensor, Tensor]] | None = None
@@ -42,16 +52,12 @@ class Batches:
             images, labels = self._split.batch(slice(start, start + self._batch_size))
             if images.is_floating_point():
                 images = images.to(self._dtype)
-            batch = (channels_last(images.to(self._device)), labels.to(self._device))
+            images = images.to(self._device)
+            if self._channels_last and images.dim() == 4:
+                images = images.contiguous(memory_format=torch.channels_last)
+            batch = (images, labels.to(self._device))
             if small:
                 kept.append(batch)
             yield batch
         if small:
             self._kept = kept
-
-
-def channels_last(tensor: Tensor) -> Tensor:
-    """Returns a 4-dimensional tensor in channels-last memory order, any other unchanged."""
-    if tensor.dim() == 4:
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autocomp.errors import AutocompError
 from autocomp.plugins.imports import describe
@@ -20,6 +20,11 @@ def usable_device(name: str) -> torch.device:
             "use cpu."
         ) from None
     return device
+
+
+def of_type(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns inputs that are numbers in the network's type; indices stay as they are."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from autocomp.errors import ModelError
+from autocomp.network.rebinding import copy_network
 
 
 def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
-    """Returns a copy of `model` on `device`, in evaluation mode and channels-last order.
+    """Returns a copy of `model` on `device`, in evaluation mode.
+
+    What its functions hold of the original (a forward pass that a wrapper has replaced) is put in
+    terms of the copy; `faithful.check_copy` proves that nothing was left out.
 
     Raises:
         ModelError: if the network cannot be copied, or holds numbers that are not finite.
     """
     try:
-        copied = copy.deepcopy(model).to(device).eval()
+        copied = copy_network(model).to(device).eval()
     except Exception as error:  # __deepcopy__ may be the user's own
         raise ModelError(
             f"The network must be one that can be copied, but copy.deepcopy raised "
@@ -30,6 +32,4 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
                 f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
                 "give the weights of a training that converged."
             )
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return copied

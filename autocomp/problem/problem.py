@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,8 @@ from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
+from autocomp.network.faithful import check_copy, check_writable, try_channels_last
+from autocomp.network.rebinding import copy_network
 from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.allocate import allocate
@@ -41,6 +44,10 @@ from autocomp.tasks.classification import Score
 from autocomp.tasks.paired import PairedAccuracy
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
+
+
+_FEW = 4
+"""Inputs on which a copy of the network is compared with it."""
 
 
 class CompressionProblem:
@@ -88,14 +95,23 @@ class CompressionProblem:
         data = load_data(data)
         self.data: DataSplits = data
         self._logits: Tensor | None = None
+        self._channels_last = False
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
+        few = next(iter(self._batches(data.calibration.subset(_FEW, seed=0))))[0]
+        check_copy(model, self._model, few)
+        self._channels_last = try_channels_last(self._model, few)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
+        self._tell_unread()
+        check_writable(
+            self._model, [self._model.get_parameter(x.parameter) for x in self.network.layers],
+            self._calibration[0][:_FEW],
+        )  # fmt: skip
         stats = calibrate(self._model, self.network, self._calibration)
-        dense = copy.deepcopy(self._model)
+        dense = copy_network(self._model)
         self.store = CompressionStore(
             dense, self.network, stats, self.settings.pipeline,
             lambda: input_moments(dense, self.network, self._calibration),
@@ -264,7 +280,7 @@ class CompressionProblem:
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
-        return copy.deepcopy(subnet.model).cpu(), data
+        return copy_network(subnet.model).cpu(), data
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
@@ -307,7 +323,21 @@ class CompressionProblem:
 
     def _batches(self, split: Split) -> Batches:
         device = torch.device(self.settings.device)
-        return Batches(split, self.settings.batch_size, device, dtype_of(self._model))
+        return Batches(
+            split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last
+        )
+
+    def _tell_unread(self) -> None:
+        """Names the layers that stay dense because the forward pass does not read them."""
+        unread = self.network.unread
+        if unread:
+            warnings.warn(
+                f"{len(unread)} layers stay dense, because the network's forward pass does not "
+                f"read their weights: {', '.join(map(repr, unread[:3]))}"
+                f"{', ...' if len(unread) > 3 else ''}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _outcome(
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore

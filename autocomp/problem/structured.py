@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -22,6 +21,7 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.costs import layer_cost
 from autocomp.errors import BudgetError
+from autocomp.network.rebinding import copy_network
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.sensitivity import divergences, removal_curve
 from autocomp.problem.separable import separable_allocation
@@ -266,7 +266,7 @@ class StructuredModel:
         subnets = self.problem.subnets
         groups = {group.name: group for group in self._groups}
         images = self.problem.slope_inputs()
-        model = copy.deepcopy(subnets.source)
+        model = copy_network(subnets.source)
         network = subnets.network
         dense = {x.parameter: model.get_parameter(x.parameter).detach().clone()
                  for x in network.layers}  # fmt: skip

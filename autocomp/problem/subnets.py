@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ from autocomp.core.network import Network
 from autocomp.core.plan import Plan
 from autocomp.errors import ChoiceError
 from autocomp.network.analysis import analyse
+from autocomp.network.rebinding import copy_network
 from autocomp.problem.subnet import Subnet, structure_of
 
 LATEST = 8
@@ -106,7 +106,7 @@ class Subnets:
     @cached_property
     def source(self) -> nn.Module:
         """The dense network that is sliced: attention with heads that can go."""
-        model = copy.deepcopy(self.dense.store.model)
+        model = copy_network(self.dense.store.model)
         with_heads(model, self._calibration[0][:2])
         return model
 
@@ -193,7 +193,7 @@ class Subnets:
     def _make(self, plan: Plan, sequential: bool) -> Subnet:
         kept = self.kept(plan)
         groups = self.pruning.groups
-        model = copy.deepcopy(self.source)
+        model = copy_network(self.source)
         if sequential:
             repair_sequentially(
                 self.source, model, self.network, groups, kept, self._calibration,
@@ -207,7 +207,7 @@ class Subnets:
         record = record_of(self.dense.store.model, small)
         parts = self._lower_ranks(small, plan, stay, record)
         network = analyse(small, self._calibration[0][:2], self._keep)
-        reference = copy.deepcopy(small)
+        reference = copy_network(small)
         lowered = any(x.name not in self.dense.store.stats for x in network.layers)
         if sequential or lowered:  # its layers' outputs are fitted to, or its inputs looked at
             self._correct(reference, where)
@@ -304,7 +304,7 @@ class Subnets:
                 missing.append(layer)
         if missing:
             some = replace(network, layers=tuple(missing))
-            corrected = copy.deepcopy(model)
+            corrected = copy_network(model)
             self._correct(corrected, places)
             found.update(input_moments(corrected, some, self._calibration))
         return found

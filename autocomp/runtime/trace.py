@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 import warnings
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.errors import ModelError
+from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 from autocomp.runtime.libraries import library
 from autocomp.runtime.model_proto import OPSET
@@ -28,7 +28,7 @@ _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 def bare(network: nn.Module) -> nn.Module:
     """Returns a float32 copy of a network in evaluation mode, without activation quantizers."""
-    copied = copy.deepcopy(network).eval().float().cpu()
+    copied = copy_network(network).eval().float().cpu()
     for module in copied.modules():
         for key, hook in list(module._forward_pre_hooks.items()):
             if isinstance(hook, ActivationQuantizer):

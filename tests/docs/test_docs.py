@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON, SHELL = "python", "bash"

@@ -186,10 +186,12 @@ def test_called_twice_and_never() -> None:
         lambda m, x: m.last(m.twice(m.twice(x))),
         unused=nn.Linear(4, 2), twice=nn.Linear(4, 4), last=nn.Linear(4, 3),
     )  # fmt: skip
-    layers = analyse(model, torch.rand(2, 4)).layers
+    network = analyse(model, torch.rand(2, 4))
+    layers = (*network.layers, *network.frozen)
     assert [(x.name, x.calls, x.macs) for x in layers] == [
         ("twice", 2, 32), ("last", 1, 12), ("unused", 0, 0),
     ]  # fmt: skip
+    assert network.unread == ("unused",) and network.names == ("twice", "last")
 
 
 def test_layers_come_in_forward_order() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autocomp.data.split import Split
 from autocomp.errors import DataError
-from autocomp.network.batches import Batches, channels_last
+from autocomp.network.batches import Batches
 from autocomp.network.scoring import logits_of, score
 from autocomp.tasks.classification import WORST_LOSS, Score, check_logits, divergence
 
@@ -54,7 +54,9 @@ def test_batches_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 3
     assert all(a[0] is b[0] for a, b in zip(first, second, strict=True))
     assert torch.equal(torch.cat([images for images, _ in first]), split.images)
-    assert first[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert first[0][0].is_contiguous()
+    last = Batches(split, 2, CPU, channels_last=True)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in last)
 
 
 def test_an_abandoned_pass_keeps_nothing_half() -> None:
@@ -68,12 +70,6 @@ def test_large_batches_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     found = batches(torch.rand(5, 3), [0, 1, 2, 0, 1])
     first, second = list(found), list(found)
     assert first[0][0] is not second[0][0] and torch.equal(first[0][0], second[0][0])
-
-
-def test_channels_last_is_for_images() -> None:
-    assert channels_last(torch.rand(2, 3, 4, 4)).stride()[1] == 1
-    rows = torch.rand(2, 3)
-    assert channels_last(rows) is rows
 
 
 def test_divergence_by_hand() -> None:

@@ -37,7 +37,7 @@ def test_test_labels_out_of_range(tiny_net: nn.Module, tiny_data: DataSplits) ->
 
 
 def test_a_wrong_number_of_channels(digits_model: nn.Module, tiny_data: DataSplits) -> None:
-    with pytest.raises(LayerError, match=r"batch of shape \(96, 3, 8, 8\) raised RuntimeError"):
+    with pytest.raises(LayerError, match=r"batch of shape \(4, 3, 8, 8\) raised RuntimeError"):
         CompressionProblem(digits_model, tiny_data, "size=60%")
 
 

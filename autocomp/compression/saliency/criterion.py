@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from autocomp.compression.saliency.views import Views, flowing_back
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.errors import LayerError, ModelError, UnknownNameError, unknown
 from autocomp.network.modes import evaluation_mode
+from autocomp.network.rebinding import copy_network
 
 WEIGHTS = {"weight": producers, "outgoing": consumers, "norm": norms}
 SEEN = ("activation", "gradient", "relevance", "importance")
@@ -195,7 +195,7 @@ class Criterion:
         with_gradient = self.base != "activation" or self.pointwise in WITH_GRADIENT
         double = self.base == "importance" and _device(model).type != "mps"
         if double:  # grows with every layer, beyond single precision in deep networks
-            model = copy.deepcopy(model).double()
+            model = copy_network(model).double()
         with evaluation_mode(model), constant_parameters(model):
             for inputs, labels in chunks(model, batches):
                 if double and inputs.is_floating_point():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from autocomp.compression.structure.surgery import CONV, TRANSPOSED, masked, sli
 from autocomp.core.network import Network
 from autocomp.errors import LayerError
 from autocomp.network.forward import forward
+from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
@@ -87,7 +87,7 @@ class _NotPrunable(Exception):
 def _traced(model: nn.Module, network: Network, example: Tensor) -> list[tuple[Member, ...]]:
     import torch_pruning  # heavy
 
-    traced = copy.deepcopy(model).eval().requires_grad_(True)
+    traced = copy_network(model).eval().requires_grad_(True)
     names = {id(module): name for name, module in traced.named_modules()}
     packed = {id(a.in_proj) for a in traced.modules() if isinstance(a, HeadAttention)}
     wanted = {x.name for x in network.layers if x.kind in _SLICED}

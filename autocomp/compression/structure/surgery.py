@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.heads import HeadAttention
+from autocomp.network.rebinding import copy_network
 
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -26,7 +26,7 @@ def sliced(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.M
         groups: its groups.
         kept: what stays.
     """
-    made = copy.deepcopy(model)
+    made = copy_network(model)
     for name, (outs, ins) in places(model, groups, kept).items():
         _slice(made.get_submodule(name), outs, ins)
     for module in made.modules():
@@ -37,7 +37,7 @@ def sliced(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.M
 
 def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.Module:
     """Returns a copy of `model` in which nothing reads the units that do not stay."""
-    made = copy.deepcopy(model)
+    made = copy_network(model)
     for group in groups:
         gone = group.without(kept.get(group.name))
         for member in group.by_role("in"):
@@ -162,8 +162,10 @@ def _cut(module: nn.Module, name: str, places: list[int]) -> None:
 
 
 def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
-    channels_last = tensor.dim() == 4
-    form = torch.channels_last if channels_last else torch.contiguous_format
+    old = getattr(module, name)
+    # some networks run in one order of memory only, see `network/faithful.py`
+    last = old.dim() == 4 and old.is_contiguous(memory_format=torch.channels_last)
+    form = torch.channels_last if last and not old.is_contiguous() else torch.contiguous_format
     tensor = tensor.contiguous(memory_format=form).clone(memory_format=form)
     if name in module._buffers:
         module._buffers[name] = tensor

@@ -97,7 +97,8 @@ def test_what_cannot_be_measured_says_why() -> None:
             return out
 
     model = Odd()
-    embedding, dead = analyse(model, torch.zeros(2, 3, dtype=torch.long)).layers
+    network = analyse(model, torch.zeros(2, 3, dtype=torch.long))
+    (embedding,), (dead,) = network.layers, network.frozen
     with pytest.raises(LayerError, match="'embedding' is of kind 'embedding'"):
         Geometry.of(embedding, model.embedding)
     with pytest.raises(LayerError, match="'dead' must run to be measured"):

@@ -141,9 +141,10 @@ def test_layers_without_a_geometry_are_named() -> None:
 
     cost, store = latency_of(Odd(), example=torch.zeros(2, 3, dtype=torch.long))
     assert set(cost.unmeasured) == {"embedding", "dead"}
-    assert [cost.of_layer(x, NEUTRAL) for x in store.network.layers] == [0, 2 * 48, 0]
+    layers = (*store.network.layers, *store.network.frozen)
+    assert [cost.of_layer(x, NEUTRAL) for x in layers] == [0, 2 * 48, 0]
     with pytest.raises(LayerError, match="no layer named 'dear'. Did you mean 'dead'"):
-        cost.of_layer(replace(store.network.layers[2], name="dear"), NEUTRAL)
+        cost.of_layer(replace(layers[2], name="dear"), NEUTRAL)
 
 
 def test_a_network_is_timed_once_per_machine(tmp_path: Path) -> None:

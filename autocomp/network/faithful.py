@@ -1,0 +1,194 @@
+"""Proof that a copy of a network stands for it: it computes the same, from weights of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from autocomp.errors import LayerError, ModelError
+from autocomp.network.forward import forward
+from autocomp.network.modes import evaluation_mode
+
+TOLERANCE = 1e-3
+"""Largest difference of outputs that are equal but for rounding, relative to the largest output."""
+
+
+class _Reads(TorchDispatchMode):
+    """Notes the memory that the operations of a forward pass read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs an operation."""
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):
+                self.places.add(place_of(value))
+        return func(*args, **(kwargs or {}))
+
+
+def place_of(tensor: Tensor) -> int:
+    """Returns where a tensor's memory begins; 0 for a tensor without memory."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return 0
+
+
+def read_places(model: nn.Module, inputs: Tensor) -> set[int]:
+    """Returns the places of the tensors that a forward pass in evaluation mode reads.
+
+    The second pass counts: what a network works out from a weight once, and keeps, does not follow
+    what is written into the weight.
+    """
+    with torch.no_grad(), evaluation_mode(model):
+        forward(model, inputs)
+        with _Reads() as reads:
+            forward(model, inputs)
+    return reads.places - {0}
+
+
+def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
+    """Checks that a copy reads none of the original's tensors and computes what that computes.
+
+    Args:
+        original: the network that was copied; its buffers are put back as they were.
+        copied: the copy.
+        inputs: a few inputs, in the copy's dtype.
+
+    Raises:
+        ModelError: if the copy reads the original's tensors, or gives other outputs.
+        LayerError: if a forward pass fails.
+    """
+    own = {place_of(t) for t in _tensors(copied).values()}
+    names = {place_of(t): name for name, t in reversed(_tensors(original).items())}
+    given = inputs.to(_device(copied))
+    foreign = (read_places(copied, given) & names.keys()) - own
+    if foreign:
+        read = sorted(names[place] for place in foreign)
+        raise ModelError(
+            f"A copy of the network must compute with weights of its own, but "
+            f"{_culprit(original, read[0])} goes on reading {read[0]!r} of the network that was "
+            "given; put the forward pass into the class."
+        )
+    theirs = outputs_of(original, inputs.to(_device(original)))
+    ours = outputs_of(copied, given)
+    if agree(theirs, ours):
+        return
+    if not agree(theirs, outputs_of(original, inputs.to(_device(original)))):
+        warnings.warn(
+            "The network gives other outputs for the same inputs each time, in evaluation mode, so "
+            "plans are compared by chance; give dropout and the like `training=self.training`.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
+    raise ModelError(
+        "A copy of the network must compute what the network computes, but its outputs differ; "
+        "keep what the forward pass needs in the network's own attributes."
+    )
+
+
+def check_writable(model: nn.Module, weights: Iterable[Tensor], inputs: Tensor) -> None:
+    """Checks that other weights give other outputs; the weights are put back.
+
+    Raises:
+        ModelError: if the outputs stay the same.
+    """
+    before = [(weight, weight.detach().clone()) for weight in weights]
+    plain = outputs_of(model, inputs)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight, kept in before:
+            noise = torch.rand(kept.shape, generator=generator).to(kept)
+            weight.copy_(kept * (0.5 + noise) + kept.abs().mean() * (noise - 0.5))
+        changed = outputs_of(model, inputs)
+        for weight, kept in before:
+            weight.copy_(kept)
+    if all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
+        raise ModelError(
+            "What is written into the network's weights must change its outputs, but it does not; "
+            "read the weights in each forward pass, and keep no copies of them."
+        )
+
+
+def try_channels_last(model: nn.Module, inputs: Tensor) -> bool:
+    """Puts the weights of a network in channels-last order where it computes the same with it.
+
+    Args:
+        model: the network; it keeps its own order where it does not run in the other, or gives
+            other outputs (`.view` takes tensors apart by their order in memory).
+        inputs: a few inputs.
+    """
+    wide = [p for p in model.parameters() if p.dim() == 4]
+    if inputs.dim() != 4 or not wide:
+        return False
+    plain = outputs_of(model, inputs)
+    before = [p.data for p in wide]
+    for parameter in wide:
+        parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    try:
+        if agree(plain, outputs_of(model, inputs.contiguous(memory_format=torch.channels_last))):
+            return True
+    except LayerError:
+        pass  # it runs in its own order
+    for parameter, data in zip(wide, before, strict=True):
+        parameter.data = data
+    return False
+
+
+def agree(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether two networks' outputs are equal but for rounding."""
+    return len(first) == len(second) and all(
+        a.shape == b.shape and _near(a.cpu(), b.cpu()) for a, b in zip(first, second, strict=True)
+    )
+
+
+def _near(first: Tensor, second: Tensor) -> bool:
+    if not (first.is_floating_point() and second.is_floating_point()):
+        return torch.equal(first, second)
+    first, second = first.double(), second.double()
+    finite = first[torch.isfinite(first)]
+    scale = float(finite.abs().max()) if len(finite) else 1.0
+    return torch.allclose(first, second, rtol=0.0, atol=TOLERANCE * scale, equal_nan=True)
+
+
+def outputs_of(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """Returns the tensors of a network's output; its buffers stay as they were."""
+    buffers = [(b, b.clone()) for b in model.buffers()]
+    with torch.no_grad(), evaluation_mode(model):
+        found = forward(model, inputs)
+        for buffer, before in buffers:
+            if buffer.shape == before.shape:
+                buffer.copy_(before)
+    return [leaf.detach().clone() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = dict(model.named_parameters())
+    tensors.update({k: b for k, b in model.named_buffers() if b.is_floating_point()})
+    return tensors
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((t.device for t in _tensors(model).values()), torch.device("cpu"))
+
+
+def _culprit(model: nn.Module, tensor: str) -> str:
+    """Names the module whose forward pass was replaced, nearest above a tensor."""
+    modules = dict(model.named_modules())
+    name = tensor
+    while name:
+        name = name.rpartition(".")[0]
+        if "forward" in vars(modules[name]):
+            return f"the replaced forward pass of {name or 'the network'!r}"
+    return f"the forward pass ({type(model).__name__})"
