@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network, split_frozen
+from autocomp.errors import LayerError
 from autocomp.network.faithful import place_of, read_places
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
@@ -65,7 +66,10 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
 def _unread(model: nn.Module, inputs: Tensor, specs: Sequence[LayerSpec]) -> tuple[str, ...]:
     """Names the layers whose weights no operation of a forward pass reads."""
     for few in (inputs[:2], inputs):  # some inputs may take other ways than the first
-        places = read_places(model, few)
+        try:
+            places = read_places(model, few)
+        except LayerError:  # a network for batches of one size
+            places = read_places(model, inputs)
         unread = tuple(
             spec.name
             for spec in specs
