@@ -19,11 +19,11 @@ TOLERANCE = 1e-3
 """Largest difference of outputs that are equal but for rounding, relative to the largest output."""
 
 
-class _Reads(TorchDispatchMode):
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the memory that the operations of a forward pass read."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.places: set[int] = set()
 
     def __torch_dispatch__(
@@ -52,7 +52,8 @@ def read_places(model: nn.Module, inputs: Tensor) -> set[int]:
     """
     with torch.no_grad(), evaluation_mode(model):
         forward(model, inputs)
-        with _Reads() as reads:
+        reads = _Reads()
+        with reads:
             forward(model, inputs)
     return reads.places - {0}
 

@@ -99,9 +99,9 @@ class CompressionProblem:
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
-        few = next(iter(self._batches(data.calibration.subset(_FEW, seed=0))))[0]
-        check_copy(model, self._model, few)
-        self._channels_last = try_channels_last(self._model, few)
+        first = next(iter(self._batches(data.calibration.subset(_FEW, seed=0))))[0]
+        check_copy(model, self._model, first)
+        self._channels_last = try_channels_last(self._model, first)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
