@@ -133,6 +133,7 @@ def _read(payload: memoryview) -> PackedModel:
         side=side,
         exact=exact,
         norms=tuple(norm.name for norm in index.norms),
+        wide=frozenset(x.name for x in index.side if x.wide),
         aliases=index.aliases,
         activations={r.name: r.activation for r in pending if r.activation is not None},
         source=index.source,

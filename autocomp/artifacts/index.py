@@ -27,30 +27,37 @@ _USUAL = "float32"
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of a tensor before its values: name, shape and dtype."""
+    """What is known of a tensor before its values: name, shape and dtype.
+
+    `wide` says that a side tensor is held in full, whatever the plan.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+    wide: bool = False
 
     @classmethod
-    def of(cls, name: str, tensor: Quantized | Tensor) -> Described:
+    def of(cls, name: str, tensor: Quantized | Tensor, wide: bool = False) -> Described:
         """Describes a tensor; ArtifactError if files do not hold its dtype."""
         if isinstance(tensor, Quantized):
             return cls(name, tuple(tensor.codes.shape), torch.float32)
         dtype_name(tensor.dtype)
-        return cls(name, tuple(tensor.shape), tensor.dtype)
+        return cls(name, tuple(tensor.shape), tensor.dtype, wide)
 
     def to_json(self) -> list[Any]:
-        """Returns [name, shape], and the dtype's name if it is not float32."""
+        """Returns [name, shape], the dtype's name if it is not float32, and 1 if it is wide."""
         kind = dtype_name(self.dtype)
-        return [self.name, list(self.shape), *([] if kind == _USUAL else [kind])]
+        more = [kind, 1] if self.wide else [] if kind == _USUAL else [kind]
+        return [self.name, list(self.shape), *more]
 
     @classmethod
     def from_json(cls, values: list[Any]) -> Described:
         """Reads `to_json`'s list."""
         name, shape, kind = (*values, _USUAL)[:3]
-        return cls(str(name), tuple(int(size) for size in shape), dtype_named(kind))
+        return cls(
+            str(name), tuple(int(size) for size in shape), dtype_named(kind), len(values) > 3
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class Index:
                 (x, Described.of(x.parameter, model.weights[x.parameter])) for x in model.layers
             ),
             norms=tuple(Described.of(x, model.side[f"{x}.weight"]) for x in model.norms),
-            side=tuple(Described.of(k, t) for k, t in model.side.items() if k not in fused),
+            side=tuple(
+                Described.of(k, t, k in model.wide) for k, t in model.side.items() if k not in fused
+            ),
             exact=tuple(Described.of(name, model.exact[name]) for name in exact),
             aliases=dict(model.aliases),
             source=None if model.source is None else dict(model.source),

@@ -40,6 +40,7 @@ class PackedModel:
         exact: everything else that is stored, unchanged.
         norms: batch norms whose four tensors in `side` a file may hold fused, see `fused_norm.py`;
             if the plan quantizes, they must be fused and rounded (`round_side`).
+        wide: side tensors that a file holds in full even if the plan quantizes, see `side_form.py`.
         aliases: state-dict name of a tied tensor -> the name that is stored.
         activations: layer name -> the quantizer of its inputs.
         source: how the architecture is built ({"name":, "options":}), or None.
@@ -52,6 +53,7 @@ class PackedModel:
     side: Mapping[str, Tensor]
     exact: Mapping[str, Tensor]
     norms: tuple[str, ...] = ()
+    wide: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None

@@ -1,6 +1,7 @@
-"""Side tensors in a file: batch norms fused, in one byte a number, all others in 16 bits.
+"""Side tensors in a file: batch norms fused, in one byte a number, most others in 16 bits.
 
-Where a plan quantizes nothing, all of them are stored unchanged.
+Those that 16 bits do not hold are stored unchanged, see `side_form.py`; and where a plan quantizes
+nothing, all of them are.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ from torch import Tensor
 from autocomp.artifacts.fused_norm import PARTS, FusedNorm
 from autocomp.artifacts.index import Index
 from autocomp.artifacts.packed import PackedModel
+from autocomp.artifacts.side_form import SideForm
 from autocomp.artifacts.tensors import read_raw, to_half, write_raw
 from autocomp.errors import ArtifactError
 
 
-def round_side(side: Mapping[str, Tensor], norms: Mapping[str, float]) -> dict[str, Tensor]:
+def round_side(side: Mapping[str, Tensor], form: SideForm) -> dict[str, Tensor]:
     """Returns what a quantized network's file makes of its side tensors; idempotent.
 
     Args:
         side: state-dict name -> tensor.
-        norms: batch norm that is fused -> its eps.
+        form: how the file holds them.
     """
-    rounded = {name: to_half(tensor) for name, tensor in side.items()}
-    for name, eps in norms.items():
+    rounded = {
+        name: tensor.clone() if name in form.wide else to_half(tensor)
+        for name, tensor in side.items()
+    }
+    for name, eps in form.norms.items():
         weight, bias, mean, var = (side[f"{name}.{part}"] for part in PARTS)
         fused = FusedNorm.of(weight, bias, mean, var, eps).tensors(weight.dtype)
         for part, tensor in zip(PARTS, fused, strict=True):
@@ -33,12 +38,18 @@ def round_side(side: Mapping[str, Tensor], norms: Mapping[str, float]) -> dict[s
     return rounded
 
 
-def side_bytes(side: Mapping[str, Tensor], norms: tuple[str, ...], bits: int) -> int:
-    """Returns the length of `write_side`; it depends on no value."""
-    fused = _parts(norms) if bits == 16 else set()
-    length = sum(_length(t, bits) for name, t in side.items() if name not in fused)
+def side_bytes(model: PackedModel, bits: int) -> int:
+    """Returns the length of `write_side`, with `bits` for numbers that are not in full."""
+    fused = _parts(model.norms) if bits == 16 else set()
+    length = sum(
+        _length(tensor, 32 if name in model.wide else bits)
+        for name, tensor in model.side.items()
+        if name not in fused
+    )
     if fused:
-        length += sum(FusedNorm.length(side[f"{name}.weight"].numel()) for name in norms)
+        length += sum(
+            FusedNorm.length(model.side[f"{name}.weight"].numel()) for name in model.norms
+        )
     return length
 
 
@@ -76,7 +87,11 @@ def write_side(model: PackedModel) -> bytes:
             )
         out.append(norm.to_bytes())
     fused = _parts(model.norms)
-    out += [write_raw(t, bits) for name, t in model.side.items() if name not in fused]
+    out += [
+        write_raw(t, 32 if name in model.wide else bits)
+        for name, t in model.side.items()
+        if name not in fused
+    ]
     return b"".join(out)
 
 
@@ -98,5 +113,5 @@ def read_side(index: Index, at: memoryview, bits: int) -> tuple[dict[str, Tensor
             parts += fused.tensors(norm.dtype)
         side.update(zip((f"{norm.name}.{part}" for part in PARTS), parts, strict=True))
     for x in index.side:
-        side[x.name], at = read_raw(at, x.shape, x.dtype, bits)
+        side[x.name], at = read_raw(at, x.shape, x.dtype, 32 if x.wide else bits)
     return side, at

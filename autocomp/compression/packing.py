@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.side import round_side
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL
-from autocomp.core.network import Network
 from autocomp.core.plan import Plan
 from autocomp.models.builder import noted_source
 
@@ -35,7 +34,7 @@ def packed(
     source = noted_source(store.model)
     side = {name: state[name].detach().cpu() for name in network.side}
     if plan.side_bits == 16:
-        side = round_side(side, norms_of(store.model, network))
+        side = round_side(side, store.side_form)
     frozen = {layer.parameter for layer in network.frozen}
     unchanged = (*network.exact, *network.unsupported, *sorted(frozen))
     return PackedModel(
@@ -49,7 +48,8 @@ def packed(
         },
         side=side,
         exact={name: state[name].detach().cpu() for name in unchanged},
-        norms=network.norms,
+        norms=tuple(store.side_form.norms),
+        wide=store.side_form.wide,
         aliases=dict(network.aliases),
         activations={
             x.name: store.activation(x, plan[x.name].activations.bits)
@@ -59,9 +59,3 @@ def packed(
         source=None if source is None else source.to_json(),
         structure=store.record,
     )
-
-
-def norms_of(model: nn.Module, network: Network) -> dict[str, float]:
-    """Returns the eps of each batch norm that files hold fused."""
-    modules = dict(model.named_modules())
-    return {name: float(modules[name].eps) for name in network.norms}

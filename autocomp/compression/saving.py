@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from autocomp.artifacts.container import pack
 from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.side import round_side
+from autocomp.artifacts.side_form import SideForm
+from autocomp.compression.store import eps_of
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
@@ -56,10 +58,11 @@ def save(network: nn.Module, path: str | Path) -> Path:
         )
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     _check(state, packed)
-    modules = dict(network.named_modules())
     side = {name: state[name] for name in packed.side}
     if packed.plan.side_bits == 16:
-        side = round_side(side, {name: float(modules[name].eps) for name in packed.norms})
+        form = SideForm.of(side, packed.norms, eps_of(network))
+        side = round_side(side, form)
+        packed = replace(packed, norms=tuple(form.norms), wide=form.wide)
     plans = {layer.parameter: packed.plan[layer.name] for layer in packed.layers}
     weights = {
         name: _recoded(stored, state[name], plans[name]) for name, stored in packed.weights.items()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autocomp.artifacts.side_form import SideForm
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.parallel import in_parallel
@@ -23,6 +24,16 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.quantized import Quantized
+
+
+def eps_of(model: nn.Module) -> dict[str, float]:
+    """Returns the eps of each module with running statistics."""
+    return {
+        name: float(getattr(module, "eps", 0.0))
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "running_var", None), Tensor)
+    }
+
 
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
@@ -42,6 +53,7 @@ class CompressionStore:
         pipeline: what compresses a weight.
         stats: layer name -> calibration statistics.
         example: a batch of the network's inputs, for costs that run it; None if there is none.
+        side_form: which side tensors a file holds fused, and which in full.
         record: how the network was sliced and taken apart, see `structure/record.py`, or None.
     """
 
@@ -67,6 +79,10 @@ class CompressionStore:
             layer.name: model.get_parameter(layer.parameter).detach().cpu()
             for layer in network.layers
         }
+        tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+        tensors.update(model.named_buffers(remove_duplicate=False))
+        side = {name: tensors[name] for name in network.side}
+        self.side_form = SideForm.of(side, network.norms, eps_of(model))
         self._moments = moments
         self._tables = tables or TableFolder(None)
         self._options: OrderedDict[tuple[str, Choice], CompressedLayer] = OrderedDict()

@@ -10,7 +10,6 @@ from torch.utils.hooks import RemovableHandle
 
 from autocomp.artifacts.side import round_side
 from autocomp.compression.compressed_layer import CompressedLayer
-from autocomp.compression.packing import norms_of
 from autocomp.compression.store import CompressionStore
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.layer_spec import LayerSpec
@@ -94,7 +93,7 @@ class PlanWriter:
         """
         if plan.side_bits == 16:
             side = dict(_named(self.model, self._store.network.side))
-            rounded = round_side(side, norms_of(self.model, self._store.network))
+            rounded = round_side(side, self._store.side_form)
             for name, tensor in side.items():
                 tensor.copy_(rounded[name])
 

@@ -89,6 +89,5 @@ class Size(Cost):
         model = packed(self._store, network.neutral_plan(), self._store.model.state_dict())
         length = len(pack(model))
         shares = sum(self.of_layer(layer, NEUTRAL) for layer in network.layers)
-        saved = side_bytes(model.side, model.norms, 32)
-        saved -= side_bytes(model.side, model.norms, side_bits)
+        saved = side_bytes(model, 32) - side_bytes(model, side_bits)
         return length - shares - saved + _CODER_SLACK

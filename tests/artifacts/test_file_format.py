@@ -318,8 +318,8 @@ def test_length_is_near_the_entropy(shared: Path) -> None:
         entropy -= float((counts * np.log2(counts / counts.sum())).sum()) / 8
         entropy += weight.scale.numel() * 5 / 8
     state = model.state_dict()
-    side = side_bytes({name: state[name] for name in network.side}, network.norms, 16)
-    length = len(pack(packed(store, plan, state)))
+    model_of = packed(store, plan, state)
+    side, length = side_bytes(model_of, 16), len(pack(model_of))
     assert entropy < length - side <= 1.02 * entropy
     cost = make_cost("size", store)
     shares = sum(cost.of_layer(layer, plan[layer.name]) for layer in network.layers)

@@ -12,7 +12,6 @@ from autocomp.artifacts.side import round_side
 from autocomp.compression import store as options
 from autocomp.compression.calibration import statistics as calibration
 from autocomp.compression.calibration.statistics import calibrate
-from autocomp.compression.packing import norms_of
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.writer import PlanWriter
 from autocomp.core.choice import NEUTRAL, Choice
@@ -153,7 +152,7 @@ def test_writing_plans_one_after_another(tiny_store: CompressionStore) -> None:
         assert len(model.get_submodule(layer.name)._forward_pre_hooks) == 1
     before = {name: model.state_dict()[name].clone() for name in tiny_store.network.side}
     writer.round_side(coarse)
-    rounded = round_side(before, norms_of(model, tiny_store.network))
+    rounded = round_side(before, tiny_store.side_form)
     assert {name.split(".")[0] for name in before} == {"1", "4", "6", "10"}
     for name, tensor in rounded.items():
         assert torch.equal(model.state_dict()[name], tensor)
