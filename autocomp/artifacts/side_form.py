@@ -77,7 +77,7 @@ def _fits(name: str, side: Mapping[str, Tensor], eps: Mapping[str, float]) -> bo
 def _fuses(parts: list[Tensor], eps: float) -> bool:
     """Whether a byte a number holds a batch norm's gain and shift."""
     weight, bias, mean, var = (part.detach().double().cpu() for part in parts)
-    fused = FusedNorm.of(*parts, eps)
+    fused = FusedNorm.of(parts[0], parts[1], parts[2], parts[3], eps)
     gain, shift = fused.gain.values.double(), fused.shift.values.double()
     deviation = (var + eps).clamp(min=0).sqrt()
     exact = weight * (1 + eps) ** 0.5
