@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import torch
 from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
 from autocomp.artifacts.container import VERSION, pack
+from autocomp.artifacts.index import Index
 from autocomp.artifacts.records import activation_bits, weight_bits
 from autocomp.artifacts.side import side_bytes
 from autocomp.compression.packing import packed
@@ -45,8 +48,14 @@ class Size(Cost):
         key = (layer.name, choice)
         if key not in self._bytes:
             bits = self._weight_bits(layer, choice) + activation_bits(choice)
-            self._bytes[key] = math.ceil(bits / 8)
+            self._bytes[key] = math.ceil(bits / 8) + self._named_type(layer, choice)
         return self._bytes[key]
+
+    def _named_type(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the bytes that the index takes for the type of a weight that stays floating."""
+        kind = self._store.dense(layer).dtype
+        usual = kind == torch.float32 or choice.weights.bits < NEUTRAL.weights.bits
+        return 0 if usual else len(f"{layer.parameter}{layer.host}{kind}")
 
     @staticmethod
     def of_weight(layer: LayerSpec, choice: Choice, weight: Quantized | Tensor) -> int:
@@ -90,4 +99,9 @@ class Size(Cost):
         length = len(pack(model))
         shares = sum(self.of_layer(layer, NEUTRAL) for layer in network.layers)
         saved = side_bytes(model, 32) - side_bytes(model, side_bits)
+        if side_bits == 16:  # codes are not told their type; a layer without is charged for it
+            coded = {name: torch.zeros(w.shape) for name, w in model.weights.items()}
+            plain = replace(model, weights=coded)
+            saved += len(Index.of(model).to_bytes()) - len(Index.of(plain).to_bytes())
+            saved -= sum(self._named_type(layer, NEUTRAL) for layer in network.layers)
         return length - shares - saved + _CODER_SLACK

@@ -128,7 +128,7 @@ class Split:
         digest = hashlib.sha256(f"{self.mean} {self.std}".encode())
         for tensor in (self.images, self.labels):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
     def _read(self) -> tuple[Tensor, Tensor]:

@@ -147,6 +147,14 @@ def try_channels_last(model: nn.Module, inputs: Tensor) -> bool:
     return False
 
 
+def in_plain_order(model: nn.Module) -> nn.Module:
+    """Puts the tensors of a network in torch's usual order of memory; returns the network."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not tensor.is_contiguous():
+            tensor.data = tensor.data.contiguous()
+    return model
+
+
 def agree(first: list[Tensor], second: list[Tensor]) -> bool:
     """Whether two networks' outputs are equal but for rounding."""
     return len(first) == len(second) and all(

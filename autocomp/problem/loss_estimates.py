@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autocomp.artifacts.tensors import write_raw
 from autocomp.core.choice import Choice
 from autocomp.problem.sensitivity import (
     POINTS,
@@ -71,7 +72,7 @@ class LossEstimates:
         menu_text = repr(
             [(x.name, [c.to_json() for c in m]) for x, m in zip(layers, menus, strict=True)]
         )
-        seen = hashlib.sha256(images.cpu().contiguous().numpy().tobytes())
+        seen = hashlib.sha256(write_raw(images, 32))
         seen.update(menu_text.encode())
         name = f"slopes {len(images)} {seen.hexdigest()[:12]}"
         found = [store.fact(layer, name, partial(points, i)) for i, layer in enumerate(layers)]

@@ -27,7 +27,7 @@ from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
-from autocomp.network.faithful import check_copy, check_writable, try_channels_last
+from autocomp.network.faithful import check_copy, check_writable, in_plain_order, try_channels_last
 from autocomp.network.rebinding import copy_network
 from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
@@ -280,7 +280,7 @@ class CompressionProblem:
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
-        return copy_network(subnet.model).cpu(), data
+        return in_plain_order(copy_network(subnet.model).cpu()), data
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
