@@ -21,7 +21,7 @@ from autocomp.api.result import Result
 from autocomp.api.setup import SearchSetup
 from autocomp.artifacts.container import unpack
 from autocomp.compression.loading import load
-from autocomp.compression.saving import note_file
+from autocomp.compression.noted_file import note_file
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan

@@ -138,4 +138,5 @@ def _read(payload: memoryview) -> PackedModel:
         activations={r.name: r.activation for r in pending if r.activation is not None},
         source=index.source,
         structure=index.structure,
+        history=index.history,
     )

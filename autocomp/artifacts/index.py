@@ -19,6 +19,7 @@ from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.fused_norm import PARTS
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.tensors import dtype_name, dtype_named
+from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 
 _COUNTER = "num_batches_tracked"
@@ -72,6 +73,7 @@ class Index:
         aliases: state-dict name of a tied tensor -> the name that is stored.
         source: how the architecture is built, or None.
         structure: how it was sliced and taken apart, or None.
+        history: the plans of earlier searches.
     """
 
     layers: tuple[tuple[LayerEntry, Described], ...]
@@ -81,6 +83,7 @@ class Index:
     aliases: dict[str, str]
     source: dict[str, Any] | None
     structure: dict[str, Any] | None = None
+    history: tuple[Plan, ...] = ()
 
     @classmethod
     def of(cls, model: PackedModel) -> Index:
@@ -101,6 +104,7 @@ class Index:
             aliases=dict(model.aliases),
             source=None if model.source is None else dict(model.source),
             structure=None if model.structure is None else dict(model.structure),
+            history=model.history,
         )
 
     def to_bytes(self) -> bytes:
@@ -119,7 +123,8 @@ class Index:
             [x.to_json() for x in self.exact if x.name not in counted],
             self.aliases,
             self.source,
-            *([] if self.structure is None else [self.structure]),
+            *([] if self.structure is None and not self.history else [self.structure]),
+            *([[plan.to_json() for plan in self.history]] if self.history else []),
         ]
         return deflate(json.dumps(entries, separators=(",", ":")).encode())
 
@@ -127,7 +132,8 @@ class Index:
     def from_bytes(cls, data: bytes) -> Index:
         """Reads `to_bytes`; any exception if the bytes are none."""
         entries = json.loads(inflate(data))
-        layers, norms, side, exact, aliases, source, structure = (*entries, None)[:7]
+        layers, norms, side, exact, aliases, source, *more = entries
+        structure, history = (*more, None, None)[:2]
         counters = [f"{x[0]}.{_COUNTER}" for x in norms if x[2]]
         return cls(
             layers=tuple(_layer_from_json(x) for x in layers),
@@ -140,6 +146,7 @@ class Index:
             aliases={str(alias): str(owner) for alias, owner in aliases.items()},
             source=None if source is None else dict(source),
             structure=None if structure is None else dict(structure),
+            history=tuple(Plan.from_json(plan) for plan in history or ()),
         )
 
 

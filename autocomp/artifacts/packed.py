@@ -45,6 +45,7 @@ class PackedModel:
         activations: layer name -> the quantizer of its inputs.
         source: how the architecture is built ({"name":, "options":}), or None.
         structure: how it was sliced and taken apart, see `structure/record.py`, or None.
+        history: the plans of the searches before, the first one first.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class PackedModel:
     activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None
     structure: Mapping[str, Any] | None = None
+    history: tuple[Plan, ...] = ()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns every tensor under its state-dict name, weights multiplied out."""

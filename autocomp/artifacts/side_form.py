@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autocomp.artifacts.fused_norm import PARTS, FusedNorm
 from autocomp.artifacts.tensors import to_half
@@ -56,6 +56,15 @@ class SideForm:
         rest = {name: tensor for name, tensor in side.items() if name not in parts}
         wide = frozenset(name for name in rest if not _fits(name, side, eps))
         return cls(fused, wide)
+
+
+def eps_of(model: nn.Module) -> dict[str, float]:
+    """Returns the eps of each module with running statistics."""
+    return {
+        name: float(getattr(module, "eps", 0.0))
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "running_var", None), Tensor)
+    }
 
 
 def _fits(name: str, side: Mapping[str, Tensor], eps: Mapping[str, float]) -> bool:

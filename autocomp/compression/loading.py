@@ -12,10 +12,11 @@ from torch import nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.artifacts.packed import PackedModel
-from autocomp.compression.saving import note_file
+from autocomp.compression.noted_file import note_file
 from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
+from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 
 
@@ -73,7 +74,9 @@ def _architecture(
     packed: PackedModel, model: str | nn.Module | Callable[..., nn.Module] | None
 ) -> nn.Module:
     if isinstance(model, nn.Module):
-        return copy_network(model)
+        copied = copy_network(model)
+        strip_quantizers(copied)  # the file says which there are
+        return copied
     if isinstance(model, str):
         return build_architecture(ModelSource(model))
     if model is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -10,9 +11,12 @@ from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.side import round_side
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
-from autocomp.core.choice import NEUTRAL
+from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.choice import NEUTRAL, Choice
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.models.builder import noted_source
+from autocomp.network.input_quantizers import quantizer_of
 
 
 def packed(
@@ -31,7 +35,12 @@ def packed(
         options: layer name -> what stands for the store's option of that choice.
     """
     network, others = store.network, options or {}
+    wanted, earlier = plan, store.earlier
     source = noted_source(store.model)
+    known: Mapping[str, Any] | None = None if source is None else source.to_json()
+    if known is None and earlier is not None:
+        known = earlier.source
+    plan = Plan({x.name: x.in_effect(plan[x.name]) for x in network.layers})
     side = {name: state[name].detach().cpu() for name in network.side}
     if plan.side_bits == 16:
         side = round_side(side, store.side_form)
@@ -52,10 +61,29 @@ def packed(
         wide=store.side_form.wide,
         aliases=dict(network.aliases),
         activations={
-            x.name: store.activation(x, plan[x.name].activations.bits)
+            x.name: _quantizer(store, x, plan[x.name].activations.bits, wanted[x.name])
             for x in network.layers
             if plan[x.name].activations.bits < NEUTRAL.activations.bits
         },
-        source=None if source is None else source.to_json(),
-        structure=store.record,
+        source=known,
+        structure=_structure(store.record, earlier),
+        history=() if earlier is None else (*earlier.history, earlier.plan),
     )
+
+
+def _quantizer(
+    store: CompressionStore, layer: LayerSpec, bits: int, wanted: Choice
+) -> ActivationQuantizer:
+    """Returns what rounds a layer's inputs: the plan's quantizer, or the network's own."""
+    own = quantizer_of(store.model.get_submodule(layer.host))
+    if wanted.activations.bits == NEUTRAL.activations.bits and own is not None:
+        return own
+    return store.activation(layer, bits)
+
+
+def _structure(
+    record: Mapping[str, Any] | None, earlier: PackedModel | None
+) -> Mapping[str, Any] | None:
+    """Returns how the original architecture becomes this one, step by step."""
+    before = None if earlier is None else earlier.structure
+    return record if before is None else {**(record or {}), "before": before}

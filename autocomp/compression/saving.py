@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +14,14 @@ from torch import Tensor, nn
 from autocomp.artifacts.container import pack
 from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.side import round_side
-from autocomp.artifacts.side_form import SideForm
-from autocomp.compression.store import eps_of
+from autocomp.artifacts.side_form import SideForm, eps_of
+from autocomp.compression.noted_file import file_of
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
 from autocomp.storage.files import write_bytes
 
-_ATTRIBUTE = "autocomp_file"
 _LOG = logging.getLogger(__name__)
-
-
-def note_file(network: nn.Module, packed: PackedModel) -> None:
-    """Notes on a network which file it is, so that it can be written again."""
-    object.__setattr__(network, _ATTRIBUTE, packed)
 
 
 def save(network: nn.Module, path: str | Path) -> Path:
@@ -50,8 +43,8 @@ def save(network: nn.Module, path: str | Path) -> Path:
         ArtifactError: if the network did not come from a compressed file, its tensors have other
             names or shapes, a number is not finite, or the file cannot be written.
     """
-    packed: Any = vars(network).get(_ATTRIBUTE) if isinstance(network, nn.Module) else None
-    if not isinstance(packed, PackedModel):
+    packed = file_of(network) if isinstance(network, nn.Module) else None
+    if packed is None:
         raise ArtifactError(
             "A network must come from autocomp.load or a search to be saved in its compressed "
             f"form, but this {type(network).__name__} does not; torch.save writes any network."

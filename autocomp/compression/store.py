@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autocomp.artifacts.side_form import SideForm
+from autocomp.artifacts.packed import PackedModel
+from autocomp.artifacts.side_form import SideForm, eps_of
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.compression.noted_file import noted_file
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.tables import TableFolder
@@ -24,16 +26,6 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.quantized import Quantized
-
-
-def eps_of(model: nn.Module) -> dict[str, float]:
-    """Returns the eps of each module with running statistics."""
-    return {
-        name: float(getattr(module, "eps", 0.0))
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "running_var", None), Tensor)
-    }
-
 
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
@@ -55,6 +47,7 @@ class CompressionStore:
         example: a batch of the network's inputs, for costs that run it; None if there is none.
         side_form: which side tensors a file holds fused, and which in full.
         record: how the network was sliced and taken apart, see `structure/record.py`, or None.
+        earlier: the compressed file that the network came from, or None.
     """
 
     def __init__(
@@ -68,10 +61,12 @@ class CompressionStore:
         *,
         example: Tensor | None = None,
         record: Mapping[str, Any] | None = None,
+        earlier: PackedModel | None = None,
     ) -> None:
         self.model = model
         self.network = network
         self.example, self.record = example, record
+        self.earlier = noted_file(model) if earlier is None else earlier
         self.pipeline = pipeline or Pipeline()
         self.stats = dict(stats or {layer.name: LayerStatistics(layer) for layer in network.layers})
         # compressed on the processor: codes are small, and a file needs them there

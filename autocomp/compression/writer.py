@@ -15,6 +15,7 @@ from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
+from autocomp.network.input_quantizers import take_quantizer
 
 
 class PlanWriter:
@@ -31,6 +32,7 @@ class PlanWriter:
         self._in_place = store.network.neutral_plan()
         self._foreign: set[str] = set()  # layers whose weights are not the store's
         self._hooks: dict[str, RemovableHandle] = {}
+        self._inherited: dict[str, ActivationQuantizer] = {}
         self._dense_side = {
             name: tensor.detach().clone() for name, tensor in _named(model, store.network.side)
         }
@@ -100,9 +102,13 @@ class PlanWriter:
     def _hook(self, name: str, host: str, quantizer: ActivationQuantizer | None) -> None:
         if name in self._hooks:
             self._hooks.pop(name).remove()
-        if quantizer is not None:
-            module = self.model.get_submodule(host)
-            self._hooks[name] = module.register_forward_pre_hook(quantizer)
+        module = self.model.get_submodule(host)
+        own = take_quantizer(module)  # of the network that was given: the plan's replaces it
+        if own is not None:
+            self._inherited[name] = own
+        wanted = self._inherited.get(name) if quantizer is None else quantizer
+        if wanted is not None:
+            self._hooks[name] = module.register_forward_pre_hook(wanted)
 
 
 def _section(layer: LayerSpec, bias: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autocomp.core.choice import Choice
+from autocomp.core.choice import Activations, Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class LayerSpec:
             removed together, wherever they live); 0 if another layer leads, or none may go.
         unit_step: units stay in multiples of this.
         full_rank: largest rank of a low-rank form with fewer weights; 0 if there is none.
+        input_bits: bits in which the network that was given rounds the layer's inputs already, as
+            one that comes from a search does; 32 if it does not.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerSpec:
     units: int = 0
     unit_step: int = 1
     full_rank: int = 0
+    input_bits: int = 32
 
     @property
     def owner(self) -> str:
@@ -109,6 +112,12 @@ class LayerSpec:
     def rank_kept(self, rank: float) -> int:
         """Returns the rank that a share of `full_rank` means, at least 1; 0 for a whole layer."""
         return 0 if rank >= 1 or not self.full_rank else max(1, int(rank * self.full_rank + 0.5))
+
+    def in_effect(self, choice: Choice) -> Choice:
+        """Returns the choice with the bits that the inputs really have: it may leave them as is."""
+        if choice.activations.bits < 32 or self.input_bits == 32:
+            return choice
+        return replace(choice, activations=Activations(self.input_bits))
 
     def zeros(self, choice: Choice) -> int:
         """Number of weights that `choice` sets to zero: exact, after rounding."""

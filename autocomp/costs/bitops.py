@@ -22,7 +22,8 @@ class BitOps(Cost):
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the layer's bit operations."""
-        return self._macs.of_layer(layer, choice) * choice.weights.bits * choice.activations.bits
+        inputs = layer.in_effect(choice).activations.bits
+        return self._macs.of_layer(layer, choice) * choice.weights.bits * inputs
 
     def fixed(self, side_bits: int) -> int:
         """Returns the frozen layers' bit operations."""

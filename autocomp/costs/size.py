@@ -47,7 +47,7 @@ class Size(Cost):
         """Returns the bytes that the layer adds to the file."""
         key = (layer.name, choice)
         if key not in self._bytes:
-            bits = self._weight_bits(layer, choice) + activation_bits(choice)
+            bits = self._weight_bits(layer, choice) + activation_bits(layer.in_effect(choice))
             self._bytes[key] = math.ceil(bits / 8) + self._named_type(layer, choice)
         return self._bytes[key]
 
@@ -60,7 +60,9 @@ class Size(Cost):
     @staticmethod
     def of_weight(layer: LayerSpec, choice: Choice, weight: Quantized | Tensor) -> int:
         """Returns the bytes that the layer adds to the file with this weight."""
-        return math.ceil((weight_bits(weight, choice) + activation_bits(choice)) / 8)
+        return math.ceil(
+            (weight_bits(weight, choice) + activation_bits(layer.in_effect(choice))) / 8
+        )
 
     def _weight_bits(self, layer: LayerSpec, choice: Choice) -> float:
         """Measures a whole menu at once, so that its numbers are kept with its table."""
@@ -100,7 +102,7 @@ class Size(Cost):
         shares = sum(self.of_layer(layer, NEUTRAL) for layer in network.layers)
         saved = side_bytes(model, 32) - side_bytes(model, side_bits)
         if side_bits == 16:  # codes are not told their type; a layer without is charged for it
-            coded = {name: torch.zeros(w.shape) for name, w in model.weights.items()}
+            coded = {x.parameter: torch.zeros(x.shape) for x in network.layers}
             plain = replace(model, weights=coded)
             saved += len(Index.of(model).to_bytes()) - len(Index.of(plain).to_bytes())
             saved -= sum(self._named_type(layer, NEUTRAL) for layer in network.layers)

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import LayerError
+from autocomp.network.input_quantizers import quantizer_of
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -49,7 +50,12 @@ class Site:
             bias=self.bias,
             input_shape=shapes[0],
             output_shape=shapes[1],
+            input_bits=self._input_bits() if hookable else 32,
         )
+
+    def _input_bits(self) -> int:
+        found = quantizer_of(self.module)
+        return 32 if found is None else found.bits
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:

@@ -19,7 +19,7 @@ from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.saliency import make_criterion
 from autocomp.compression.store import CompressionStore
 from autocomp.compression.structure.find import PruningGroups, find_groups
-from autocomp.compression.structure.heads import with_heads
+from autocomp.compression.structure.heads import is_hooked, with_heads
 from autocomp.compression.structure.low_rank import FALLBACK, LowRank
 from autocomp.compression.structure.order import removal_order
 from autocomp.compression.structure.record import record_of
@@ -123,10 +123,14 @@ class Subnets:
         return tuple(
             replace(
                 x, units=units.get(x.name, 0), unit_step=self._unit_step,
-                full_rank=self.low_rank.full_rank(heads[x.name]),
+                full_rank=self._full_rank(heads[x.name]),
             )
             for x in self.dense.network.layers
         )  # fmt: skip
+
+    def _full_rank(self, layer: LayerSpec) -> int:
+        hooked = is_hooked(self.source.get_submodule(layer.owner))
+        return 0 if hooked else self.low_rank.full_rank(layer)
 
     def kept(self, plan: Plan) -> Kept:
         """Returns the units that stay in each group that loses some.
@@ -223,6 +227,7 @@ class Subnets:
         store = CompressionStore(
             reference, network, stats, pipeline,
             lambda: self._moments(reference, network, cuts, where), record=record,
+            earlier=dense.earlier,
         )  # fmt: skip
         corrections = {
             level: correction.sliced(small, where)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.errors import ModelError
+from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 from autocomp.runtime.libraries import library
@@ -29,10 +29,7 @@ _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 def bare(network: nn.Module) -> nn.Module:
     """Returns a float32 copy of a network in evaluation mode, without activation quantizers."""
     copied = copy_network(network).eval().float().cpu()
-    for module in copied.modules():
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, ActivationQuantizer):
-                del module._forward_pre_hooks[key]
+    strip_quantizers(copied)
     return copied
 
 

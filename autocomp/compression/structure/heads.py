@@ -103,7 +103,7 @@ def with_heads(model: nn.Module, example: Tensor | None = None) -> list[str]:
     replaced = []
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.MultiheadAttention):
-            made = HeadAttention.of(module)
+            made = None if is_hooked(module) else HeadAttention.of(module)
             if made is not None and name:
                 parent, _, attribute = name.rpartition(".")
                 setattr(model.get_submodule(parent), attribute, made)
@@ -112,6 +112,11 @@ def with_heads(model: nn.Module, example: Tensor | None = None) -> list[str]:
                 else:
                     setattr(model.get_submodule(parent), attribute, module)
     return replaced
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether something hangs on a module's calls, which another module would not have."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _outputs(model: nn.Module, example: Tensor | None) -> Tensor | None:

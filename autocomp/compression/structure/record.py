@@ -14,6 +14,8 @@ from autocomp.compression.structure.surgery import CONV, TRANSPOSED
 from autocomp.errors import ArtifactError, LayerError
 from autocomp.plugins.imports import describe
 
+_LONGEST = 64
+"""Most searches, one after another, that a file tells of."""
 _RESIZED = (*CONV, *TRANSPOSED, nn.Linear, nn.PReLU, nn.modules.batchnorm._BatchNorm)
 
 
@@ -28,11 +30,13 @@ def record_of(dense: nn.Module, model: nn.Module) -> dict[str, Any]:
     heads = {}
     for name, m in after.items():
         was = before.get(name)
-        if isinstance(m, HeadAttention) and isinstance(was, nn.MultiheadAttention):
-            biased = m.in_proj.bias is not None
-            heads[name] = [was.embed_dim, m.heads, m.head_width, biased, m.batch_first]
+        if isinstance(m, HeadAttention) and isinstance(was, (nn.MultiheadAttention, HeadAttention)):
+            if isinstance(was, HeadAttention) and was.heads == m.heads:
+                continue
+            biased, width = m.in_proj.bias is not None, _form_of(was)[0]
+            heads[name] = [width, m.heads, m.head_width, biased, m.batch_first]
             with torch.device("meta"):
-                made = HeadAttention(was.embed_dim, m.heads, m.head_width, biased, m.batch_first)
+                made = HeadAttention(width, m.heads, m.head_width, biased, m.batch_first)
             # tokens may be narrower, too
             before.update({f"{name}.{part}": inner for part, inner in made.named_children()})
     sliced = [
@@ -46,24 +50,37 @@ def record_of(dense: nn.Module, model: nn.Module) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
 
 
-def rebuild(network: nn.Module, record: Mapping[str, Any], shapes: Mapping[str, Tensor]) -> None:
+def rebuild(
+    network: nn.Module, record: Mapping[str, Any], shapes: Mapping[str, Tensor], depth: int = 1
+) -> None:
     """Cuts an architecture, in place, to what `record_of` described.
+
+    A search of a network that comes from a search records its own step; "before" holds the earlier
+    ones. What a network has already is left as it is.
 
     Args:
         network: the dense architecture.
         record: what the file says; may be hostile.
         shapes: the file's tensors by state-dict name.
+        depth: how many steps were taken back.
 
     Raises:
         ArtifactError: if the record does not fit the network or the tensors.
     """
+    if record.get("before") is not None:
+        if depth > _LONGEST:
+            raise ArtifactError(
+                f"A file may tell of {_LONGEST} searches, but tells of more; write it again."
+            )
+        rebuild(network, dict(record["before"]), shapes, depth + 1)
     try:
         for name, values in dict(record.get("heads", {})).items():
             _replace_heads(network, str(name), list(values))
         for name in list(record.get("sliced", [])):
             _resize(network, str(name), shapes)
         for name, values in dict(record.get("low_rank", {})).items():
-            _replace_chain(network, str(name), Blueprint.from_json(values), shapes)
+            chain = Blueprint.from_json(values)
+            _replace_chain(network, str(name), chain, shapes, last=depth == 1)
     except ArtifactError:
         raise
     except (
@@ -78,31 +95,50 @@ def rebuild(network: nn.Module, record: Mapping[str, Any], shapes: Mapping[str, 
 def _replace_heads(network: nn.Module, name: str, values: list[Any]) -> None:
     width, heads, head_width, bias, batch_first = values
     before = network.get_submodule(name)
-    whole = all(isinstance(v, int) for v in (width, heads, head_width))
-    if (
-        not whole
-        or not isinstance(before, nn.MultiheadAttention)
-        or (width, head_width) != (before.embed_dim, before.head_dim)
-        or not 0 < heads <= before.num_heads
-    ):
+    if isinstance(before, HeadAttention) and isinstance(heads, int) and before.heads <= heads:
+        return  # the network that is given has lost its heads already
+    known = isinstance(before, (nn.MultiheadAttention, HeadAttention))
+    fits = known and all(isinstance(v, int) for v in (width, heads, head_width))
+    if fits:
+        widest, most, each = _form_of(before)
+        # tokens may be narrower by now, where a search came before
+        exact = width == widest or isinstance(before, HeadAttention)
+        fits = exact and head_width == each
+        fits = fits and 0 < heads <= most
+    if not fits:
         raise ArtifactError(
             f"The file's record must replace an attention of the network by a smaller one, but "
             f"{name!r} with {values} is none; give the architecture that was compressed."
         )
     parent, _, attribute = name.rpartition(".")
-    made = HeadAttention(width, heads, head_width, bool(bias), bool(batch_first))
+    made = HeadAttention(_form_of(before)[0], heads, head_width, bool(bias), bool(batch_first))
     setattr(network.get_submodule(parent), attribute, made)
 
 
+def _form_of(attention: Any) -> tuple[int, int, int]:
+    """Returns the width of a token, how many heads there are, and the width of one."""
+    if isinstance(attention, HeadAttention):
+        return attention.in_proj.in_features, attention.heads, attention.head_width
+    return attention.embed_dim, attention.num_heads, attention.head_dim
+
+
 def _replace_chain(
-    network: nn.Module, name: str, blueprint: Blueprint, tensors: Mapping[str, Tensor]
+    network: nn.Module, name: str, blueprint: Blueprint, tensors: Mapping[str, Tensor], last: bool
 ) -> None:
     before = network.get_submodule(name)
-    fits = all(
-        f"{name}.{part}" in tensors and tuple(tensors[f"{name}.{part}"].shape) == shape
-        for part, shape in blueprint.shapes.items()
+    if isinstance(before, nn.Sequential) and len(before) == len(blueprint.layers):
+        return  # the network that is given has been taken apart already
+    fits = isinstance(before, (*CONV, nn.Linear)) and (
+        blueprint.n_weights <= _LONGEST * before.weight.numel()
     )
-    if not isinstance(before, (*CONV, nn.Linear)) or not fits:
+    for part, shape in blueprint.shapes.items():
+        stored = tensors.get(f"{name}.{part}")
+        if last:
+            fits = fits and stored is not None and tuple(stored.shape) == shape
+        elif stored is not None:  # a later search may have cut it, or taken it apart
+            within = (new <= size for new, size in zip(stored.shape, shape, strict=False))
+            fits = fits and stored.dim() == len(shape) and all(within)
+    if not fits:
         raise ArtifactError(
             f"The file's record must replace a layer by factors that the file holds, but {name!r} "
             "does not fit; give the architecture that was compressed."
@@ -113,6 +149,8 @@ def _replace_chain(
 
 def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
     module: Any = network.get_submodule(name)
+    if name and isinstance(module, nn.Sequential):
+        return  # the network that is given has been taken apart already
     if not isinstance(module, _RESIZED):
         raise ArtifactError(
             f"The file's record may cut convolutions, linear layers and norms only, but names "
