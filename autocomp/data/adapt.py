@@ -83,12 +83,33 @@ def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for index, batch in enumerate(loader):
-            image, label = _pair(batch, f"{name}: batch {index}")
+            image, value = _pair(batch, f"{name}: batch {index}")
+            label = torch.as_tensor(value)
+            if loader.batch_size is None and _is_sample(loader, image, label):
+                image, label = image[None], label.reshape(1)
             images.append(image)
-            labels.append(torch.as_tensor(label))
+            labels.append(label)
+            if image.dim() == 0 or label.dim() == 0 or image.shape[1:] != images[0].shape[1:]:
+                raise DataError(
+                    f"{name}: batches must hold images of one shape and a label each, but batch "
+                    f"{index} has images {tuple(image.shape)} and labels {tuple(label.shape)}, and "
+                    f"batch 0 images {tuple(images[0].shape)}. Give the DataLoader a batch_size."
+                )
     if not images:
         raise DataError(f"{name}: the DataLoader is empty. Give at least one batch.")
     return torch.cat(images), torch.cat(labels)
+
+
+def _is_sample(loader: DataLoader[Any], image: Tensor, label: Tensor) -> bool:
+    """Whether a loader without batches (batch_size=None) gives a sample rather than a batch.
+
+    A batch of one and a sample of one channel look alike; the items of a map-style Dataset are
+    samples.
+    """
+    if label.dim() == 0:
+        return True
+    streamed = isinstance(loader.dataset, IterableDataset)
+    return label.shape == (1,) and not (streamed and image.shape[:1] == (1,))
 
 
 def _pair(item: Any, where: str) -> tuple[Tensor, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from autocomp.data import DataSplits, Split, as_splits
+from autocomp.data.adapt import as_split
 from autocomp.errors import DataError
 
 
@@ -136,3 +138,50 @@ def test_limits_of_the_dataclass() -> None:
     splits = DataSplits("d", split, split, split, n_classes=3)
     with pytest.raises(DataError, match="1 <= n <= 3"):
         splits.example_inputs(4)
+
+
+class Samples(Dataset[Any]):
+    """Images with a label of any shape."""
+
+    def __init__(self, images: Tensor, labels: list[Any]) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self.images[index], self.labels[index]
+
+
+class Streamed(IterableDataset[Any]):
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("label", [int, torch.tensor, lambda y: torch.tensor([y])])
+def test_a_loader_without_batches_gives_samples(channels: int, label: Any) -> None:
+    images = torch.randn(6, channels, 4, 4)
+    loader = DataLoader(Samples(images, [label(i % 2) for i in range(6)]), batch_size=None)
+    split = as_split(loader, "mine")
+    assert torch.equal(split.images, images) and split.labels.tolist() == [0, 1] * 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 3), (4, 1)])
+def test_a_loader_without_batches_gives_batches(channels: int, sizes: tuple[int, ...]) -> None:
+    batches = [(torch.randn(n, channels, 4, 4), torch.arange(n)) for n in sizes]
+    split = as_split(DataLoader(Streamed(batches), batch_size=None), "mine")
+    assert torch.equal(split.images, torch.cat([images for images, _ in batches]))
+
+
+def test_batches_of_unlike_images_are_refused() -> None:
+    batches = [
+        (torch.randn(2, 3, 4, 4), torch.arange(2)),
+        (torch.randn(2, 3, 5, 4), torch.arange(2)),
+    ]
+    with pytest.raises(DataError, match=r"batch 1 has images \(2, 3, 5, 4\)"):
+        _ = as_split(DataLoader(Streamed(batches), batch_size=None), "mine").images
