@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from autocomp.artifacts.tensors import write_raw
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.quantized import Quantized
 from autocomp.storage.files import write_bytes
+from autocomp.storage.sealed import Damaged, read_sealed, seal, tell_damaged, write_sealed
 
-VERSION = 1
+VERSION = 2
 """Counts up when the same key would give other weights."""
+_PARTS = ("codes", "scale", "weight", "shift")
 LARGEST = 1 << 30
 """Bytes of one layer's table; a larger one is not kept."""
 
@@ -27,8 +32,8 @@ LARGEST = 1 << 30
 class TableFolder:
     """A folder of tables that belong to one network, its calibration data and one pipeline.
 
-    A table is one safetensors file per layer and menu. Files are written whole or not at all; one
-    that cannot be read is as good as missing.
+    A table is one safetensors file per layer and menu, with a checksum of each option. Files are
+    written whole or not at all; one that is damaged is as good as missing, and said once.
 
     Args:
         root: the cache folder, or None to keep nothing.
@@ -37,6 +42,7 @@ class TableFolder:
 
     def __init__(self, root: Path | None, key: str = "") -> None:
         self._folder = None if root is None else root / f"tables-{VERSION}" / key
+        self._told = False
 
     def load(
         self, layer: LayerSpec, choices: Sequence[Choice], only: Choice | None = None
@@ -47,55 +53,61 @@ class TableFolder:
             return None
         try:
             with safe_open(str(path), "pt") as file:
-                errors = json.loads(file.metadata()["errors"])
+                metadata = file.metadata()
+                errors, seals = json.loads(metadata["errors"]), json.loads(metadata["seals"])
                 names = set(file.keys())
-
-                def read(name: str) -> Tensor | None:
-                    return file.get_tensor(name) if name in names else None
-
                 found = {}
-                for i, (choice, error) in enumerate(zip(choices, errors, strict=True)):
+                for i, (choice, error, sealed) in enumerate(
+                    zip(choices, errors, seals, strict=True)
+                ):
                     if only is not None and choice != only:
                         continue
-                    codes, scale = read(f"{i}.codes"), read(f"{i}.scale")
-                    weight = read(f"{i}.weight")
-                    whole: Quantized | Tensor | None = weight
-                    if codes is not None and scale is not None:
-                        whole = Quantized(codes, scale)
-                    if whole is None:
-                        return None
-                    found[choice] = CompressedLayer(whole, float(error), read(f"{i}.shift"))
+                    parts = {
+                        part: file.get_tensor(f"{i}.{part}")
+                        for part in _PARTS
+                        if f"{i}.{part}" in names
+                    }
+                    if _seal(error, parts) != sealed:
+                        raise Damaged(str(path))
+                    found[choice] = _option(layer, error, parts)
                 return found
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError):
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError, Damaged):
+            self._tell(path)
             return None
+
+    def _tell(self, path: Path) -> None:
+        """Says that a table is damaged: once, for a damaged disk has many."""
+        if not self._told:
+            self._told = True
+            tell_damaged(path)
 
     def save(self, layer: LayerSpec, table: Mapping[Choice, CompressedLayer]) -> None:
         """Keeps a layer's table; a disk that is full or read-only is no error."""
         path = self._path(layer, list(table), "safetensors")
         if path is None:
             return
-        tensors: dict[str, Tensor] = {}
-        for i, option in enumerate(table.values()):
-            if isinstance(option.weight, Quantized):
-                tensors[f"{i}.codes"] = option.weight.codes.contiguous()
-                tensors[f"{i}.scale"] = option.weight.scale.contiguous()
-            else:
-                tensors[f"{i}.weight"] = option.weight.contiguous()
-            if option.shift is not None:
-                tensors[f"{i}.shift"] = option.shift.contiguous()
+        # cloned: two options may share memory (a choice that changes nothing)
+        parts = [
+            {name: tensor.contiguous().clone() for name, tensor in _parts(option).items()}
+            for option in table.values()
+        ]
+        tensors = {f"{i}.{name}": t for i, held in enumerate(parts) for name, t in held.items()}
         if sum(t.numel() * t.element_size() for t in tensors.values()) > LARGEST:
             return
-        errors = json.dumps([option.error for option in table.values()])
-        # two options may share memory (a choice that changes nothing)
-        owned = {name: tensor.clone() for name, tensor in tensors.items()}
-        _write(path, save(owned, {"errors": errors}))
+        errors = [option.error for option in table.values()]
+        seals = [_seal(error, held) for error, held in zip(errors, parts, strict=True)]
+        told = {"errors": json.dumps(errors), "seals": json.dumps(seals)}
+        _write(path, lambda target: write_bytes(target, save(tensors, told)))
 
     def load_facts(self, layer: LayerSpec, choices: Sequence[Choice]) -> dict[str, Any]:
         """Returns numbers that were kept beside a table, by name; {} if there are none."""
         path = self._path(layer, choices, "json")
+        if path is None or not path.exists():
+            return {}
         try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        except (OSError, ValueError):
+            found = read_sealed(path)
+        except (OSError, Damaged):
+            self._tell(path)
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -105,7 +117,7 @@ class TableFolder:
         """Keeps numbers beside a table, as `save` does."""
         path = self._path(layer, choices, "json")
         if path is not None:
-            _write(path, json.dumps(facts).encode())
+            _write(path, lambda target: write_sealed(target, facts))
 
     def _path(self, layer: LayerSpec, choices: Sequence[Choice], ending: str) -> Path | None:
         if self._folder is None:
@@ -114,8 +126,45 @@ class TableFolder:
         return self._folder / f"{hashlib.sha256(menu.encode()).hexdigest()[:24]}.{ending}"
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        write_bytes(path, data)
+        write(path)
     except OSError:
         return  # a cache that cannot be kept costs time, never a search
+
+
+def _parts(option: CompressedLayer) -> dict[str, Tensor]:
+    """Returns the tensors of an option, by their names in `_PARTS`."""
+    weight = option.weight
+    if isinstance(weight, Quantized):
+        found = {"codes": weight.codes, "scale": weight.scale}
+    else:
+        found = {"weight": weight}
+    return found if option.shift is None else {**found, "shift": option.shift}
+
+
+def _seal(error: float, parts: Mapping[str, Tensor]) -> str:
+    """Returns the checksum of an option."""
+    told = [f"{name} {tuple(t.shape)} {t.dtype}".encode() for name, t in parts.items()]
+    return seal(repr(error).encode(), *told, *(write_raw(t, 32) for t in parts.values()))
+
+
+def _option(layer: LayerSpec, error: Any, parts: Mapping[str, Tensor]) -> CompressedLayer:
+    """Returns an option of a layer; Damaged if it is none, whatever its checksum says."""
+    codes, scale = parts.get("codes"), parts.get("scale")
+    weight: Quantized | Tensor | None = parts.get("weight")
+    if codes is not None and scale is not None:
+        weight = Quantized(codes, scale)
+    whole = codes if codes is not None else parts.get("weight")
+    numbers = [t for t in parts.values() if t.is_floating_point()]
+    if (
+        weight is None
+        or whole is None
+        or tuple(whole.shape) != layer.shape
+        or not isinstance(error, (int, float))
+        or not math.isfinite(error)
+        or not all(bool(torch.isfinite(t).all()) for t in numbers)
+        or (codes is not None and codes.is_floating_point())
+    ):
+        raise Damaged(layer.name)
+    return CompressedLayer(weight, float(error), parts.get("shift"))

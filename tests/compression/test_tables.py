@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from autocomp.compression.weights.base import Compressor
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.quantized import Quantized
 from autocomp.data import DataSplits
+from autocomp.network.analysis import analyse
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.storage.cache import default_root
 
@@ -88,9 +91,49 @@ def test_damage_is_as_good_as_absence(
         data = file.read_bytes()
         new = {"truncated": data[: len(data) // 2], "garbage": b"x" * 99, "empty": b""}[damage]
         file.write_bytes(new)
-    again = problem(tiny_net, tiny_data, tmp_path).losses(menus)
+    with pytest.warns(RuntimeWarning, match="in the cache is damaged") as told:
+        again = problem(tiny_net, tiny_data, tmp_path).losses(menus)
+    assert len(told) == 1  # once, for all of them
     for a, b in zip(losses, again, strict=True):
         assert a.tolist() == pytest.approx(b.tolist())
+    problem(tiny_net, tiny_data, tmp_path).losses(menus)  # they are whole again
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8, 0.97])
+def test_one_bit_is_noticed(
+    tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path, share: float
+) -> None:
+    """In a header, among codes, scales, shifts or errors: the numbers are made anew."""
+    first = problem(tiny_net, tiny_data, tmp_path)
+    menus = [MENU for _ in first.network.layers]
+    losses = first.losses(menus)
+    layers = first.network.layers
+    weights = [first.store.weight(layer, choice) for layer in layers for choice in MENU]
+    for file in [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.json")]:
+        data = bytearray(file.read_bytes())
+        data[int(share * len(data))] ^= 4
+        file.write_bytes(data)
+    second = problem(tiny_net, tiny_data, tmp_path)
+    with pytest.warns(RuntimeWarning, match="in the cache is damaged"):
+        again = second.losses(menus)
+    for a, b in zip(losses, again, strict=True):
+        assert a.tolist() == b.tolist()
+    found = [second.store.weight(layer, choice) for layer in layers for choice in MENU]
+    assert all(same(a, b) for a, b in zip(weights, found, strict=True))
+
+
+def test_numbers_that_are_none_are_not_believed(tmp_path: Path, tiny_net: nn.Module) -> None:
+    """Even with a checksum that fits: a NaN, another shape, another type."""
+    layer = analyse(tiny_net, torch.randn(2, 3, 8, 8)).layers[0]
+    folder = TableFolder(tmp_path, "key")
+    good = torch.ones(layer.shape)
+    for weight, error in ((good, math.nan), (good * math.inf, 0.1), (torch.ones(3), 0.1)):
+        folder.save(layer, {NEUTRAL: CompressedLayer(weight, error)})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert folder.load(layer, [NEUTRAL]) is None
+    folder.save(layer, {NEUTRAL: CompressedLayer(good, 0.5)})
+    assert folder.load(layer, [NEUTRAL]) is not None
 
 
 def test_no_folder_keeps_nothing(tiny_problem: CompressionProblem) -> None:

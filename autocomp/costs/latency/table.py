@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
 from filelock import FileLock
 
@@ -19,9 +17,9 @@ from autocomp.costs.latency.machine import Machine
 from autocomp.costs.latency.measure import measure_geometry
 from autocomp.costs.latency.precision import FLOAT32, Precision
 from autocomp.runtime import REPEATS
-from autocomp.storage.files import write_json
+from autocomp.storage.sealed import Damaged, read_sealed, tell_damaged, write_sealed
 
-VERSION = 2
+VERSION = 3
 """Counts up when the same key would be measured in another way."""
 STEPS = 8
 """Channel counts are measured at this many steps from none to all."""
@@ -65,6 +63,7 @@ class LatencyTable:
         self._given = machine
         self._measure = measure or partial(measure_geometry, threads=threads, repeats=repeats)
         self._known: dict[str, int] | None = None
+        self._told = False
         self._floors: dict[tuple[Geometry, Precision], dict[tuple[int, int], int]] = {}
 
     @cached_property
@@ -212,11 +211,17 @@ class LatencyTable:
 
     def _read(self) -> dict[str, int]:
         path = self.path
+        if path is None or not path.exists():
+            return {}
         try:
-            found: Any = json.loads(path.read_text(encoding="utf-8")) if path else {}
-            times = found.get("nanoseconds", {})
+            times = read_sealed(path)["nanoseconds"]
             return {str(k): v for k, v in times.items() if type(v) is int and v > 0}
-        except (OSError, ValueError, AttributeError):
+        except OSError:
+            return {}
+        except (Damaged, KeyError, TypeError, AttributeError):
+            if not self._told:
+                self._told = True
+                tell_damaged(path)
             return {}
 
     def _write(self) -> None:
@@ -229,7 +234,7 @@ class LatencyTable:
             "nanoseconds": dict(sorted(self._known.items())),
         }
         try:
-            write_json(path, values)
+            write_sealed(path, values)
         except OSError:
             return  # a cache that cannot be kept costs time, never a search
 

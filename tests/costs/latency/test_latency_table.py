@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from autocomp.costs.latency import FLOAT32, INT8, Geometry, LatencyTable, Machine, Precision
 from autocomp.errors import LayerError
+from autocomp.storage.sealed import read_sealed, write_sealed
 
 MACHINE = Machine("made-up", "none 0", 1)
 FULL = Geometry("linear", 64, 32, (3,))
@@ -125,7 +127,7 @@ def test_a_second_table_reads_the_first_ones_file(tmp_path: Path) -> None:
     assert again.estimate(FULL, FLOAT32, 40, 20) == found and not second.asked
     assert again.number("network", lambda: 78) == 77
     assert first.path == again.path and first.path is not None
-    values = json.loads(first.path.read_text())
+    values = read_sealed(first.path)
     assert values["machine"] == {"processor": "made-up", "runtime": "none 0", "threads": 1}
 
 
@@ -150,9 +152,22 @@ def test_a_damaged_file_is_measured_again(tmp_path: Path, text: str) -> None:
     assert table.path is not None
     table.path.write_text(text.replace("KEY", "w32a32 " + FULL.key.replace('"', '\\"')))
     measure = Measurer()
-    assert table_of(measure, tmp_path).measured(FULL) == right
+    with pytest.warns(RuntimeWarning, match="in the cache is damaged") as told:
+        assert table_of(measure, tmp_path).measured(FULL) == right
+    assert len(measure.asked) == len(told) == 1
+    assert list(read_sealed(table.path)["nanoseconds"].values()) == [right]
+
+
+@pytest.mark.parametrize("values", [[], {}, {"nanoseconds": 3}, {"nanoseconds": {"KEY": -4}}])
+def test_a_whole_file_of_other_values_is_measured_again(tmp_path: Path, values: Any) -> None:
+    table = table_of(Measurer(), tmp_path)
+    assert table.path is not None
+    write_sealed(table.path, values)
+    measure = Measurer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        table_of(measure, tmp_path).measured(FULL)
     assert len(measure.asked) == 1
-    assert list(json.loads(table.path.read_text())["nanoseconds"].values()) == [right]
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
@@ -172,7 +187,7 @@ def test_what_was_measured_stays_when_a_measurement_fails(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         table.estimate(FULL, FLOAT32, 64, 20)
     assert table.path is not None
-    assert len(json.loads(table.path.read_text())["nanoseconds"]) == 2
+    assert len(read_sealed(table.path)["nanoseconds"]) == 2
 
 
 def test_tables_of_several_threads_agree(tmp_path: Path) -> None:
