@@ -21,7 +21,7 @@ from autocomp.api.result import Result
 from autocomp.api.setup import SearchSetup
 from autocomp.artifacts.container import unpack
 from autocomp.compression.loading import load
-from autocomp.compression.noted_file import note_file
+from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
@@ -253,7 +253,7 @@ class Session:
         assert best is not None  # finalists are feasible
         model, data = self.setup.problem.compressed(best.plan, best.fidelity)
         path = self.run.write_model(data)
-        note_file(model, unpack(data))
+        note_file(model, unpack(data, shapes_of(model)))
         self._verify(path, model)
         self.run.write_plan(best.plan)
         if found.save is not None:

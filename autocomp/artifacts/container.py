@@ -17,6 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import constriction
 import numpy as np
@@ -25,6 +27,7 @@ from safetensors.torch import load as safetensors_load
 
 from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.index import Index
+from autocomp.artifacts.limits import check_declared
 from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.records import Record, write_record
 from autocomp.artifacts.side import read_side, write_side
@@ -34,6 +37,7 @@ from autocomp.errors import ArtifactError
 from autocomp.plugins.imports import describe
 
 VERSION = "2"
+_T = TypeVar("_T")
 
 
 def pack(model: PackedModel) -> bytes:
@@ -62,15 +66,32 @@ def pack(model: PackedModel) -> bytes:
     return struct.pack("<Q", len(header)) + header + payload
 
 
-def unpack(data: bytes) -> PackedModel:
+def unpack(data: bytes, shapes: Mapping[str, tuple[int, ...]] | None = None) -> PackedModel:
     """Reads what `pack` wrote.
 
+    Args:
+        data: the bytes.
+        shapes: state-dict name -> shape, of the network that the file is for: nothing is decoded
+            for another. Without them, the file's own length bounds what it may ask for.
+
     Raises:
-        ArtifactError: if the bytes are no such file, damaged, truncated or of another version.
+        ArtifactError: if the bytes are no such file, damaged, truncated or of another version, or
+            of another network.
     """
     payload = _payload(data)
+    return _guarded(lambda: _read(payload, shapes))
+
+
+def read_index(data: bytes) -> Index:
+    """Returns what a file says of its tensors, without one of them; ArtifactError as `unpack`."""
+    payload = _payload(data)
+    return _guarded(lambda: _index(payload)[0])
+
+
+def _guarded(read: Callable[[], _T]) -> _T:
+    """Returns what reading gives; ArtifactError for whatever a file makes it raise."""
     try:
-        return _read(payload)
+        return read()
     except ArtifactError:
         raise
     except Exception as error:  # a checksum collision or a file made by other means
@@ -110,17 +131,25 @@ def _payload(data: bytes) -> memoryview:
     return memoryview(payload)
 
 
-def _read(payload: memoryview) -> PackedModel:
+def _index(payload: memoryview) -> tuple[Index, memoryview]:
+    """Returns the index, and what follows it."""
     length = struct.unpack_from("<I", payload)[0]
-    index = Index.from_bytes(bytes(payload[4 : 4 + length]))
-    at = payload[4 + length :]
+    return Index.from_bytes(bytes(payload[4 : 4 + length])), payload[4 + length :]
+
+
+def _read(payload: memoryview, shapes: Mapping[str, tuple[int, ...]] | None) -> PackedModel:
+    index, at = _index(payload)
+    if shapes is None:
+        check_declared(index.n_weights, index.exact_bytes, len(payload))
+    elif index.shapes != {name: tuple(shape) for name, shape in shapes.items()}:
+        raise ArtifactError("The file must be of the network that it is read for, but is not.")
     pending = [Record(layer.name, weight) for layer, weight in index.layers]
     for record in pending:
         at = record.read(at)
     plan = Plan({record.name: record.choice for record in pending})
     side, at = read_side(index, at, plan.side_bits)
     length = struct.unpack_from("<I", at)[0]
-    raw = memoryview(inflate(bytes(at[4 : 4 + length])))
+    raw = memoryview(inflate(bytes(at[4 : 4 + length]), index.exact_bytes))
     exact = {}
     for x in index.exact:
         exact[x.name], raw = read_raw(raw, x.shape, x.dtype, 32)

@@ -13,15 +13,24 @@ def deflate(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush()
 
 
-def inflate(data: bytes) -> bytes:
+def inflate(data: bytes, most: int) -> bytes:
     """Returns what was deflated.
 
+    Args:
+        data: the stream.
+        most: bytes that it may hold.
+
     Raises:
-        ArtifactError: if the stream is cut off.
+        ArtifactError: if the stream is cut off, or holds more.
         zlib.error: if it is damaged.
     """
     stream = zlib.decompressobj(-15, _DICTIONARY)
-    found = stream.decompress(data)
+    found = stream.decompress(data, most + 1)
+    if len(found) > most:
+        raise ArtifactError(
+            f"A deflated part of the file may hold {most} bytes, but holds more; the file is "
+            "damaged or hostile."
+        )
     if not stream.eof:
         raise ArtifactError(
             "The file must hold whole parts, but a deflated one is cut off; copy it again."

@@ -9,6 +9,7 @@ network of 20 to 60 layers takes 20 to 450 bytes instead of some thousand.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from autocomp.artifacts.deflate import deflate, inflate
 from autocomp.artifacts.fused_norm import PARTS
+from autocomp.artifacts.limits import check_depth, index_bytes, shape_of, text_of
 from autocomp.artifacts.packed import LayerEntry, PackedModel
 from autocomp.artifacts.tensors import dtype_name, dtype_named
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
+from autocomp.errors import ArtifactError
 
 _COUNTER = "num_batches_tracked"
 _USUAL = "float32"
@@ -56,9 +59,12 @@ class Described:
     def from_json(cls, values: list[Any]) -> Described:
         """Reads `to_json`'s list."""
         name, shape, kind = (*values, _USUAL)[:3]
-        return cls(
-            str(name), tuple(int(size) for size in shape), dtype_named(kind), len(values) > 3
-        )
+        return cls(text_of(name), shape_of(shape), dtype_named(text_of(kind)), len(values) > 3)
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -130,12 +136,13 @@ class Index:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
-        """Reads `to_bytes`; any exception if the bytes are none."""
-        entries = json.loads(inflate(data))
+        """Reads `to_bytes`; any exception if the bytes are none. Nothing is allocated."""
+        entries = json.loads(inflate(data, index_bytes(len(data))))
+        check_depth(entries)
         layers, norms, side, exact, aliases, source, *more = entries
         structure, history = (*more, None, None)[:2]
         counters = [f"{x[0]}.{_COUNTER}" for x in norms if x[2]]
-        return cls(
+        found = cls(
             layers=tuple(_layer_from_json(x) for x in layers),
             norms=tuple(Described.from_json([x[0], [x[1]], *x[3:]]) for x in norms),
             side=tuple(Described.from_json(x) for x in side),
@@ -143,11 +150,52 @@ class Index:
                 *(Described(name, (), torch.int64) for name in counters),
                 *(Described.from_json(x) for x in exact),
             ),
-            aliases={str(alias): str(owner) for alias, owner in aliases.items()},
+            aliases={text_of(alias): text_of(owner) for alias, owner in aliases.items()},
             source=None if source is None else dict(source),
             structure=None if structure is None else dict(structure),
             history=tuple(Plan.from_json(plan) for plan in history or ()),
         )
+        found._check_names()
+        return found
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor by its state-dict name, tied ones too."""
+        stored = {x.name: x.shape for x in (*(w for _, w in self.layers), *self.side, *self.exact)}
+        for norm in self.norms:
+            stored.update({f"{norm.name}.{part}": norm.shape for part in PARTS})
+        return {**stored, **{alias: stored[owner] for alias, owner in self.aliases.items()}}
+
+    @property
+    def exact_bytes(self) -> int:
+        """Length of the unchanged tensors' values."""
+        return sum(x.count * x.dtype.itemsize for x in self.exact)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of the layers' weights, and of the numbers of fused norms."""
+        return sum(weight.count for _, weight in self.layers) + sum(x.count for x in self.norms)
+
+    def _check_names(self) -> None:
+        """Raises ArtifactError if a name stands twice, or a tied tensor's owner is missing."""
+        names = [weight.name for _, weight in self.layers]
+        names += [x.name for x in (*self.side, *self.exact)]
+        names += [f"{norm.name}.{part}" for norm in self.norms for part in PARTS]
+        names += self.aliases
+        plans = [layer.name for layer, _ in self.layers]
+        for kind, found in (("tensor", names), ("layer", plans)):
+            if len(set(found)) < len(found):
+                twice = next(name for name in found if found.count(name) > 1)
+                raise ArtifactError(
+                    f"A file must name each {kind} once, but names {twice!r} twice."
+                )
+        known = set(names) - set(self.aliases)
+        for alias, owner in self.aliases.items():
+            if owner not in known:
+                raise ArtifactError(
+                    f"A file must hold what its tensors are tied to, but {alias!r} is tied to "
+                    f"{owner!r}, which it does not; write the file again."
+                )
 
 
 def _is_counter(model: PackedModel, name: str) -> bool:
@@ -162,7 +210,8 @@ def _layer_to_json(layer: LayerEntry, weight: Described) -> list[Any]:
 
 
 def _layer_from_json(values: list[Any]) -> tuple[LayerEntry, Described]:
-    name = str(values[0])
+    name = text_of(values[0])
     usual = [name, values[1], f"{name}.weight", name, _USUAL]
     _, shape, parameter, host, kind = usual if len(values) == 2 else values
-    return LayerEntry(name, parameter, host), Described.from_json([parameter, shape, kind])
+    entry = LayerEntry(name, text_of(parameter), text_of(host))
+    return entry, Described.from_json([parameter, shape, kind])

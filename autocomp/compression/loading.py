@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from autocomp.artifacts.container import unpack
+from autocomp.artifacts.container import read_index, unpack
+from autocomp.artifacts.index import Index
 from autocomp.artifacts.packed import PackedModel
 from autocomp.compression.noted_file import note_file
 from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
+from autocomp.models.builder import TooLarge, parameters_up_to
 from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 
@@ -38,11 +41,13 @@ def load(
         ArtifactError: if the file is damaged, or does not fit the architecture.
         ModelError, UnknownNameError: if the architecture cannot be built.
     """
-    packed = read(path)
-    network = _architecture(packed, model)
-    if packed.structure is not None:
-        rebuild(network, packed.structure, packed.state_dict())
-    _check_fit(packed, network, path)
+    data = _bytes(path)
+    index = read_index(data)
+    network = _architecture(index, model)
+    _rebuild(network, index)
+    _check_fit(index, network, path)
+    packed = unpack(data, index.shapes)  # decoded only now: it is what the network needs
+    _check_finite(packed)
     network.load_state_dict(packed.state_dict())
     hosts = {layer.name: layer.host for layer in packed.layers}
     for name, quantizer in packed.activations.items():
@@ -55,8 +60,13 @@ def read(path: str | Path) -> PackedModel:
     """Returns the contents of a compressed file without building a network.
 
     Raises:
-        ArtifactError: if there is no such file, or it is damaged.
+        ArtifactError: if there is no such file, it is damaged, or asks for more than a file of its
+            length may hold.
     """
+    return unpack(_bytes(path))
+
+
+def _bytes(path: str | Path) -> bytes:
     file = Path(path)
     if file.is_dir():
         file /= "model.safetensors"
@@ -67,11 +77,11 @@ def read(path: str | Path) -> PackedModel:
             f"The compressed file must be readable, but {str(path)!r} is not "
             f"({error.strerror or error}); name a run's model.safetensors."
         ) from None
-    return unpack(data)
+    return data
 
 
 def _architecture(
-    packed: PackedModel, model: str | nn.Module | Callable[..., nn.Module] | None
+    index: Index, model: str | nn.Module | Callable[..., nn.Module] | None
 ) -> nn.Module:
     if isinstance(model, nn.Module):
         copied = copy_network(model)
@@ -81,11 +91,11 @@ def _architecture(
         return build_architecture(ModelSource(model))
     if model is not None:
         return build_model(model)
-    if packed.source is None:
+    if index.source is None:
         raise ArtifactError(
             "The file does not say how its network is built; give it: load(path, model=network)."
         )
-    source = ModelSource.from_json(packed.source)
+    source = ModelSource.from_json(index.source)
     known = _imported(source)
     if known is not None:
         return build_model(known)
@@ -94,26 +104,51 @@ def _architecture(
             f"The file's network is built by {source.name!r}, which a file may not make this "
             f"program import or call; give it: load(path, model={source.name!r}) or --model."
         )
+    _check_architecture(source, index)
     return build_architecture(source, allow_import=False)
+
+
+def _check_architecture(source: ModelSource, index: Index) -> None:
+    """Raises ArtifactError if an architecture is not the file's, before it takes any memory."""
+    most = 2 * len(index.shapes) + 64
+    with parameters_up_to(most), torch.device("meta"):
+        try:
+            plain = build_architecture(source, allow_import=False)
+            _rebuild(plain, index)
+        except TooLarge:
+            raise ArtifactError(
+                f"The file's network must have its {len(index.shapes)} tensors, but "
+                f"{source.name!r} with its options has more; the file is damaged or hostile."
+            ) from None
+    _check_fit(index, plain, source.name)
+
+
+def _rebuild(network: nn.Module, index: Index) -> None:
+    if index.structure is not None:
+        described = {n: torch.empty(s, device="meta") for n, s in index.shapes.items()}
+        rebuild(network, index.structure, described)
 
 
 def _imported(source: ModelSource) -> type[nn.Module] | None:
     """The network class that `source` names, if its module is imported already.
 
-    A function is never called: a file could name any that takes no arguments.
+    A function is never called: a file could name any that takes no arguments. Nor is anything
+    looked up that a module or a class would make on demand.
     """
     module_name, colon, attribute = source.name.partition(":")
     if not colon or source.options or module_name not in sys.modules:
         return None
     found: Any = sys.modules[module_name]
     for part in attribute.split("."):
-        found = getattr(found, part, None)
+        if not isinstance(found, (ModuleType, type)):
+            return None
+        found = found.__dict__.get(part)
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
 
-def _check_fit(packed: PackedModel, network: nn.Module, path: str | Path) -> None:
-    stored = packed.state_dict()
-    wanted = network.state_dict()
+def _check_fit(index: Index, network: nn.Module, path: str | Path) -> None:
+    stored = index.shapes
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     for name in (*wanted, *stored):
         if name not in stored or name not in wanted:
             where = "file" if name not in stored else "network"
@@ -121,15 +156,19 @@ def _check_fit(packed: PackedModel, network: nn.Module, path: str | Path) -> Non
                 f"The network must have the file's tensors, but {name!r} is missing in the {where} "
                 f"({str(path)!r}); give the architecture that was compressed."
             )
-        if stored[name].shape != wanted[name].shape:
+        if stored[name] != wanted[name]:
             raise ArtifactError(
-                f"Tensor {name!r} must have the network's shape {tuple(wanted[name].shape)}, but "
-                f"the file holds {tuple(stored[name].shape)}; give the same architecture."
+                f"Tensor {name!r} must have the network's shape {wanted[name]}, but the file holds "
+                f"{stored[name]}; give the same architecture."
             )
     modules = dict(network.named_modules())
-    for layer in packed.layers:
+    for layer, _ in index.layers:
         if layer.host not in modules:
             raise ArtifactError(f"The network has no module {layer.host!r}, which the file names.")
+
+
+def _check_finite(packed: PackedModel) -> None:
+    stored = packed.state_dict()
     for name in (*packed.weights, *packed.side):
         tensor = stored[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

@@ -11,6 +11,11 @@ from autocomp.artifacts.packed import PackedModel
 _ATTRIBUTE = "autocomp_file"
 
 
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each tensor of a network's state."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
 class _Note:
     """Holds a file's contents; copies of the network share them."""
 
@@ -31,9 +36,8 @@ def noted_file(network: nn.Module) -> PackedModel | None:
     note = vars(network).get(_ATTRIBUTE)
     if not isinstance(note, _Note):
         return None
-    held = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    stored = {name: tensor.shape for name, tensor in note.packed.state_dict().items()}
-    return note.packed if held == stored else None
+    stored = {name: tuple(t.shape) for name, t in note.packed.state_dict().items()}
+    return note.packed if shapes_of(network) == stored else None
 
 
 def file_of(network: nn.Module) -> PackedModel | None:

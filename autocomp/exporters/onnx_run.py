@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autocomp.compression.loading import load, read
+from autocomp.compression.loading import load
+from autocomp.compression.noted_file import file_of
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import ArtifactError
 from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
@@ -48,7 +49,9 @@ def export_run(
         raise ArtifactError(
             f"`split` must be calibration, search or test, but got {split!r}; use test."
         )
-    network, packed = load(file, model), read(file)
+    network = load(file, model)
+    packed = file_of(network)
+    assert packed is not None  # `load` notes it
     splits = load_data(data)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
     example = splits.example_inputs(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from autocomp.artifacts.container import unpack
+from autocomp.compression.noted_file import shapes_of
 from autocomp.exporters.onnx_file import export_float, export_onnx
 from autocomp.runtime import latencies
 
@@ -31,7 +32,7 @@ def measured_latency(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        report = export_onnx(network, unpack(data), example, path)
+        report = export_onnx(network, unpack(data, shapes_of(network)), example, path)
         first, second = latencies([export_float(dense, example, report.opset), path], example,
                                   threads)  # fmt: skip
     return round(first * 1e9), round(second * 1e9)

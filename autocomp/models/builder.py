@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from autocomp.errors import AutocompError, ModelError
 from autocomp.plugins.imports import call_user, import_attribute
@@ -112,6 +114,29 @@ def isolated_seed() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield
+
+
+class TooLarge(ModelError):
+    """An architecture has more parameters than was allowed."""
+
+
+@contextlib.contextmanager
+def parameters_up_to(most: int) -> Iterator[None]:
+    """Raises TooLarge as soon as modules that are made in the block have more parameters."""
+    thread, found = threading.get_ident(), 0
+
+    def count(module: nn.Module, name: str, parameter: object) -> None:
+        nonlocal found
+        if threading.get_ident() == thread:
+            found += 1
+            if found > most:
+                raise TooLarge(str(found))
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def call_factory(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> nn.Module:
