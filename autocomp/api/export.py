@@ -26,6 +26,7 @@ def export(
     split: str = "test",
     opset: int | None = None,
     threads: int = 1,
+    trust: bool = False,
 ) -> Exported:
     """Exports a run's network, loads it again, compares it on a split and times it.
 
@@ -38,12 +39,13 @@ def export(
         split: the images on which the file is compared with the network.
         opset: ONNX opset, 21 to 25.
         threads: threads of the runtime.
+        trust: whether the run may name code to import.
 
     Raises:
         AutocompError: in one line, for anything wrong with the input, or a missing library.
     """
     if to not in FORMATS:
         raise ArtifactError(unknown("format", to, FORMATS))
-    file, data, model = source_of_export(run, data, model)
+    file, data, model = source_of_export(run, data, model, trust)
     target = Path(out) if out else file.with_suffix(".onnx")
     return export_run(file, target, data, model, opset, split=split, threads=threads)

@@ -19,6 +19,8 @@ from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import find_sites
 from autocomp.runs.folder import Run
+from autocomp.runs.settings import SearchConfig
+from autocomp.runs.trust import refuse_code
 
 
 def network_for(
@@ -84,22 +86,29 @@ def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor
     )
 
 
-def source_of_export(path: str | PathLike[str], data: Any, model: Any) -> tuple[Path, Any, Any]:
+def source_of_export(
+    path: str | PathLike[str], data: Any, model: Any, trust: bool = False
+) -> tuple[Path, Any, Any]:
     """Returns a compressed file, and the data and architecture that go with it.
 
     Args:
         path: a run folder, or a compressed file.
         data: data to use; the run's own if None.
         model: architecture to use; the run's own, or the file's, if None.
+        trust: whether the run may name code to import.
 
     Raises:
-        AutocompError: if there is no such file, or no data are known.
+        AutocompError: if there is no such file, no data are known, or the run names code and is
+            not trusted.
     """
     found = Path(path)
     settings: dict[str, Any] = {}
     if found.is_dir():
         run = Run.open(found)
         settings = run.config()["settings"]
+        if not trust:
+            named = {**dict.fromkeys(settings, ""), "data": data, "model": model}
+            refuse_code(SearchConfig.from_json(settings), named, "autocomp.export")
         found = found / "model.safetensors"
         if not found.exists():
             raise RunError(

@@ -14,6 +14,7 @@ from autocomp.errors import RunError
 from autocomp.network.threads import torch_threads
 from autocomp.runs.folder import Run
 from autocomp.runs.settings import SearchConfig
+from autocomp.runs.trust import confined, refuse_code
 
 _PARTS = ("model", "data", "agent", "space")
 _CHOSEN = ("agent", "space")
@@ -21,27 +22,34 @@ _CHOSEN = ("agent", "space")
 
 
 @contextmanager
-def reopened(call: str, run: str | Path, given: Mapping[str, Any]) -> Iterator[Session]:
+def reopened(
+    call: str, run: str | Path, given: Mapping[str, Any], trust: bool = False
+) -> Iterator[Session]:
     """Yields the session of a run, its parts built again, under its number of threads.
 
     Args:
         call: the function of `autocomp` that was called, for messages.
         run: the run folder.
-        given: model, data, agent, space and budget, where they are given as objects; else None.
+        given: model, data, agent, space and budget, where they are given; else None.
+        trust: whether the run may name code, and files outside of its folder.
 
     Raises:
         RunError: if the folder is no run, damaged, or of another network or data, or a part that
-            was given as an object is not given again.
+            was given as an object is not given again; or if it names code and is not trusted.
     """
     opened = Run.open(run)
     settings = opened.config()["settings"]
     config = SearchConfig.from_json(settings)
     for name in _CHOSEN:
-        if given.get(name) is not None and settings.get(name) != OBJECT:
+        if given.get(name) not in (None, settings.get(name)) and settings.get(name) != OBJECT:
             raise RunError(
                 f"The run must go on with its own {name}, {settings.get(name)!r}; leave {name}= "
                 "out, or start a new search."
             )
+    if not trust:
+        refuse_code(config, given, f"autocomp.{call}")
+        config = confined(config)
+        settings = {**settings, "agent": config.agent}
     parts = {}
     for name in _PARTS:
         thing = given.get(name)

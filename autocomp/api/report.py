@@ -20,11 +20,12 @@ def report(
     run: str | Path,
     *,
     baselines: Sequence[str] = (),
-    model: nn.Module | Callable[..., nn.Module] | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     data: Any = None,
-    agent: Agent | None = None,
-    space: SearchSpace | None = None,
+    agent: str | Agent | None = None,
+    space: str | SearchSpace | None = None,
     budget: Budgets | None = None,
+    trust: bool = False,
 ) -> Path:
     """Finds out about a run, finished or not, and writes its `report.html`; returns the path.
 
@@ -35,17 +36,20 @@ def report(
         run: the run folder.
         baselines: agents to run on the same problem with the same count ("uniform", "random"); kept
             in the folder, so that each is run once.
-        model: the network, if it was given as an object when the run was started.
+        model: the network, if it was given as an object when the run was started, or if the run
+            names a function of yours: a folder's text never makes AutoComp import code.
         data: the data, likewise.
         agent: the agent, likewise.
         space: the action space, likewise.
         budget: the budgets, if one was given with a cost of its own when the run was started.
+        trust: whether the run may name code to import, and files outside of its folder to write:
+            yes for a folder that nobody else has made.
 
     Raises:
         RunError: if the folder is no run, damaged, or of another network or data.
     """
     given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
-    with reopened("report", run, given) as session:
+    with reopened("report", run, given, trust) as session:
         with suppress(RunError), session.run.locked():  # a running search looks after itself
             session.run.repair()
         return session.report(baselines)

@@ -19,11 +19,12 @@ from autocomp.search_spaces import SearchSpace
 def resume(
     run: str | Path,
     *,
-    model: nn.Module | Callable[..., nn.Module] | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     data: Any = None,
-    agent: Agent | None = None,
-    space: SearchSpace | None = None,
+    agent: str | Agent | None = None,
+    space: str | SearchSpace | None = None,
     budget: Budgets | None = None,
+    trust: bool = False,
     on_outcome: OnOutcome | None = None,
     progress: bool = True,
 ) -> Result:
@@ -35,11 +36,14 @@ def resume(
 
     Args:
         run: the run folder.
-        model: the network, if it was given as an object when the run was started.
+        model: the network, if it was given as an object when the run was started, or if the run
+            names a function of yours: a folder's text never makes AutoComp import code.
         data: the data, likewise.
         agent: the agent, likewise.
         space: the action space, likewise.
         budget: the budgets, if one was given with a cost of its own when the run was started.
+        trust: whether the run may name code to import, and files outside of its folder to write:
+            yes for a folder that nobody else has made.
         on_outcome: called for each outcome, the recorded ones too.
         progress: whether to show progress in a terminal or a notebook.
 
@@ -47,7 +51,7 @@ def resume(
         RunError: if the folder is no run, in use, damaged, or of another network or data.
     """
     given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
-    with reopened("resume", run, given) as session:
+    with reopened("resume", run, given, trust) as session:
         evaluations = session.setup.config.evaluations
         with shown(evaluations, progress, on_outcome) as update:
             return session.resume(update)

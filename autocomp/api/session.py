@@ -55,6 +55,7 @@ class Session:
 
     def __init__(self, setup: SearchSetup, run: Run) -> None:
         self.setup, self.run = setup, run
+        self._resumed = False
 
     @classmethod
     def start(cls, setup: SearchSetup, out: Path | None, on_outcome: OnOutcome | None) -> Result:
@@ -84,6 +85,7 @@ class Session:
 
     def resume(self, on_outcome: OnOutcome | None = None) -> Result:
         """Goes on in the folder."""
+        self._resumed = True
         with self.run.locked():
             return self._search(on_outcome)
 
@@ -134,7 +136,7 @@ class Session:
                 setup.feasible, setup.config.evaluations, setup.config.seed, tuple(starts), record,
                 folder=run.path,
                 tensorboard=run.path / BOARD / "agent" if setup.config.tensorboard else None,
-                resumed=bool(recorded),
+                resumed=self._resumed,
             )
         )  # fmt: skip
         if not isinstance(found, SearchResult):

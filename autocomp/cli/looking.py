@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autocomp.cli.console import say, show
+from autocomp.cli.trust import add_trust, tell_trusted
 from autocomp.errors import RunError
 
 BASELINES = "uniform,random"
@@ -26,6 +27,7 @@ def add(commands: Any) -> None:
         "--plain", action="store_true",
         help="only what the folder holds; neither network nor data are needed",
     )  # fmt: skip
+    add_trust(report)
     report.set_defaults(run=_report)
 
     inspect = commands.add_parser("inspect", help="show what a run learned")
@@ -52,8 +54,12 @@ def _report(given: argparse.Namespace) -> int:
 
     names = [name.strip() for name in given.baselines.split(",") if name.strip()]
     names = [] if names == ["none"] else names
+    tell_trusted(given)
     try:
-        path = report(given.folder, baselines=names)
+        path = report(
+            given.folder, baselines=names, model=given.model, data=given.data,
+            trust=given.trust_run,
+        )  # fmt: skip
     except RunError as error:
         if "given as a Python object" not in str(error):
             raise

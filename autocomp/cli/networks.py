@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autocomp.cli.console import say, show
+from autocomp.cli.trust import TRUST, tell_trusted
 
 SPLITS = ("calibration", "search", "test")
 
@@ -35,6 +36,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     export.add_argument("--opset", type=int, default=None, help="ONNX opset, 21 to 25")
     export.add_argument("--threads", type=int, default=1, help="threads of the runtime")
+    export.add_argument("--trust-run", action="store_true", help=TRUST)
     export.set_defaults(run=_export)
 
     measure = commands.add_parser("measure", help="what a network costs, layer by layer")
@@ -67,11 +69,15 @@ def _export(given: argparse.Namespace) -> int:
     from autocomp.api.inputs import source_of_export
     from autocomp.reports.terminal.exports import export_notes, export_table
 
-    file, _, _ = source_of_export(given.run_or_file, given.data or None, given.model or None)
+    if Path(given.run_or_file).is_dir():
+        tell_trusted(given, given.run_or_file)
+    file, _, _ = source_of_export(
+        given.run_or_file, given.data or None, given.model or None, given.trust_run
+    )
     out = Path(given.out) if given.out else file.with_suffix(".onnx")
     found = export(
         given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
-        split=given.split, opset=given.opset, threads=given.threads,
+        split=given.split, opset=given.opset, threads=given.threads, trust=given.trust_run,
     )  # fmt: skip
     show([export_table(found)], 140)
     say(*export_notes(found, given.split), f"File: {out}")

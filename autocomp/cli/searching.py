@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from autocomp.cli.console import say, show
+from autocomp.cli.trust import add_trust, tell_trusted
 from autocomp.runs.settings import SearchConfig
 
 
@@ -50,6 +51,7 @@ def add(commands: Any) -> None:
 
     resume = commands.add_parser("resume", help="continue a run that was stopped")
     resume.add_argument("folder", metavar="RUN", help="the run folder")
+    add_trust(resume)
     resume.set_defaults(run=_resume)
 
 
@@ -150,9 +152,14 @@ def _resume(given: argparse.Namespace) -> int:
         _closing(Summary.from_json(done), run.path)
         return 0
     evaluations = SearchConfig.from_json(run.config()["settings"]).evaluations
+    tell_trusted(given)
     return _with_progress(
-        evaluations, lambda update: resume(given.folder, on_outcome=update, progress=False)
-    )
+        evaluations,
+        lambda update: resume(
+            given.folder, model=given.model, data=given.data, on_outcome=update, progress=False,
+            trust=given.trust_run,
+        ),
+    )  # fmt: skip
 
 
 def _with_progress(evaluations: int, job: Callable[[Any], Any]) -> int:
