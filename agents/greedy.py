@@ -12,6 +12,8 @@ from autocomp.agents.task import SearchResult, SearchTask
 from autocomp.search_spaces.feasible_space import FeasibleSpace
 
 from autocomp.core.outcome import Outcome
+from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_whole
 
 
 class GreedyAgent(Agent):
@@ -29,6 +31,7 @@ class GreedyAgent(Agent):
     """
 
     def __init__(self, starts: int = 6) -> None:
+        check_whole(AgentError, starts=(starts, 1, 1000))
         self.starts = starts
 
     def search(self, task: SearchTask) -> SearchResult:

@@ -13,6 +13,8 @@ from autocomp.agents.task import SearchResult, SearchTask
 from autocomp.search_spaces import CoefficientSpace, FeasibleSpace
 
 from autocomp.allocation.pareto import Floats, pareto_front
+from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_real
 
 _PATIENCE = 40
 """So many multipliers in a row that make no new plan, and single choices are moved instead."""
@@ -35,6 +37,7 @@ class LocalAgent(Agent):
     """
 
     def __init__(self, sigma: float = 1.0, share: float = 0.1) -> None:
+        check_real(AgentError, sigma=(sigma, 0, 100), share=(share, 0, 1))
         self.sigma, self.share = sigma, share
 
     def search(self, task: SearchTask) -> SearchResult:

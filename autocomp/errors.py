@@ -5,16 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1000
+
 
 class AutocompError(Exception):
     """Base of all errors raised for bad input; the CLI prints its message and exits with 2.
 
     Args:
-        message: rule, value and remedy. It is kept in one line, whatever a value's text holds.
+        message: rule, value and remedy. It is kept in one line of at most 1,000 characters, the
+            beginning and the end of a longer one, whatever a value's text holds; what would move a
+            terminal's cursor becomes a space.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split("\n")) if "\n" in message else message)
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST - 305]} ... {message[-300:]}"
+        if not message.isprintable():
+            message = "".join(c if c.isprintable() else " " for c in message)
+        super().__init__(message)
 
 
 class ChoiceError(AutocompError):

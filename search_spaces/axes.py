@@ -14,6 +14,7 @@ from gymnasium import spaces
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import SpaceError
+from autocomp.plugins.bounds import check_flag, check_whole
 
 KEEPS = {
     "channels": "channels kept",
@@ -79,6 +80,10 @@ def _distinct_ranks(layer: LayerSpec, shares: tuple[float, ...]) -> tuple[float,
     return (*found, 1.0)
 
 
+MOST_LEVELS = 1000
+"""Most values of one property."""
+
+
 class AxisSpace(SearchSpace):
     """The product of axes; base of the built-in spaces.
 
@@ -98,6 +103,7 @@ class AxisSpace(SearchSpace):
     def __init__(
         self, axes: Sequence[Axis], *, discrete: bool = False, fixed: dict[str, Any] | None = None
     ) -> None:
+        check_flag(SpaceError, discrete=discrete)
         self.axes = tuple(axes)
         self.fixed = fixed or {}
         Choice.of(**self.fixed)
@@ -182,10 +188,9 @@ def sparsity_axis(highest: float, levels: int) -> Axis:
     Raises:
         SpaceError: unless 0 < highest < 1 and levels >= 2.
     """
-    if not 0 < highest < 1 or levels < 2:
-        raise SpaceError(
-            f"`0 < highest < 1` and `levels >= 2` must hold, but got {highest=}, {levels=}."
-        )
+    check_whole(SpaceError, levels=(levels, 2, MOST_LEVELS))
+    if not 0 < highest < 1:
+        raise SpaceError(f"`0 < highest < 1` must hold, but got {highest=}; change it.")
     grid = np.linspace(highest, 0.0, levels).round(4).tolist()
     return Axis("sparsity", tuple(grid))
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autocomp.search_spaces.axes import Axis, AxisSpace, as_tuple, bits_axes, sparsity_axis
+from autocomp.search_spaces.axes import (
+    MOST_LEVELS,
+    Axis,
+    AxisSpace,
+    as_tuple,
+    bits_axes,
+    sparsity_axis,
+)
 
 from autocomp.errors import SpaceError
+from autocomp.plugins.bounds import check_whole
 
 
 class StructuredSpace(AxisSpace):
@@ -106,10 +114,9 @@ def rank_axis(ranks: int) -> Axis:
     """Returns `ranks` evenly spaced shares of the full rank, the last one whole.
 
     Raises:
-        SpaceError: unless ranks >= 2.
+        SpaceError: unless 2 <= ranks <= 1000.
     """
-    if ranks < 2:
-        raise SpaceError(f"`ranks >= 2` must hold, but got {ranks=}; 0 leaves ranks out.")
+    check_whole(SpaceError, ranks=(ranks, 2, MOST_LEVELS))
     return Axis("rank", tuple(np.linspace(0, 1, ranks + 1)[1:].round(4).tolist()))
 
 
@@ -119,8 +126,7 @@ def channels_axis(lowest: float, levels: int) -> Axis:
     Raises:
         SpaceError: unless 0 < lowest < 1 and levels >= 2.
     """
-    if not 0 < lowest < 1 or levels < 2:
-        raise SpaceError(
-            f"`0 < lowest < 1` and `levels >= 2` must hold, but got {lowest=}, {levels=}."
-        )
+    check_whole(SpaceError, channel_levels=(levels, 2, MOST_LEVELS))
+    if not 0 < lowest < 1:
+        raise SpaceError(f"`0 < lowest < 1` must hold, but got {lowest=}; change it.")
     return Axis("channels", tuple(np.linspace(lowest, 1.0, levels).round(4).tolist()))

@@ -28,6 +28,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from autocomp.errors import AgentError, unknown
+from autocomp.plugins.bounds import check_whole
 
 _FOREVER = 10**9
 
@@ -59,10 +60,7 @@ class ReinforcementAgent(Agent):
             raise AgentError(unknown("environment", env, ENVS))
         if not 0 <= warm_up < 1:
             raise AgentError(f"`0 <= warm_up < 1` must hold, but got {warm_up=}.")
-        if width < 1 or clone_steps < 0:
-            raise AgentError(
-                f"`width >= 1` and `clone_steps >= 0` must hold, but got {width=}, {clone_steps=}."
-            )
+        check_whole(AgentError, width=(width, 1, 4096), clone_steps=(clone_steps, 0, 1_000_000))
         self.env = env
         self.reward = find_reward(reward)
         self.warm_up = warm_up

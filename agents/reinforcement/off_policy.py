@@ -17,6 +17,7 @@ from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_real, check_whole
 
 _ELITES = 1
 _SAC_LOG_STD = -3.0
@@ -76,11 +77,14 @@ class OffPolicyAgent(ReinforcementAgent):
         updates: int = 0,
     ) -> None:
         super().__init__(env, reward, warm_up, policy, width, clone_steps)
-        if min(pretrain_steps, updates) < 0:
-            raise AgentError(
-                f"`pretrain_steps >= 0` and `updates >= 0` must hold, but got {pretrain_steps=}, "
-                f"{updates=}."
-            )
+        check_whole(
+            AgentError, imitation=(imitation, 0, 100_000), updates=(updates, 0, 100_000),
+            pretrain_steps=(pretrain_steps, 0, 1_000_000),
+        )  # fmt: skip
+        check_real(
+            AgentError, sigma=(sigma, 0, 100), decay=(decay, 0, 1), floor=(floor, 0, 100),
+            share=(share, 0, 1), learning_rate=(learning_rate, 0, 1),
+        )  # fmt: skip
         self.sigma, self.decay, self.floor = sigma, decay, floor
         self.share, self.learning_rate = share, learning_rate
         self.imitation, self.pretrain_steps = imitation, pretrain_steps

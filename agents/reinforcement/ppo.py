@@ -16,6 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_real, check_whole
 
 _ELITES = 1
 _LEAST_SIGMA = 0.08
@@ -60,8 +61,11 @@ class PPOAgent(ReinforcementAgent):
         clone_steps: int = 300,
     ) -> None:
         super().__init__(env, reward, warm_up, policy, width, clone_steps)
-        if episodes < 1:
-            raise AgentError(f"`episodes >= 1` must hold, but got {episodes=}.")
+        check_whole(AgentError, episodes=(episodes, 1, 1000))
+        check_real(
+            AgentError, sigma=(sigma, 1e-6, 100), decay=(decay, 1e-6, 1),
+            learning_rate=(learning_rate, 0, 1),
+        )  # fmt: skip
         self.episodes, self.sigma, self.decay = episodes, sigma, decay
         self.learning_rate = learning_rate
 

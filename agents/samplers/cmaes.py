@@ -8,6 +8,7 @@ from gymnasium import spaces
 from optuna.samplers import BaseSampler, CmaEsSampler
 
 from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_real
 
 
 class CMAESAgent(OptunaAgent):
@@ -21,6 +22,8 @@ class CMAESAgent(OptunaAgent):
     """
 
     def __init__(self, starts: int = 4, sigma: float = 0.3, storage: str = "") -> None:
+        check_real(AgentError, sigma=(sigma, 1e-6, 100))
+
         def make(begin: Beginning) -> BaseSampler:
             return CmaEsSampler(
                 x0=begin.point, sigma0=sigma * begin.spread, seed=begin.seed, n_startup_trials=1,

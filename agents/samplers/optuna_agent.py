@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial
 
 from autocomp.errors import AgentError
+from autocomp.plugins.bounds import check_whole
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class OptunaAgent(Agent):
     def __init__(
         self, make_sampler: MakeSampler, starts: int = 4, startup: int = 0, storage: str = ""
     ) -> None:
+        check_whole(AgentError, starts=(starts, 1, 1000), startup=(startup, 0, 100_000))
         self.make_sampler = make_sampler
         self.starts = starts
         self.startup = startup

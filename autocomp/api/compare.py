@@ -9,6 +9,7 @@ from autocomp.errors import RunError
 from autocomp.inspection.comparison import Comparison, compare_runs, read_runs
 from autocomp.reports.comparison_page import render_comparison
 from autocomp.storage.files import write_bytes
+from autocomp.storage.paths import user_path
 
 
 def compare(runs: Iterable[str | Path], *, out: str | Path | None = None) -> Comparison:
@@ -24,8 +25,9 @@ def compare(runs: Iterable[str | Path], *, out: str | Path | None = None) -> Com
     records = read_runs([runs] if isinstance(runs, (str, Path)) else runs)
     found = compare_runs(records)
     if out is not None:
+        page = user_path(out, "out", RunError)
         try:
-            write_bytes(Path(out), render_comparison(records).encode())
+            write_bytes(page, render_comparison(records).encode())
         except OSError as error:
             raise RunError(
                 f"The page must be writable, but {str(out)!r} is not ({error.strerror}); choose "

@@ -12,6 +12,7 @@ from autocomp.api.inputs import source_of_export
 from autocomp.errors import ArtifactError, unknown
 from autocomp.exporters.onnx_run import export_run
 from autocomp.exporters.report import Exported
+from autocomp.storage.paths import user_path
 
 FORMATS = ("onnx",)
 
@@ -47,5 +48,5 @@ def export(
     if to not in FORMATS:
         raise ArtifactError(unknown("format", to, FORMATS))
     file, data, model = source_of_export(run, data, model, trust)
-    target = Path(out) if out else file.with_suffix(".onnx")
+    target = file.with_suffix(".onnx") if out is None else user_path(out, "out", ArtifactError)
     return export_run(file, target, data, model, opset, split=split, threads=threads)

@@ -14,9 +14,11 @@ from autocomp.api.result import Result
 from autocomp.api.session import Session
 from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budgets, parse_budgets
+from autocomp.errors import RunError
 from autocomp.network.threads import torch_threads
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
+from autocomp.storage.paths import user_path
 
 
 def search(
@@ -55,6 +57,7 @@ def search(
     Raises:
         AutocompError: in one line, for anything wrong with the input; nothing is written then.
     """
+    folder = None if out is None else user_path(out, "out", RunError)
     budgets = parse_budgets(budget)
     config = SearchConfig.build(
         settings,
@@ -70,4 +73,4 @@ def search(
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, model, data, agent, space, budgets)
         with shown(evaluations, progress, on_outcome) as update:
-            return Session.start(setup, None if out is None else Path(out), update)
+            return Session.start(setup, folder, update)

@@ -25,6 +25,7 @@ from autocomp.runs.folder import Run
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace, make_space
 from autocomp.storage.cache import default_root
+from autocomp.storage.paths import user_path
 
 OBJECT = "<object>"
 """Stands in a run's settings for what was given as a Python object."""
@@ -148,4 +149,4 @@ def _cache_folder(given: str) -> Path | None:
     """Returns the folder of tables of compressed layers that a setting names; None for "none"."""
     if given == "none":
         return None
-    return Path(given) if given else default_root()
+    return user_path(given, "cache") if given else default_root()

@@ -22,6 +22,7 @@ from autocomp.errors import AgentError, BudgetError, RunError
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace
 from autocomp.storage.files import write_json
+from autocomp.storage.paths import user_path
 
 TRAINING = "training.json"
 EPISODES = "episodes.jsonl"
@@ -218,7 +219,7 @@ def _named(thing: Any) -> str:
 
 def _folder(out: str | Path | None, agent: str) -> Path:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-policy-{agent.partition(':')[0]}"
-    path = Path("runs") / name if out is None else Path(out)
+    path = Path("runs") / name if out is None else user_path(out, "out", RunError)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(

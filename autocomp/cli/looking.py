@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from autocomp.cli.console import say, show
@@ -38,7 +37,9 @@ def add(commands: Any) -> None:
 
     compare = commands.add_parser("compare", help="compare runs of the same network and data")
     compare.add_argument("folders", metavar="RUN", nargs="+", help="run folders")
-    compare.add_argument("--out", default="", help="page to write (default: comparison.html)")
+    compare.add_argument(
+        "--out", default="comparison.html", help="page to write (default: comparison.html)"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(run=_compare)
 
@@ -91,7 +92,7 @@ def _compare(given: argparse.Namespace) -> int:
     from autocomp.api.compare import compare
     from autocomp.reports.terminal.comparison_tables import comparison_tables
 
-    page = None if given.json else Path(given.out or "comparison.html")
+    page = None if given.json else given.out
     found = compare(given.folders, out=page)
     if given.json:
         say(json.dumps(found.to_json()))

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     export = commands.add_parser("export", help="write a run's network for another runtime")
     export.add_argument("run_or_file", metavar="RUN", help="the run folder, or its compressed file")
     export.add_argument("--to", default="onnx", choices=("onnx",), help="format")
-    export.add_argument("--out", default="", help="file to write (default: RUN/model.onnx)")
+    export.add_argument("--out", default=None, help="file to write (default: RUN/model.onnx)")
     export.add_argument("--data", default="", help="as for search (default: the run's)")
     export.add_argument("--model", default="", help="architecture (default: the run's)")
     export.add_argument(
@@ -74,7 +74,7 @@ def _export(given: argparse.Namespace) -> int:
     file, _, _ = source_of_export(
         given.run_or_file, given.data or None, given.model or None, given.trust_run
     )
-    out = Path(given.out) if given.out else file.with_suffix(".onnx")
+    out = file.with_suffix(".onnx") if given.out is None else Path(given.out)
     found = export(
         given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
         split=given.split, opset=given.opset, threads=given.threads, trust=given.trust_run,

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from autocomp.data.split import Split
 from autocomp.errors import DataError
 
+MOST_SAMPLES, MOST_BYTES = 1 << 22, 1 << 33
+"""What a split may hold in memory; a source may be endless."""
 _TAKES = "Give a Split, an (images, labels) pair, a torch Dataset of (x, y), or a DataLoader."
 
 
@@ -51,6 +53,31 @@ def as_split(thing: object, name: str) -> Split:
     raise DataError(f"{name}: a {type(thing).__name__} is not a split. {_TAKES}")
 
 
+class Held:
+    """Counts what a source has given, which may be one that never ends.
+
+    Args:
+        name: what the split is called.
+    """
+
+    most_samples, most_bytes = MOST_SAMPLES, MOST_BYTES
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._samples = self._bytes = 0
+
+    def add(self, samples: int, images: Tensor) -> None:
+        """Counts a batch; DataError if a split in memory may not hold so much."""
+        self._samples += max(samples, 1)
+        self._bytes += images.numel() * images.element_size()
+        if self._samples > self.most_samples or self._bytes > self.most_bytes:
+            raise DataError(
+                f"{self._name}: a split may have {self.most_samples} samples and "
+                f"{self.most_bytes} bytes, but this source gives more; give a part of it (a few "
+                "thousand samples are enough)."
+            )
+
+
 def _is_array(thing: object) -> bool:
     return isinstance(thing, (Tensor, np.ndarray))
 
@@ -61,11 +88,12 @@ def _tensor(thing: Any) -> Tensor:
 
 
 def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
-    images, labels = [], []
+    images, labels, held = [], [], Held(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for index in range(len(dataset)):
             image, label = _pair(dataset[index], f"{name}: item {index}")
+            held.add(1, image)
             images.append(image)
             labels.append(torch.as_tensor(label))
             if image.shape != images[0].shape:
@@ -79,7 +107,7 @@ def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
-    images, labels = [], []
+    images, labels, held = [], [], Held(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for index, batch in enumerate(loader):
@@ -87,6 +115,7 @@ def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
             label = torch.as_tensor(value)
             if loader.batch_size is None and _is_sample(loader, image, label):
                 image, label = image[None], label.reshape(1)
+            held.add(label.numel(), image)
             images.append(image)
             labels.append(label)
             if image.dim() == 0 or label.dim() == 0 or image.shape[1:] != images[0].shape[1:]:

@@ -15,6 +15,7 @@ from autocomp.data.image_table import checked_labels, splits_of_tables, stacked
 from autocomp.data.splits import CALIBRATION_SIZE, DataSplits
 from autocomp.errors import DataError
 from autocomp.plugins.imports import describe, optional_import
+from autocomp.storage.paths import user_path
 
 IMAGE_COLUMNS, LABEL_COLUMNS = ("img", "image"), ("label", "fine_label")
 
@@ -39,7 +40,7 @@ def cifar10(folder: str | Path, *, calibration: int = CALIBRATION_SIZE) -> DataS
     """
     optional_import("pyarrow.parquet", "parquet", DataError)
     optional_import("PIL.Image", "parquet", DataError)
-    root = Path(folder).expanduser()
+    root = user_path(folder, "data", DataError)
     if not root.is_dir():
         raise DataError(f"The folder {str(folder)!r} does not exist. Give one of parquet files.")
     shards = {part: sorted(root.glob(f"{part}-*.parquet")) for part in ("train", "test")}

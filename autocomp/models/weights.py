@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autocomp.errors import ModelError
 from autocomp.plugins.imports import describe
+from autocomp.storage.paths import user_path
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."
@@ -33,7 +34,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         ModelError: if the file is missing, unreadable, holds code or anything but tensors, if
             names or shapes differ from the network's, or if a value is NaN or infinite.
     """
-    file = Path(path).expanduser()
+    file = user_path(path, "weights", ModelError)
     if not file.is_file():
         raise ModelError(f"The file of weights {str(path)!r} does not exist. Check the path.")
     state = _state_of(_read(file), file)

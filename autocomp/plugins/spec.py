@@ -73,6 +73,11 @@ def construct(
         default = parameters[option].default if option in parameters else None
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise error(
+                f"Option {option!r} of {kind} {name!r} must be true or false, but got "
+                f"{value!r:.60}."
+            )
         if number and (not fits or (isinstance(default, int) and not isinstance(value, int))):
             what = "a whole number" if isinstance(default, int) else "a number"
             raise error(f"Option {option!r} of {kind} {name!r} must be {what}, but got {value!r}.")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from typing import Any
 
 from autocomp.errors import AutocompError, unknown
+from autocomp.plugins.bounds import check_whole
 
 WARM_STARTS = ("dp", "none")
 """What a search may start from: the exact solver's plan, or the agent's own plans."""
 REPORTS = ("full", "plain", "none")
 """What a search ends with: a report with everything that can be found out, one of its record only,
 or none."""
+_BOUNDS = {
+    "evaluations": (1, 10_000_000), "seed": (0, 2**32 - 1), "search_images": (1, 1 << 31),
+    "finalists": (0, 1_000_000), "reconstructions": (0, 1_000_000), "batch_size": (2, 1 << 20),
+    "threads": (0, max(256, os.cpu_count() or 1)), "round_to": (1, 1 << 16),
+}  # fmt: skip
 _KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts", bool: "true or false"}
 
 
@@ -69,14 +76,8 @@ class SearchConfig:
                 raise AutocompError(
                     f"`{f.name}` must be {_KINDS[kind]}, but got {value!r}; change it."
                 )
-        for name, least in (
-            ("evaluations", 1), ("seed", 0), ("search_images", 1), ("finalists", 0),
-            ("reconstructions", 0),
-            ("batch_size", 2), ("threads", 0), ("round_to", 1),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value < least:
-                raise AutocompError(f"`{name} >= {least}` must hold, but got {value!r}.")
+        for name, (least, most) in _BOUNDS.items():
+            check_whole(AutocompError, **{name: (getattr(self, name), least, most)})
         if self.warm_start not in WARM_STARTS:
             raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
         if self.report not in REPORTS:

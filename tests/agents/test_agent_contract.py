@@ -135,7 +135,7 @@ def test_the_study_is_stored_with_constraints(toy: Any, tmp_path: Path) -> None:
         ("ddpg:env=hole-plan", AgentError, "Did you mean 'whole-plan'"),
         ("sac:reward=accurate", UnknownNameError, "Did you mean 'accuracy'"),
         ("ppo:warm_up=2", AgentError, "0 <= warm_up < 1"),
-        ("ppo:episodes=0", AgentError, "episodes >= 1"),
+        ("ppo:episodes=0", AgentError, "1 <= episodes"),
     ],
 )
 def test_bad_options_say_what_is_wrong(text: str, error: type[AutocompError], words: str) -> None:

@@ -16,7 +16,7 @@ from autocomp.errors import RunError
 from autocomp.runs.settings import SearchConfig
 from autocomp.runs.trust import code_named, confined
 
-EVIL = '''
+EVIL = """
 from pathlib import Path
 Path("RAN").write_text("imported")
 
@@ -29,7 +29,7 @@ def data():
 
 def reward(step):
     return 0.0
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_patterns_that_do_not_fit_are_not_offered() -> None:
         ("jiont", UnknownNameError, "Did you mean 'joint'"),
         ("joint:level=3", SpaceError, "Did you mean 'levels'"),
         ("joint:levels", AutocompError, "NAME:OPTION=VALUE"),
-        ("joint:levels=1", SpaceError, "levels >= 2"),
+        ("joint:levels=1", SpaceError, "2 <= levels"),
         ("joint:levels=3,levels=4", AutocompError, "doubled"),
         ("sparsity:highest=1.5", SpaceError, "0 < highest < 1"),
         ("bits:weight_bits=9/2", ChoiceError, "weight_bits"),

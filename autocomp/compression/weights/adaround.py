@@ -13,6 +13,7 @@ from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.weights.gptq import GPTQQuantizer
 from autocomp.core.quantized import Quantized
 from autocomp.errors import AutocompError
+from autocomp.plugins.bounds import check_whole
 
 _STRETCH = 1.2
 _SHARPNESS = (20.0, 2.0)
@@ -36,8 +37,7 @@ class AdaRoundQuantizer(GPTQQuantizer):
 
     def __init__(self, steps: int = 400) -> None:
         super().__init__(sweeps=0)
-        if steps < 1:
-            raise AutocompError(f"`steps >= 1` must hold, but got {steps=}.")
+        check_whole(AutocompError, steps=(steps, 1, 1_000_000))
         self.steps = steps
 
     def quantize_all(

@@ -16,7 +16,8 @@ from autocomp.compression.weights.base import Quantizer
 from autocomp.compression.weights.uniform import UniformQuantizer
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
-from autocomp.errors import ChoiceError
+from autocomp.errors import AutocompError, ChoiceError
+from autocomp.plugins.bounds import check_whole
 
 _OCTAVES = torch.arange(17) / 8
 """How far below the full range the step of least plain error is looked for: the grid of scales."""
@@ -40,6 +41,7 @@ class GPTQQuantizer(Quantizer):
     """
 
     def __init__(self, sweeps: int = 3) -> None:
+        check_whole(AutocompError, sweeps=(sweeps, 0, 1000))
         self.sweeps = sweeps
 
     def compress(self, weight: Tensor, choice: Choice, stats: LayerStatistics) -> Tensor:

@@ -88,11 +88,11 @@ def _silent() -> Any:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ddpg:width=0", "`width >= 1` .* width=0"),
-        ("ppo:width=-1", "`width >= 1` .* width=-1"),
-        ("ppo:clone_steps=-1", "`clone_steps >= 0` .* clone_steps=-1"),
-        ("sac:pretrain_steps=-1", "`pretrain_steps >= 0` .* pretrain_steps=-1"),
-        ("td3:updates=-1", "`updates >= 0` .* updates=-1"),
+        ("ddpg:width=0", "`1 <= width .* width=0"),
+        ("ppo:width=-1", "`1 <= width .* width=-1"),
+        ("ppo:clone_steps=-1", "`0 <= clone_steps .* clone_steps=-1"),
+        ("sac:pretrain_steps=-1", "`0 <= pretrain_steps .* pretrain_steps=-1"),
+        ("td3:updates=-1", "`0 <= updates .* updates=-1"),
         ("ppo:pretrain_steps=1", "pretrain_steps"),
     ],
 )
