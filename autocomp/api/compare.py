@@ -7,11 +7,13 @@ from pathlib import Path
 
 from autocomp.errors import RunError
 from autocomp.inspection.comparison import Comparison, compare_runs, read_runs
+from autocomp.plugins.border import border
 from autocomp.reports.comparison_page import render_comparison
 from autocomp.storage.files import write_bytes
 from autocomp.storage.paths import user_path
 
 
+@border("autocomp.compare")
 def compare(runs: Iterable[str | Path], *, out: str | Path | None = None) -> Comparison:
     """Compares runs of the same network and data: medians of groups, paired differences over seeds.
 

@@ -14,9 +14,11 @@ from autocomp.errors import AutocompError
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.scoring import score
+from autocomp.plugins.border import border
 from autocomp.tasks.classification import Score
 
 
+@border("autocomp.evaluate")
 def evaluate(
     file: str | Path,
     data: Any = "digits",

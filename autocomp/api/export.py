@@ -12,11 +12,13 @@ from autocomp.api.inputs import source_of_export
 from autocomp.errors import ArtifactError, unknown
 from autocomp.exporters.onnx_run import export_run
 from autocomp.exporters.report import Exported
+from autocomp.plugins.border import border
 from autocomp.storage.paths import user_path
 
 FORMATS = ("onnx",)
 
 
+@border("autocomp.export")
 def export(
     run: str | Path,
     to: str = "onnx",

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from autocomp.api.inputs import example_for, network_for
 from autocomp.errors import AutocompError
 from autocomp.inspection.measurement import Measurement, measure_network
+from autocomp.plugins.border import border
 
 
+@border("autocomp.measure")
 def measure(
     model: str | PathLike[str] | nn.Module | Callable[..., nn.Module],
     *,

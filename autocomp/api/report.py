@@ -13,9 +13,11 @@ from autocomp.agents import Agent
 from autocomp.api.reopen import reopened
 from autocomp.core.budget import Budgets
 from autocomp.errors import RunError
+from autocomp.plugins.border import border
 from autocomp.search_spaces import SearchSpace
 
 
+@border("autocomp.report")
 def report(
     run: str | Path,
     *,

@@ -13,9 +13,11 @@ from autocomp.api.progress import shown
 from autocomp.api.reopen import reopened
 from autocomp.api.result import Result
 from autocomp.core.budget import Budgets
+from autocomp.plugins.border import border
 from autocomp.search_spaces import SearchSpace
 
 
+@border("autocomp.resume")
 def resume(
     run: str | Path,
     *,

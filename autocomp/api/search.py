@@ -16,11 +16,13 @@ from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budgets, parse_budgets
 from autocomp.errors import RunError
 from autocomp.network.threads import torch_threads
+from autocomp.plugins.border import border
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
 from autocomp.storage.paths import user_path
 
 
+@border("autocomp.search")
 def search(
     model: str | nn.Module | Callable[..., nn.Module],
     data: Any,

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
 from autocomp.network.device import dtype_of
+from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
 from autocomp.reports.files import check_libraries, write_report
@@ -91,8 +92,15 @@ class Session:
 
     def _search(self, on_outcome: OnOutcome | None) -> Result:
         """Searches; an interrupt still writes the report of what there is."""
-        with self._reported_if_stopped():
+        with self._reported_if_stopped(), self._resumable():
             return self._from_plans_to_report(on_outcome)
+
+    def _resumable(self) -> AbstractContextManager[None]:
+        """Says of a disk that fails that the run goes on from what it holds."""
+        return border(
+            f"The search in {str(self.run.path)!r}",
+            f"free the disk or its rights, and go on with `autocomp resume {self.run.path}`",
+        )
 
     def _from_plans_to_report(self, on_outcome: OnOutcome | None) -> Result:
         setup, run, start = self.setup, self.run, time.perf_counter()

@@ -19,6 +19,7 @@ from autocomp.api.setup import OBJECT, SearchSetup
 from autocomp.core.budget import Budget
 from autocomp.core.fidelity import Fidelity
 from autocomp.errors import AgentError, BudgetError, RunError
+from autocomp.plugins.border import border
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace
 from autocomp.storage.files import write_json
@@ -62,6 +63,7 @@ class TrainedPolicy:
     share: float = 1.0
 
 
+@border("autocomp.train_policy")
 def train_policy(
     networks: Sequence[TrainingNetwork],
     budget: str = "size=3%..12%",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 from autocomp.cli import listing, looking, networks, searching
+from autocomp.cli.signals import Stopped, stopped_by_signals
 from autocomp.errors import AutocompError
+from autocomp.plugins.border import border
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,20 +23,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 after one line for bad input, or 130 when interrupted."""
+    """Runs one command; returns 0, or 2 after one line for bad input.
+
+    Interrupted, it returns 130; ended by SIGTERM 143, by SIGHUP 129.
+    """
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        given = _parser().parse_args(arguments)
-        command: Any = given.run
-        code: int = command(given)
-        return code
+        with border("autocomp"), stopped_by_signals():
+            given = _parser().parse_args(arguments)
+            command: Any = given.run
+            code: int = command(given)
+            return code
     except AutocompError as error:
         line = " ".join(str(error).split())
         errors.print(f"autocomp: error: {line}", markup=False)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         errors.print("autocomp: stopped; `autocomp resume RUN` continues.", markup=False)
-        return 130
+        return 128 + (stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT)
 
 
 def _parser() -> _Parser:

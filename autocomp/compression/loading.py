@@ -21,8 +21,10 @@ from autocomp.models import MODELS, ModelSource, build_architecture, build_model
 from autocomp.models.builder import TooLarge, parameters_up_to
 from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
+from autocomp.plugins.border import border
 
 
+@border("autocomp.load")
 def load(
     path: str | Path, model: str | nn.Module | Callable[..., nn.Module] | None = None
 ) -> nn.Module:
@@ -56,6 +58,7 @@ def load(
     return network.eval()
 
 
+@border("Reading a compressed file")
 def read(path: str | Path) -> PackedModel:
     """Returns the contents of a compressed file without building a network.
 

@@ -19,11 +19,13 @@ from autocomp.compression.noted_file import file_of
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
+from autocomp.plugins.border import border
 from autocomp.storage.files import write_bytes
 
 _LOG = logging.getLogger(__name__)
 
 
+@border("autocomp.save")
 def save(network: nn.Module, path: str | Path) -> Path:
     """Writes a network that `load` or a search gave, with its tensors as they are now.
 

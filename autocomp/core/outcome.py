@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,9 @@ class Outcome:
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
         """Reads `to_json`'s object; RunError if a field is missing or of the wrong kind."""
         try:
+            numbers = [float(values[x]) for x in ("accuracy", "loss", "seconds", "divergence")]
+            if any(map(math.isnan, numbers)) or not 0 <= numbers[0] <= 1:
+                raise ValueError(f"numbers {numbers}")
             return cls(
                 plan=Plan.from_json(values["plan"]),
                 accuracy=float(values["accuracy"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from autocomp.inspection.price import Price
 from autocomp.inspection.study import StudyPicture
 from autocomp.runs.layer_result import LayerResult
 from autocomp.storage.files import write_json
+from autocomp.storage.json_files import read_json
 
 FILE = "inspection.json"
 FORMAT = 2
@@ -78,7 +78,7 @@ class Findings:
         if not file.exists():
             return None
         try:
-            values = json.loads(file.read_text())
+            values = read_json(file)
             written = values.pop("format", None)
             if written == 1:
                 values = _renamed(values)
@@ -87,6 +87,7 @@ class Findings:
             return cattrs.structure(values, cls)
         except (
             OSError, ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError,
+            RecursionError,
         ) as error:  # fmt: skip
             raise RunError(
                 f"{str(file)!r} must hold what was found out about the run, but is damaged "

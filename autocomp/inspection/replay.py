@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from autocomp.envs.observations import Observer, feature_names
 from autocomp.errors import BudgetError
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.search_spaces import FeasibleSpace
+from autocomp.storage.json_files import parse_json
 
 FACTORS = tuple(2 ** (step / 4) for step in range(-4, 5))
 """Budgets of the sweep, as multiples of the run's own."""
@@ -176,13 +176,14 @@ def movement(folder: Path) -> Movement:
     """Reads the looks at a policy that a run has kept; a line that was cut off ends them."""
     file = folder / LOOKS
     evaluations, actions = [], []
-    for line in file.read_text().splitlines() if file.exists() else []:
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
         try:
-            look = json.loads(line)
-        except ValueError:
+            look = parse_json(line)
+            taken = tuple(tuple(map(float, row)) for row in look["actions"])
+            evaluations.append(int(look["evaluations"]))
+        except (ValueError, KeyError, TypeError):
             break
-        evaluations.append(int(look["evaluations"]))
-        actions.append(tuple(tuple(row) for row in look["actions"]))
+        actions.append(taken)
     return Movement(tuple(evaluations), tuple(actions))
 
 

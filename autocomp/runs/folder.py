@@ -16,6 +16,7 @@ from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.errors import AutocompError, RunError
 from autocomp.storage.files import temporaries, write_bytes, write_json
+from autocomp.storage.json_files import parse_json, read_json
 
 FORMAT = 1
 
@@ -81,7 +82,7 @@ class Run:
         """Returns `config.json`; RunError if it is missing, damaged or of another version."""
         file = self.path / "config.json"
         try:
-            values = json.loads(file.read_text())
+            values = read_json(file)
         except (OSError, ValueError):
             raise RunError(
                 f"A run folder must hold a readable config.json, but {str(self.path)!r} does not; "
@@ -190,11 +191,13 @@ class Run:
         if not file.exists():
             return None
         try:
-            values: dict[str, Any] = json.loads(file.read_text())
+            values: Any = read_json(file)
         except ValueError:
+            values = None
+        if not isinstance(values, dict):
             raise RunError(
-                f"{str(file)!r} must hold JSON, but is damaged; delete it and resume."
-            ) from None
+                f"{str(file)!r} must hold a JSON object, but is damaged; delete it and resume."
+            )
         return values
 
     def _baseline(self, agent: str) -> Path:
@@ -223,7 +226,7 @@ def _line(outcome: Outcome) -> str:
 
 def _read_outcomes(file: Path) -> list[Outcome]:
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(
             f"The run must hold a readable outcomes.jsonl, but {str(file)!r} is not ({error})."
@@ -234,7 +237,7 @@ def _read_outcomes(file: Path) -> list[Outcome]:
         if not line.strip():
             continue
         try:
-            found.append(Outcome.from_json(json.loads(line)))
+            found.append(Outcome.from_json(parse_json(line)))
         except (ValueError, AutocompError) as error:
             if number == len(lines):  # no newline behind it: the process was killed here
                 break

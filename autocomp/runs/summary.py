@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from autocomp.compression.recovery.layout import Layout
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
-from autocomp.errors import RunError
+from autocomp.errors import AutocompError, RunError
 from autocomp.problem.pairs import ScorePair
 from autocomp.problem.problem import CompressionProblem
 from autocomp.runs.layer_result import LayerResult, layer_results
@@ -100,7 +100,7 @@ class Summary:
             rest["gain"] = None if gain is None else Gain(**gain)
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
             return cls(**{**rest, **texts}, **scores, layers=rows)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, AutocompError) as error:
             raise RunError(
                 f"summary.json must hold the closing figures, but {error} is wrong; delete it and "
                 "resume the run."

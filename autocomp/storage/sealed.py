@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autocomp.storage.files import write_bytes
+from autocomp.storage.json_files import read_json
 
 
 class Damaged(Exception):
@@ -29,9 +30,9 @@ def read_sealed(path: Path) -> Any:
         Damaged: if it holds anything else.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         text = json.dumps(found["values"], sort_keys=True)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise Damaged(str(path)) from error
     if found.get("sha256") != seal(text.encode()):
         raise Damaged(str(path))
