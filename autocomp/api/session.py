@@ -80,8 +80,8 @@ class Session:
             try:
                 return cls(setup, run)._search(on_outcome)
             except Exception:  # whatever it was; it is raised again
-                if not run.outcomes():
-                    shutil.rmtree(run.path)
+                if run.is_empty():
+                    run.discard()
                 raise
 
     def resume(self, on_outcome: OnOutcome | None = None) -> Result:

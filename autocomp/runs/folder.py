@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,10 +31,12 @@ class Run:
 
     Attributes:
         path: the folder.
+        made: the folders that `create` had to make, the innermost first.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.made: tuple[Path, ...] = ()
 
     @classmethod
     def create(cls, path: Path | None, name: str, config: dict[str, Any]) -> Run:
@@ -53,23 +56,62 @@ class Run:
                 if not path.exists():
                     break
                 path = Path("runs") / f"{stamp}-{safe}-{number}"
+        run = cls(path)
         try:
             if path.exists() and not _is_vacant(path):
+                if run.is_held():
+                    raise in_use(path)
                 raise RunError(
                     f"A run needs a new or empty folder, but {str(path)!r} is neither; choose "
                     f"another --out, or continue it with `autocomp resume {path}`."
                 )
+            run.made = _missing(path)
             path.mkdir(parents=True, exist_ok=True)
             for left in temporaries(path, "config.json"):
                 left.unlink()
             (path / "outcomes.jsonl").touch()
             write_json(path / "config.json", {"format": FORMAT, **config})
         except OSError as error:
+            run.discard()
             raise RunError(
                 f"The run folder must be writable, but {str(path)!r} is not ({error.strerror}); "
                 "choose another --out."
             ) from None
-        return cls(path)
+        return run
+
+    def discard(self) -> None:
+        """Takes away what `create` made: the folder, and those above it that it needed.
+
+        A folder that was there before, and empty, is empty again.
+        """
+        with suppress(OSError):
+            for left in self.path.iterdir():
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
+        for folder in self.made:
+            with suppress(OSError):  # it holds something else by now
+                folder.rmdir()
+
+    def is_empty(self) -> bool:
+        """Whether nothing was evaluated yet; not where that cannot be read."""
+        try:
+            return not self.outcomes()
+        except RunError:
+            return False
+
+    def is_held(self) -> bool:
+        """Whether another process writes the run."""
+        lock = FileLock(self.path / ".lock")
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -109,10 +151,7 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(
-                f"A run is written by one process, but another one holds {str(self.path)!r}; "
-                "wait for it, or stop it."
-            ) from None
+            raise in_use(self.path) from None
         try:
             yield
         finally:
@@ -202,6 +241,19 @@ class Run:
 
     def _baseline(self, agent: str) -> Path:
         return self.path / f"baseline-{_safe(agent)}.jsonl"
+
+
+def in_use(path: Path) -> RunError:
+    """Returns the error of a run that another process writes."""
+    return RunError(
+        f"A run is written by one process, but another one holds {str(path)!r}; wait for it, or "
+        "choose another --out."
+    )
+
+
+def _missing(path: Path) -> tuple[Path, ...]:
+    """Returns the folders that must be made for a path, the innermost first."""
+    return tuple(folder for folder in (path, *path.parents) if not folder.exists())
 
 
 def _is_vacant(path: Path) -> bool:
