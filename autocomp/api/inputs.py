@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor
             sizes = []
         if not sizes or min(sizes) < 1:
             raise AutocompError(f"`input` must read as 3x32x32, but got {shape!r}.")
-        return _random(1, *sizes).to(dtype_of(network))
+        return _made(network, sizes)
     source = noted_source(network)
     if data is None and source is not None and source.name == "digits":
         data = "digits"
@@ -68,13 +68,15 @@ def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor
     first = next(iter(find_sites(network).values()), None)
     if first is None:
         raise LayerError("The network must have a layer to measure, but none was found in it.")
-    if first.kind == "linear":
-        guesses: list[tuple[int, ...]] = [(first.weight.shape[1],)]
+    if first.kind == "embedding":
+        guesses: list[tuple[int, ...]] = [(16,)]
+    elif first.kind == "linear":
+        guesses = [(first.weight.shape[1],)]
     else:
         channels = int(first.weight.shape[1]) * int(getattr(first.module, "groups", 1))
         guesses = [(channels, 32, 32), (channels, 224, 224), (channels, 28, 28), (channels, 8, 8)]
     for sizes_of in guesses:
-        example = _random(1, *sizes_of).to(dtype_of(network))
+        example = _made(network, sizes_of)
         try:
             with torch.inference_mode(), evaluation_mode(network):
                 forward(network, example)
@@ -125,6 +127,14 @@ def _named(settings: Mapping[str, Any], name: str) -> str | None:
     """Returns what a run's setting names; None if it names nothing, or a Python object."""
     text = str(settings.get(name, ""))
     return None if not text or text.startswith("<") else text
+
+
+def _made(network: nn.Module, sizes: Sequence[int]) -> Tensor:
+    """Returns a batch of one made-up input; indices for a network that begins with a table."""
+    first = next(iter(find_sites(network).values()), None)
+    if first is not None and first.kind == "embedding":
+        return torch.zeros((1, *sizes), dtype=torch.int64)
+    return _random(1, *sizes).to(dtype_of(network))
 
 
 def _random(*shape: int) -> Tensor:

@@ -14,7 +14,7 @@ from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
 from autocomp.data import DataSplits, load_data
-from autocomp.errors import LayerError, RunError
+from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
 from autocomp.network.device import dtype_of, of_type, usable_device
 from autocomp.network.faithful import agree, check_copy, outputs_of
@@ -134,7 +134,10 @@ def _note_source(network: nn.Module, data: DataSplits) -> None:
     source = source_of(network)
     if noted_source(network) is not None or source is None:
         return
-    again = build_architecture(source)
+    try:
+        again = build_architecture(source)
+    except AutocompError:  # a file names it in vain; the network itself is there
+        return
     again.load_state_dict(network.state_dict())
     images = of_type(data.example_inputs(min(16, len(data.calibration))), dtype_of(network))
     try:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autocomp.core.dtypes import STORED
 from autocomp.errors import ArtifactError
 
-_DTYPES = {
-    str(dtype).split(".")[1]: dtype
-    for dtype in (
-        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
-        torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64,
-    )
-}  # fmt: skip
+_DTYPES = {str(dtype).split(".")[1]: dtype for dtype in STORED}
 _HALF_MAX = torch.finfo(torch.float16).max
 
 

@@ -6,13 +6,15 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from numbers import Integral, Real
 from typing import Any
 
 from autocomp.errors import BudgetError
 
 _TEXT = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s%a-zA-Z]*(?:[eE][+-]?\d+)?)\s*(%|[a-zA-Z]*)\s*")
+_DIGITS = 100
+"""Largest power of ten of a limit; floating-point numbers end at 308."""
 _PREFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS = {
     **{f"{p}B": f for p, f in _PREFIX.items()},
@@ -106,10 +108,14 @@ class Budget:
         name, number, unit = match.groups()
         try:
             value = Decimal(number)  # in binary 8.29 * 1000 falls short of 8290
-        except InvalidOperation:
+        except DecimalException:
             raise BudgetError(
                 f"A budget's limit must be a number with a unit, as 8% or 60kB; got {text!r}."
             ) from None
+        if not value.is_finite() or abs(value.adjusted()) > _DIGITS:
+            raise BudgetError(
+                f"A budget must be above 0 and finite, but got {text!r:.60}; change it."
+            )
         if unit == "%":
             return cls(name, float(value / 100), True)
         if unit in _TIMES:

@@ -35,7 +35,7 @@ def as_split(thing: object, name: str) -> Split:
     if isinstance(thing, Split):
         return thing
     if isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_is_array, thing)):
-        return Split.of(_tensor(thing[0]), _tensor(thing[1]), name)
+        return Split.of(_tensor(thing[0], name), _tensor(thing[1], name), name)
     if isinstance(thing, DataLoader):
         return Split(partial(_from_loader, thing, name), name)
     if isinstance(thing, IterableDataset):
@@ -82,9 +82,22 @@ def _is_array(thing: object) -> bool:
     return isinstance(thing, (Tensor, np.ndarray))
 
 
-def _tensor(thing: Any) -> Tensor:
+def _tensor(thing: Any, name: str = "data") -> Tensor:
     """Returns a tensor of its own (an array may be read-only or have negative strides)."""
-    return thing if isinstance(thing, Tensor) else torch.from_numpy(np.array(thing))
+    if isinstance(thing, Tensor):
+        if thing.layout != torch.strided or thing.is_nested or thing.is_meta or thing.is_quantized:
+            raise DataError(
+                f"{name}: a tensor must be dense and hold numbers, but got one of {thing.dtype} in "
+                f"the layout {thing.layout} on {thing.device}; convert it first."
+            )
+        return thing
+    try:
+        return torch.from_numpy(np.array(thing))
+    except TypeError:
+        raise DataError(
+            f"{name}: an array must hold numbers that torch has, but got one of {thing.dtype}; "
+            "convert it, as array.astype(np.float32) or labels.astype(np.int64)."
+        ) from None
 
 
 def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
@@ -153,4 +166,4 @@ def _pair(item: Any, where: str) -> tuple[Tensor, Any]:
             f"{where}: the image must be a tensor, but is a {type(image).__name__}. "
             "Convert it in the Dataset's transform (ToTensor, then Normalize)."
         )
-    return _tensor(image), label
+    return _tensor(image, where), label

@@ -102,6 +102,24 @@ def _check(records: Sequence[RunRecord]) -> None:
             a, b = (r.config["fingerprints"].get(what) for r in (first, record))
             if a != b:
                 raise RunError(
-                    f"Runs are compared on one {what}, but {record.name!r} has {b!r} and "
-                    f"{first.name!r} has {a!r} ({what} fingerprints); compare them apart."
+                    f"Runs are compared on one {what}, but {record.name!r} is of "
+                    f"{_told(record, what)} and {first.name!r} of {_told(first, what)}"
+                    f"{_unlike(record, first, what)}; compare them apart."
                 )
+
+
+def _told(record: RunRecord, what: str) -> str:
+    """Returns what a run's network or data are, in its user's words."""
+    settings = record.settings
+    if what == "data":
+        return f"{settings.get('data')!r:.80}"
+    weights = settings.get("weights")
+    return f"{settings.get('model')!r:.80}" + (f" with {weights!r:.80}" if weights else "")
+
+
+def _unlike(record: RunRecord, first: RunRecord, what: str) -> str:
+    """Returns what differs where the words are the same."""
+    if _told(record, what) != _told(first, what):
+        return ""
+    parts = "weights" if what == "network" else "images or labels"
+    return f", with other {parts}"

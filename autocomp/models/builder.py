@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,11 @@ def source_of(model: nn.Module) -> ModelSource | None:
         return noted
     kind = type(model)
     if "<locals>" in kind.__qualname__ or _needs_arguments(kind):
+        return None
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    if found is not kind:  # made by hand, or its module is gone: the name would not find it
         return None
     try:
         with isolated_seed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -119,7 +120,7 @@ def check_writable(model: nn.Module, weights: Iterable[Tensor], inputs: Tensor) 
         changed = outputs_of(model, inputs)
         for weight, kept in before:
             weight.copy_(kept)
-    if all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
+    if plain and all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
         raise ModelError(
             "What is written into the network's weights must change its outputs, but it does not; "
             "read the weights in each forward pass, and keep no copies of them."
@@ -183,7 +184,18 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> list[Tensor]:
         for buffer, before in buffers:
             if buffer.shape == before.shape:
                 buffer.copy_(before)
-    return [leaf.detach().clone() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+    return [leaf.detach().clone() for leaf in _leaves(found)]
+
+
+def _leaves(found: Any) -> list[Tensor]:
+    """Returns the tensors of an output, also of a dataclass."""
+    leaves: list[Tensor] = []
+    for leaf in tree_leaves(found):
+        if isinstance(leaf, Tensor):
+            leaves.append(leaf)
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            leaves += _leaves([getattr(leaf, part.name) for part in fields(leaf)])
+    return leaves
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import nn
 
 from autocomp.errors import ModelError
 from autocomp.network.rebinding import copy_network
+from autocomp.network.tensors import check_tensors
 
 
 def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
@@ -16,8 +17,9 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
     terms of the copy; `faithful.check_copy` proves that nothing was left out.
 
     Raises:
-        ModelError: if the network cannot be copied, or holds numbers that are not finite.
+        ModelError: if the network cannot be copied, or holds tensors that no file does.
     """
+    check_tensors(model)
     try:
         copied = copy_network(model).to(device).eval()
     except Exception as error:  # __deepcopy__ may be the user's own
@@ -26,10 +28,4 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
             f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
             "weight_norm, and detach stored tensors."
         ) from error
-    for name, parameter in copied.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise ModelError(
-                f"The network's weights must be finite, but {name!r} holds NaN or infinity; "
-                "give the weights of a training that converged."
-            )
     return copied

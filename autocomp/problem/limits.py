@@ -24,6 +24,29 @@ def fixed_costs(problem: StatedProblem, menus: Menus) -> NDArray[np.int64]:
     return np.array([max(fixed_cost(cost, bits) for bits in sides) for cost in costs], np.int64)
 
 
+_LATENCY = (
+    ". Zeros and bits of weights alone change no time; `structured`, `full` and `rank` do, and "
+    "`bits:activation_bits=8/32` may"
+)
+
+
+def _reason(problem: StatedProblem, name: str, least: int) -> str:
+    """Returns what keeps a cost up, where that is not the layers' least choices; "" else."""
+    if name == "latency" and least >= problem.costs[name].reference:
+        return _LATENCY
+    network = problem.network
+    dense = [(x.parameter, x.n_weights) for x in network.frozen]
+    dense += [(x, problem.store.model.get_parameter(x).numel()) for x in network.unsupported]
+    if name not in ("size", "params") or not dense:
+        return ""
+    largest, count = max(dense, key=lambda pair: pair[1])
+    return (
+        f". Of that, {sum(n for _, n in dense):,} numbers stay dense, because no compressor knows "
+        "them, the forward pass does not read them or they are to be kept: "
+        f"{largest!r} with {count:,} is the largest"
+    )
+
+
 def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetError:
     """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
     names = [budget.cost for budget in problem.budgets]
@@ -34,7 +57,8 @@ def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetErro
             return BudgetError(
                 f"The budget must be within reach, but {name} <= {problem.limits[name]:,} "
                 f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
-                f"({name}={share:.2%}); raise the budget or widen the space."
+                f"({name}={share:.2%}){_reason(problem, name, value)}; raise the budget or widen "
+                "the space."
             )
     return BudgetError(
         f"The budgets {', '.join(map(str, problem.budgets))} must hold together, but no plan of "

@@ -101,6 +101,7 @@ class CompressionProblem:
         self._model = working_copy(model, device)
         first = next(iter(self._batches(data.calibration.subset(_FEW, seed=0))))[0]
         check_copy(model, self._model, first)
+        logits_of(self._model, [first])  # what it returns is said before anything is made of it
         self._channels_last = try_channels_last(self._model, first)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
