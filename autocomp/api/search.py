@@ -17,6 +17,7 @@ from autocomp.core.budget import Budgets, parse_budgets
 from autocomp.errors import RunError
 from autocomp.network.threads import torch_threads
 from autocomp.plugins.border import border
+from autocomp.problem.limits import check_noise
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
 from autocomp.storage.paths import user_path
@@ -74,5 +75,6 @@ def search(
     )
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, model, data, agent, space, budgets)
+        check_noise(setup.problem)
         with shown(evaluations, progress, on_outcome) as update:
             return Session.start(setup, folder, update)

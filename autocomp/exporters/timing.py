@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from autocomp.artifacts.container import unpack
 from autocomp.compression.noted_file import shapes_of
 from autocomp.exporters.onnx_file import export_float, export_onnx
-from autocomp.runtime import latencies
+from autocomp.runtime import call_overhead, latencies
 
 
 def measured_latency(
@@ -18,7 +18,8 @@ def measured_latency(
 ) -> tuple[int, int]:
     """Returns the nanoseconds of one input in the dense network, and in the compressed one.
 
-    Both run in onnxruntime in turns, each as it is exported: medians.
+    Both run in onnxruntime in turns, each as it is exported: medians, without what calling any
+    network takes.
 
     Args:
         dense: the dense network.
@@ -35,4 +36,5 @@ def measured_latency(
         report = export_onnx(network, unpack(data, shapes_of(network)), example, path)
         first, second = latencies([export_float(dense, example, report.opset), path], example,
                                   threads)  # fmt: skip
-    return round(first * 1e9), round(second * 1e9)
+    overhead = call_overhead(threads)
+    return max(1, round(first * 1e9) - overhead), max(1, round(second * 1e9) - overhead)

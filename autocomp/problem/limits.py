@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocomp.costs import fixed_cost
+from autocomp.costs.latency.cost import Latency
 from autocomp.errors import BudgetError
 from autocomp.problem.stated import Menus, StatedProblem
 
@@ -64,3 +65,19 @@ def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetErro
         f"The budgets {', '.join(map(str, problem.budgets))} must hold together, but no plan of "
         "this search space was found to meet all of them; raise one."
     )
+
+
+def check_noise(problem: StatedProblem) -> None:
+    """Raises BudgetError if a latency budget saves less than measurements differ by, just now."""
+    for name, limit in problem.limits.items():
+        cost = problem.costs[name]
+        if isinstance(cost, Latency):
+            saved = cost.reference - limit
+            noise = cost.noise()
+            if 0 < saved < noise:
+                raise BudgetError(
+                    f"A latency budget must save more than this machine's noise, but {name} <= "
+                    f"{limit:,} ns saves {saved:,} of {cost.reference:,} ns, and measurements of "
+                    f"the dense network differ by {noise:,} ns; lower it, stop other programs, or "
+                    "budget macs."
+                )

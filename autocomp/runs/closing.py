@@ -37,6 +37,26 @@ def closing_rows(summary: Summary) -> list[tuple[str, ...]]:
     return rows
 
 
+def miss_sentences(summary: Summary) -> list[str]:
+    """Returns, per cost that was measured at the end, by how much that misses its budget.
+
+    The measured share of the dense network is compared with the budget's: the machine may be
+    slower, or faster, than when the tables were made.
+    """
+    told = []
+    for cost, found in summary.measured.items():
+        if cost not in summary.limits or not summary.dense.get(cost):
+            continue
+        wanted = summary.limits[cost] / summary.dense[cost]
+        got = found.compressed / max(1, found.dense)
+        words = "above" if got > wanted else "below"
+        told.append(
+            f"{cost.capitalize()}: measured, the network takes {got:.1%} of the dense one's, "
+            f"{abs(got / wanted - 1):.1%} {words} the budget of {wanted:.1%}."
+        )
+    return told
+
+
 def gain_sentence(summary: Summary) -> str:
     """Returns whether the search improved on the plan it started from; "" where it had none."""
     gain = summary.gain

@@ -14,7 +14,8 @@ from __future__ import annotations
 from autocomp.runtime.clock import REPEATS, Clock, interleaved, median_time
 from autocomp.runtime.libraries import is_available, library
 from autocomp.runtime.model_proto import OPSET, assembled, probe_model, serialized
-from autocomp.runtime.network import Comparison, Source, compare, latencies, network_latency
+from autocomp.runtime.network import Comparison, Source, compare, latencies, network_latency, noise
+from autocomp.runtime.overhead import call_overhead
 from autocomp.runtime.runner import Runner
 from autocomp.runtime.session import open_session, run, sums_overflow
 from autocomp.runtime.trace import Hook, bare, trace
@@ -29,6 +30,7 @@ __all__ = [
     "Source",
     "assembled",
     "bare",
+    "call_overhead",
     "compare",
     "interleaved",
     "is_available",
@@ -36,6 +38,7 @@ __all__ = [
     "library",
     "median_time",
     "network_latency",
+    "noise",
     "open_session",
     "probe_model",
     "run",

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from autocomp.errors import ModelError
-from autocomp.runtime.clock import REPEATS, Clock, interleaved
+from autocomp.runtime.clock import REPEATS, Clock, interleaved, median_time
 from autocomp.runtime.model_proto import serialized
 from autocomp.runtime.runner import Runner
 from autocomp.runtime.session import as_array
@@ -93,6 +93,33 @@ def latencies(
     return tuple(
         float(statistics.median(times)) / 1e9 for times in interleaved(runners, repeats, clock)
     )
+
+
+def noise(
+    model: Source,
+    inputs: Tensor,
+    threads: int = 1,
+    rounds: int = 6,
+    clock: Clock = time.perf_counter_ns,
+) -> float:
+    """Returns by how many seconds measurements of one network differ, here and now.
+
+    The medians of some rounds of calls, the largest less the least.
+
+    Args:
+        model: the network, or its ONNX file.
+        inputs: the batch that it gets.
+        threads: see `network_latency`.
+        rounds: how many medians, at least 2.
+        clock: tells the time in nanoseconds.
+
+    Raises:
+        ModelError, ArtifactError: as `network_latency` does.
+    """
+    runner = network_runner(model, inputs, threads)
+    each = max(5, REPEATS // rounds)
+    medians = [median_time(runner, each, clock) for _ in range(max(2, rounds))]
+    return (max(medians) - min(medians)) / 1e9
 
 
 def compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 
 import autocomp
 from autocomp.core.budget import Budget
+from autocomp.costs.latency.cost import Latency
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError, DataError, LayerError, ModelError, RunError
-from autocomp.runtime import is_available
+from autocomp.reports.terminal.tables import notes
+from autocomp.runs.closing import miss_sentences
+from autocomp.runs.summary import Measured
+from autocomp.runtime import is_available, noise
 
 
 @dataclass
@@ -171,3 +175,45 @@ def test_memory_that_there_is_not() -> None:
     one_line(caught.value)
     with pytest.raises(LayerError, match="must run on its example inputs"):
         autocomp.measure(Net(), input="4x8x8", latency=False)
+
+
+@pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
+def test_a_budget_within_the_noise_is_refused(
+    tiny_data: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Latency, "noise", lambda self: 10**9)
+    with pytest.raises(BudgetError, match=r"more than this machine's noise.* 1,000,000,000 ns"):
+        search(Net(), tiny_data, tmp_path / "r", budget="latency=90%", space="structured")
+    assert not (tmp_path / "r").exists()
+    search(Net(), tiny_data, tmp_path / "r", budget="latency=100%", space="structured")
+
+
+@pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
+def test_noise_is_what_rounds_differ_by() -> None:
+    ticks = iter(range(0, 10**9, 7))
+    steady = noise(nn.Linear(4, 2), torch.randn(1, 4), clock=lambda: next(ticks))
+    assert steady == 0.0
+    state = {"now": 0, "calls": 0}
+
+    def slowing() -> int:
+        state["calls"] += 1
+        state["now"] += 1000 * state["calls"]
+        return state["now"]
+
+    assert noise(nn.Linear(4, 2), torch.randn(1, 4), clock=slowing) > 0
+
+
+def test_the_closing_notes_say_by_how_much_time_misses(
+    tiny_data: DataSplits, tmp_path: Path
+) -> None:
+    summary = search(Net(), tiny_data, tmp_path / "r").summary
+    timed = replace(
+        summary, dense={**summary.dense, "latency": 1000}, limits={"latency": 700},
+        measured={"latency": Measured(2000, 1540)}, units={**summary.units, "latency": "ns"},
+    )  # fmt: skip
+    assert miss_sentences(summary) == []
+    assert miss_sentences(timed) == [
+        "Latency: measured, the network takes 77.0% of the dense one's, 10.0% above the budget of "
+        "70.0%."
+    ]
+    assert miss_sentences(timed)[0] in notes(timed)

@@ -111,8 +111,8 @@ def test_budgets_that_mean_the_same_are_the_same() -> None:
         ([run("tpe", 1)], "at least 2 runs, but got 1"),
         ([], "at least 2 runs, but got 0"),
         ([run("tpe", 1), run("a", 1), run("tpe", 1)], "'tpe1' is the same run as 'tpe1'"),
-        ([run("tpe", 1), run("a", 1, fingerprints=("m", "d"))], "one network, but 'a1' has 'm'"),
-        ([run("tpe", 1), run("a", 1, fingerprints=("n", "e"))], "one data, but 'a1' has 'e'"),
+        ([run("tpe", 1), run("a", 1, fingerprints=("m", "d"))], "one network, but 'a1' is of"),
+        ([run("tpe", 1), run("a", 1, fingerprints=("n", "e"))], "one data, but 'a1' is of"),
     ],
 )  # fmt: skip
 def test_what_is_refused(records: list[RunRecord], message: str) -> None:

@@ -17,7 +17,7 @@ from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
 from autocomp.errors import LayerError, unknown
-from autocomp.runtime import network_latency
+from autocomp.runtime import call_overhead, network_latency, noise
 from autocomp.storage.cache import default_root
 
 
@@ -34,7 +34,8 @@ class Latency(Cost):
     in a weight change nothing. Codes of at most 8 bits on both sides run as int8 where that is
     faster, everything else as float32: other codes are turned back on loading. What is no layer
     (activations, norms, additions, pooling) is taken as it is in the dense network, and so are the
-    layers that cannot be measured. The sum is an estimate; `network_latency` checks it. Unit: ns.
+    layers that cannot be measured. What calling any network takes is left out, for no plan changes
+    it. The sum is an estimate; `network_latency` checks it. Unit: ns.
 
     A network that has lost channels has other `LayerSpec`s of the same names: ask the dense
     network's object about them.
@@ -122,7 +123,8 @@ class Latency(Cost):
         """The dense network's nanoseconds."""
         if self._whole is None and self._example is None:
             return self._sum
-        key = f"network {_shape_digest(self._store.model, self._example)} batch {self._batch}"
+        digest = _shape_digest(self._store.model, self._example)
+        key = f"network without the call {digest} batch {self._batch}"
         return self.table.number(key, self._whole or self._measure_whole)
 
     def _raw(self, layer: LayerSpec, choice: Choice, inputs: int, outputs: int) -> int:
@@ -161,7 +163,17 @@ class Latency(Cost):
         seconds = network_latency(
             self._store.model, self._example, machine.threads, repeats, self._batch
         )
-        return round(seconds * 1e9)
+        return max(1, round(seconds * 1e9) - call_overhead(machine.threads))
+
+    def noise(self) -> int:
+        """Returns by how many nanoseconds measurements of the dense network differ just now.
+
+        0 where it is not measured here.
+        """
+        if self._whole is not None or self._example is None:
+            return 0
+        inputs = self._example[:1].expand(self._batch, *self._example.shape[1:])
+        return round(noise(self._store.model, inputs, self.table.machine.threads) * 1e9)
 
 
 def _shape_digest(model: nn.Module, example: Tensor | None) -> str:

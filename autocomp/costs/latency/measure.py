@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cache
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.layer_model import input_of, layer_model
 from autocomp.costs.latency.precision import FLOAT32, PRECISIONS, Precision
 from autocomp.errors import ModelError
-from autocomp.runtime import REPEATS, Clock, Runner, assembled, library, median_time, serialized
+from autocomp.runtime import REPEATS, Clock, Runner, call_overhead, median_time
 
 
 def measure_geometry(
@@ -51,20 +50,4 @@ def measure_geometry(
         given.sum()
 
     runner = Runner(layer_model(geometry, precision), threads, given)
-    return max(1, median_time(runner, repeats, clock, displace) - _overhead(threads, clock))
-
-
-@cache
-def _overhead(threads: int, clock: Clock) -> int:
-    """Times a network that only hands one number on."""
-    library("onnx")
-    from onnx import TensorProto, helper
-
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "nothing",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )
-    runner = Runner(serialized(assembled(graph)), threads, np.zeros(1, np.float32))
-    return median_time(runner, 4 * REPEATS, clock)
+    return max(1, median_time(runner, repeats, clock, displace) - call_overhead(threads, clock))

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from autocomp.runs.closing import HEAD, closing_rows, gain_sentence
+from autocomp.runs.closing import HEAD, closing_rows, gain_sentence, miss_sentences
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Summary
 
@@ -47,6 +47,7 @@ def notes(summary: Summary) -> list[str]:
     ]
     if sentence := gain_sentence(summary):
         lines.insert(0, sentence)
+    lines += miss_sentences(summary)
     if summary.left_dense:
         lines.append("Left dense: " + ", ".join(summary.left_dense) + ".")
     if summary.in_blocks:
