@@ -31,8 +31,8 @@ SEARCHES = (
     "agents/", "api/", "cli/", "docs/", "envs/test_env_contract", "envs/test_multi_task",
     "exporters/", "inspection/", "models/", "problem/test_budgets", "problem/test_problem",
     "problem/test_structured", "reports/test_browser", "reports/test_run_page",
-    "runs/test_tensorboard", "runtime/", "search_spaces/test_coupled",
-    "search_spaces/test_multipliers", "test_dependencies", "test_plugin",
+    "runs/test_bounds", "runs/test_tensorboard", "runtime/", "search_spaces/test_coupled",
+    "search_spaces/test_multipliers", "test_dependencies", "test_fuzz", "test_plugin",
 )  # fmt: skip
 """Where networks are searched or evaluated end to end, agents trained, or graphs exported."""
 OFF_POLICY = ("ddpg", "td3", "sac")

@@ -11,6 +11,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from autocomp.errors import AgentError
+from autocomp.storage.archives import unpacked_bytes
+
+_TIMES, _SPARE = 8, 1 << 24
+"""How many times the networks' bytes, and how many more, an agent's file may take unpacked."""
 
 
 def policy_file(path: str | Path) -> Path:
@@ -26,6 +30,19 @@ def policy_file(path: str | Path) -> Path:
             f"{NETWORKS}, but {str(path)!r} is neither; name another run."
         )
     return file
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor of finite numbers, as networks have."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_nested
+        and not value.is_meta
+        and not value.is_quantized
+        and value.is_floating_point()
+        and bool(torch.isfinite(value).all())
+    )
 
 
 def algorithm_of(model: Any) -> str:
@@ -45,7 +62,12 @@ def load_policy(model: BaseAlgorithm, path: str | Path) -> None:
         AgentError: if the file is damaged, of another algorithm, or of spaces of other shapes.
     """
     file = policy_file(path)
+    own = model.policy.state_dict()
+    # networks, targets, and an optimiser's two moments of each
+    most = _SPARE + _TIMES * sum(t.numel() * t.element_size() for t in own.values())
     try:
+        if unpacked_bytes(file) > most:
+            raise ValueError("too large")
         # weights alone: the file's other parts are pickles, which could run anything
         _, parameters, _ = load_from_zip_file(file, device="cpu", load_data=False)
         weights: dict[str, torch.Tensor] = dict(parameters["policy"])
@@ -54,7 +76,6 @@ def load_policy(model: BaseAlgorithm, path: str | Path) -> None:
             f"`policy` must be an agent that a run has saved, but {str(file)!r} cannot be read "
             f"({type(error).__name__}); name another run."
         ) from None
-    own = model.policy.state_dict()
     if set(weights) != set(own):
         raise AgentError(
             f"The policy in {str(file)!r} must be of the search's algorithm and kind of action, "
@@ -62,6 +83,11 @@ def load_policy(model: BaseAlgorithm, path: str | Path) -> None:
             "agent and space that the run was made with."
         )
     for name, value in weights.items():
+        if not _is_plain(value):
+            raise AgentError(
+                f"The policy in {str(file)!r} must hold finite numbers, but its {name} does not; "
+                "name another run."
+            )
         if value.shape != own[name].shape:
             raise AgentError(
                 f"The policy in {str(file)!r} must fit the search, but its {name} has shape "

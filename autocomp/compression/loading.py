@@ -22,6 +22,7 @@ from autocomp.models.builder import TooLarge, parameters_up_to
 from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
+from autocomp.storage.reading import read_whole
 
 
 @border("autocomp.load")
@@ -74,7 +75,7 @@ def _bytes(path: str | Path) -> bytes:
     if file.is_dir():
         file /= "model.safetensors"
     try:
-        data = file.read_bytes()
+        data = read_whole(file)
     except OSError as error:
         raise ArtifactError(
             f"The compressed file must be readable, but {str(path)!r} is not "

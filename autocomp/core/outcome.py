@@ -84,6 +84,9 @@ class Outcome:
             numbers = [float(values[x]) for x in ("accuracy", "loss", "seconds", "divergence")]
             if any(map(math.isnan, numbers)) or not 0 <= numbers[0] <= 1:
                 raise ValueError(f"numbers {numbers}")
+            counts = [values["n"], *values["costs"].values()]
+            if not all(type(x) is int and abs(x) < 2**63 for x in counts) or values["n"] < 1:
+                raise ValueError("counts")
             return cls(
                 plan=Plan.from_json(values["plan"]),
                 accuracy=float(values["accuracy"]),

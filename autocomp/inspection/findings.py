@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from autocomp.inspection.study import StudyPicture
 from autocomp.runs.layer_result import LayerResult
 from autocomp.storage.files import write_json
 from autocomp.storage.json_files import read_json
+from autocomp.storage.sealed import seal
 
 FILE = "inspection.json"
 FORMAT = 2
@@ -59,7 +61,8 @@ class Findings:
 
     def write(self, folder: Path) -> Path:
         """Writes `inspection.json` into a run folder and returns its path."""
-        write_json(folder / FILE, {"format": FORMAT, **self.to_json()})
+        values = self.to_json()
+        write_json(folder / FILE, {"format": FORMAT, "sha256": _seal(values), **values})
         return folder / FILE
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +83,9 @@ class Findings:
         try:
             values = read_json(file)
             written = values.pop("format", None)
+            sealed = values.pop("sha256", None)  # those of before 0.5 have none
+            if sealed is not None and sealed != _seal(values):
+                raise ValueError("its checksum differs")
             if written == 1:
                 values = _renamed(values)
             elif written != FORMAT:
@@ -93,6 +99,10 @@ class Findings:
                 f"{str(file)!r} must hold what was found out about the run, but is damaged "
                 f"({type(error).__name__}); delete it and make the report again."
             ) from None
+
+
+def _seal(values: dict[str, Any]) -> str:
+    return seal(json.dumps(values, sort_keys=True).encode())
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from autocomp.errors import BudgetError
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.search_spaces import FeasibleSpace
 from autocomp.storage.json_files import parse_json
+from autocomp.storage.reading import read_whole
 
 FACTORS = tuple(2 ** (step / 4) for step in range(-4, 5))
 """Budgets of the sweep, as multiples of the run's own."""
@@ -176,7 +177,7 @@ def movement(folder: Path) -> Movement:
     """Reads the looks at a policy that a run has kept; a line that was cut off ends them."""
     file = folder / LOOKS
     evaluations, actions = [], []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
+    for line in read_whole(file).decode(errors="replace").splitlines() if file.exists() else []:
         try:
             look = parse_json(line)
             taken = tuple(tuple(map(float, row)) for row in look["actions"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from torch import Tensor, nn
 
 from autocomp.errors import ModelError
 from autocomp.plugins.imports import describe
+from autocomp.storage.archives import is_archive, unpacked_bytes
 from autocomp.storage.paths import user_path
 
 _WRAPPERS = ("state_dict", "model")
+_SPARE = 1 << 20
 _PREFIX = "module."
 
 
@@ -40,7 +41,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     state = _state_of(_read(file), file)
     _check_fit(state, model.state_dict(), file)
     for name, value in state.items():
-        if not torch.isfinite(value).all():
+        if value.is_floating_point() and not bool(torch.isfinite(value.to(torch.float64)).all()):
             raise ModelError(
                 f"{str(file)!r}: weights must be finite, but {name!r} holds NaN or infinity. "
                 "Take a checkpoint from before the training diverged."
@@ -52,6 +53,8 @@ def _read(file: Path) -> object:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        if unpacked_bytes(file) > 2 * file.stat().st_size + _SPARE:
+            raise ValueError("it would be many times as long unpacked; torch packs nothing")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(file, weights_only=True, map_location="cpu")
@@ -62,7 +65,7 @@ def _read(file: Path) -> object:
                 f"{str(file)!r} holds code ({code[1]}) besides weights, and is refused. Save the "
                 "state dict alone: torch.save(model.state_dict(), path)."
             ) from problem
-        is_pickle = file.read_bytes()[:1] == b"\x80" or zipfile.is_zipfile(file)
+        is_pickle = file.read_bytes()[:1] == b"\x80" or is_archive(file)
         if isinstance(problem, pickle.UnpicklingError) and is_pickle:
             raise ModelError(
                 f"{str(file)!r} is a pickle of more than tensors, which could run code, and is "
@@ -91,6 +94,11 @@ def _state_of(found: object, file: Path) -> dict[str, Tensor]:
             raise ModelError(
                 f"{str(file)!r}: {name!r} must be a tensor, but is a {type(value).__name__}. "
                 "Save the state dict alone, or under the key 'state_dict'."
+            )
+        if value.layout != torch.strided or value.is_nested or value.is_meta or value.is_quantized:
+            raise ModelError(
+                f"{str(file)!r}: {name!r} must be a dense tensor of numbers, but is one of "
+                f"{value.dtype} in the layout {value.layout} on {value.device}; convert it first."
             )
         state[str(name)] = value
     if state and all(name.startswith(_PREFIX) for name in state):

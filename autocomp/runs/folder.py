@@ -16,8 +16,10 @@ from filelock import FileLock, Timeout
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.errors import AutocompError, RunError
-from autocomp.storage.files import temporaries, write_bytes, write_json
+from autocomp.runs.settings import SearchConfig
+from autocomp.storage.files import naming, temporaries, write_bytes, write_json
 from autocomp.storage.json_files import parse_json, read_json
+from autocomp.storage.reading import read_whole
 
 FORMAT = 1
 
@@ -142,6 +144,12 @@ class Run:
                     f"{str(file)!r} must hold an object {part!r}, but holds "
                     f"{values.get(part)!r}; restore the file, or start a new search."
                 )
+        wrong = SearchConfig.wrong_kind(values["settings"]) or _unreadable(values)
+        if wrong:
+            raise RunError(
+                f"{str(file)!r} must hold the settings of a search, but {wrong!r} is of another "
+                "kind; restore the file, or start a new search."
+            )
         return values
 
     @contextmanager
@@ -161,7 +169,8 @@ class Run:
 
     def append(self, outcome: Outcome) -> None:
         """Adds one line to `outcomes.jsonl` and flushes it."""
-        with (self.path / "outcomes.jsonl").open("a") as file:
+        path = self.path / "outcomes.jsonl"
+        with naming(path), path.open("a") as file:
             file.write(_line(outcome))
             file.flush()
 
@@ -209,7 +218,7 @@ class Run:
 
     def _recorded(self) -> bytes:
         file = self.path / "outcomes.jsonl"
-        return file.read_bytes() if file.is_file() else b""
+        return read_whole(file) if file.exists() else b""
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the best plan so far."""
@@ -241,6 +250,22 @@ class Run:
 
     def _baseline(self, agent: str) -> Path:
         return self.path / f"baseline-{_safe(agent)}.jsonl"
+
+
+_TOLD = {"command": list, "versions": dict, "splits": dict, "started": str, "fingerprints": dict}
+"""What a run tells of itself, if it does: texts, lists of texts, or texts by name."""
+
+
+def _unreadable(values: dict[str, Any]) -> str:
+    """Returns the name of something in `config.json` that is not what it should be; "" for none."""
+    for name, kind in _TOLD.items():
+        if name not in values:
+            continue
+        value = values[name]
+        parts = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, kind) or not all(isinstance(part, str) for part in parts):
+            return name
+    return ""
 
 
 def in_use(path: Path) -> RunError:
@@ -278,7 +303,7 @@ def _line(outcome: Outcome) -> str:
 
 def _read_outcomes(file: Path) -> list[Outcome]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_whole(file).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(
             f"The run must hold a readable outcomes.jsonl, but {str(file)!r} is not ({error})."

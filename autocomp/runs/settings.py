@@ -109,6 +109,19 @@ class SearchConfig:
                 given[name] = (value,) if isinstance(value, str) else tuple(value)
         return cls(**own, **given)
 
+    @classmethod
+    def wrong_kind(cls, values: Mapping[str, Any]) -> str:
+        """Returns the name of a setting in `to_json`'s object that is of another kind; "" else."""
+        for f in fields(cls):
+            value, kind = values.get(f.name, f.default), type(f.default)
+            if kind is tuple:
+                right = isinstance(value, (list, tuple)) and all(isinstance(x, str) for x in value)
+            else:
+                right = type(value) is kind
+            if not right:
+                return f.name
+        return ""
+
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as a JSON object."""
         return asdict(self)

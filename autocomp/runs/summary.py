@@ -92,6 +92,12 @@ class Summary:
                 name: Score(**values[name])
                 for name in ("search_dense", "search", "test_dense", "test")
             }
+            for name, score in scores.items():
+                numbers = (score.accuracy, score.loss)
+                if not all(isinstance(x, float | int) for x in numbers) or not (
+                    0 <= score.accuracy <= 1 and type(score.n) is int and score.n >= 1
+                ):
+                    raise ValueError(name)
             rows = tuple(LayerResult.from_json(row) for row in values["layers"])
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
             pairs = rest.get("measured", {}).items()
@@ -99,12 +105,31 @@ class Summary:
             gain = rest.pop("gain", None)
             rest["gain"] = None if gain is None else Gain(**gain)
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
+            _check_figures(rest)
             return cls(**{**rest, **texts}, **scores, layers=rows)
         except (KeyError, TypeError, ValueError, AttributeError, AutocompError) as error:
             raise RunError(
                 f"summary.json must hold the closing figures, but {error} is wrong; delete it and "
                 "resume the run."
             ) from None
+
+
+def _check_figures(values: Mapping[str, Any]) -> None:
+    """Raises ValueError unless costs are whole numbers of the same names, with a unit each."""
+    for name in ("dense", "compressed", "limits"):
+        if not all(type(value) is int for value in values[name].values()):
+            raise ValueError(name)
+    for name in ("units", "whole"):
+        if not all(isinstance(value, str) for value in values.get(name, {}).values()):
+            raise ValueError(name)
+    for name in ("evaluations", "seconds"):
+        if not isinstance(values[name], (int, float)):
+            raise ValueError(name)
+    costs = set(values["compressed"])
+    if not costs <= set(values["dense"]) or not costs <= set(values["units"]):
+        raise ValueError("dense")
+    if not set(values["limits"]) | set(values.get("measured", {})) <= costs:
+        raise ValueError("limits")
 
 
 def summarise(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,22 @@ _ENDING = ".tmp"
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path` by way of a temporary file beside it: all of it or nothing."""
+    with naming(path):
+        _write(path, data)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds a file's name to errors of the system that lack it, as that of a full disk does."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
     try:

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from autocomp.storage.reading import read_whole
+
 LARGEST = 1 << 28
 """Bytes of a JSON file that is read."""
+DEEPEST = 64
+"""Levels of lists and objects in one; what reads them may call itself a level each."""
 
 
 def read_json(path: Path) -> Any:
     """Returns what a JSON file holds.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if it holds no JSON, is nested too deep, or longer than 256 MiB.
+        OSError: if it cannot be read, is no regular file, or longer than 256 MiB.
+        ValueError: if it holds no JSON, or is nested too deep.
     """
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"longer than {LARGEST} bytes")
-    return parse_json(path.read_bytes())
+    return parse_json(read_whole(path, LARGEST))
 
 
 def parse_json(text: str | bytes) -> Any:
     """Returns what a JSON text means; ValueError if it is none, or nested too deep."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return found
+    raise ValueError("nested too deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
