@@ -220,3 +220,17 @@ def test_extensions_are_short() -> None:
     for block in blocks(page.read_text(encoding="utf-8")):
         lines = [line for line in block.text.splitlines() if line.strip()]
         assert block.language != PYTHON or len(lines) <= 25, f"line {block.line}: {len(lines)}"
+
+
+def test_promises_name_tests_that_there_are() -> None:
+    """Every promise about files, folders and failures, and every test that is to keep it."""
+    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    promises = [row for row in rows if "Kept by" not in row]
+    assert len(promises) > 15
+    for row in promises:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row.split(" | ")[-1])
+        assert named, row
+        for file, test in named:
+            source = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^\s*def {test}\(", source, re.MULTILINE), f"{file}::{test}"
