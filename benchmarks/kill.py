@@ -2,6 +2,7 @@
 
     python benchmarks/kill.py                            # 200 kills over tpe, ddpg, ppo and local
     python benchmarks/kill.py --kills 40 --agents tpe    # fewer
+    python benchmarks/kill.py --kills 60 --agents all    # every agent, each in another space
 
 Each search is a process of its own, `python -m autocomp search`, on a copy of the checkout, so that
 edits during a long benchmark change nothing. A third of the kills fall anywhere in the time that an
@@ -34,6 +35,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENTS = "tpe,ddpg,ppo,local"
+ALL = ("ddpg@joint,td3@sparsity,sac@bits,ppo@nm,tpe@structured,nsga2@rank,cmaes@coefficients,"
+       "local@joint,greedy@bits,random@full,ilp@joint,dp@structured,uniform@bits")  # fmt: skip
+"""Each agent, in a space of its own, with a budget that this space meets on the digits."""
+BUDGETS = {"structured": "macs=60%", "rank": "macs=80%", "sparsity": "size=60%", "full": "size=12%"}
 PARTS = ("autocomp", "agents", "envs", "search_spaces", "pyproject.toml")
 PHASES = ("start-up", "searching", "finishing")
 COLUMNS = ("agent", "kills", *PHASES, "before there was a run", "evaluations announced", "kept",
@@ -80,7 +85,9 @@ class Process:
         self.resumes = (place.folder / run / "config.json").exists()
         command = ["resume", run]
         if not self.resumes:
-            command = ["search", "--agent", agent, "--out", run, *place.settings]
+            name, _, space = agent.partition("@")
+            more = ["--budget", BUDGETS.get(space, "size=10%"), "--space", space or "joint"]
+            command = ["search", "--agent", name, "--out", run, *place.settings, *more]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "autocomp", *command], cwd=place.folder,
@@ -296,7 +303,7 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    agents = given.agents.split(",")
+    agents = (ALL if given.agents == "all" else given.agents).split(",")
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
         place = _place(Path(folder), given.evaluations)
@@ -323,7 +330,7 @@ def _place(folder: Path, evaluations: int) -> Place:
         else:
             shutil.copy(ROOT / part, folder / part)
     settings = ["--model", "digits", "--weights", "digits.safetensors", "--data", "digits",
-                "--budget", "size=10%", "--evaluations", str(evaluations),
+                "--evaluations", str(evaluations),
                 "--finalists", "2", "--threads", "1"]  # fmt: skip
     place = Place(folder, settings, evaluations)
     program = ("import autocomp, pathlib; from autocomp.models import build_model; "

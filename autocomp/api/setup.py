@@ -70,6 +70,7 @@ class SearchSetup:
             AutocompError: in one line, for anything wrong with the input.
         """
         # cheap parts first: a misspelt name must not wait for the data
+        cache = _cache_folder(config.cache)
         made_space = make_space(space)
         made_agent = make_agent(agent)
         if config.policy:
@@ -92,7 +93,7 @@ class SearchSetup:
             ProblemSettings(
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
-                cache=_cache_folder(config.cache), unit_step=config.round_to,
+                cache=cache, unit_step=config.round_to,
                 decomposition=config.decomposition,
             ),
         )  # fmt: skip

@@ -106,7 +106,7 @@ class Run:
     def is_held(self) -> bool:
         """Whether another process writes the run."""
         lock = FileLock(self.path / ".lock")
-        if not (self.path / ".lock").exists():
+        if not (self.path / ".lock").is_file() or (self.path / ".lock").is_symlink():
             return False
         try:
             lock.acquire(timeout=0)
@@ -154,7 +154,13 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process; RunError if another one does."""
+        """Holds the folder for this process; RunError if another one does, or it holds links."""
+        for entry in self.path.iterdir():
+            if entry.is_symlink():  # writing into it would write somewhere else
+                raise RunError(
+                    f"A run folder must hold files of its own, but {entry.name!r} in "
+                    f"{str(self.path)!r} is a link; put the file in its place."
+                )
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -125,6 +125,18 @@ def test_a_file_outside_is_never_touched(sent: Path, tmp_path: Path) -> None:
     assert precious.read_text() == "kept"
 
 
+@pytest.mark.parametrize("name", ["outcomes.jsonl", ".lock", "study.log", "tensorboard"])
+def test_a_link_in_a_run_folder_is_not_followed(sent: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    target.write_text("")
+    (sent / name).unlink(missing_ok=True)
+    (sent / name).symlink_to(target)
+    with pytest.raises(RunError, match="must hold files of its own"):
+        autocomp.resume(sent, progress=False)
+    autocomp.report(sent)
+    assert target.read_text() == ""
+
+
 def test_what_counts_as_code() -> None:
     for settings in NAMED:
         assert set(code_named(SearchConfig(**settings))) == set(settings)  # type: ignore[arg-type]

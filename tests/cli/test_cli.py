@@ -291,7 +291,7 @@ def test_a_damaged_setting_is_named(
     config = json.loads((folder / "run" / "config.json").read_text())
     config["settings"]["agent"] = 5
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "`agent` must be a text" in refused(["resume", str(tmp_path)], capsys)
+    assert "'agent' is of another kind" in refused(["resume", str(tmp_path)], capsys)
 
 
 def test_an_interrupt_leaves_a_run_to_resume(

@@ -81,7 +81,7 @@ def test_findings_are_read_as_they_were_written(
     assert Findings.read(tmp_path) == found
     values = json.loads((tmp_path / FILE).read_text())
     assert values["format"] == FORMAT
-    assert set(values) == {"format", *(f.name for f in fields(Findings))}
+    assert set(values) == {"format", "sha256", *(f.name for f in fields(Findings))}
 
 
 def test_no_findings_or_those_of_another_format_are_none(tmp_path: Path) -> None:
