@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from autocomp.errors import AgentError
 from autocomp.plugins.bounds import check_whole
+from autocomp.storage.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class OptunaAgent(Agent):
         self.make_sampler = make_sampler
         self.starts = starts
         self.startup = startup
-        self.storage = storage
+        self.storage = str(user_path(storage, "storage", AgentError)) if storage else ""
 
     def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""

@@ -31,6 +31,8 @@ def inflate(data: bytes, most: int) -> bytes:
             f"A deflated part of the file may hold {most} bytes, but holds more; the file is "
             "damaged or hostile."
         )
+    if stream.unused_data:
+        raise ArtifactError("A deflated part of the file must end with it, but more follows.")
     if not stream.eof:
         raise ArtifactError(
             "The file must hold whole parts, but a deflated one is cut off; copy it again."

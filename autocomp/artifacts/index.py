@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,7 +175,9 @@ class Index:
     @property
     def n_weights(self) -> int:
         """Number of the layers' weights, and of the numbers of fused norms."""
-        return sum(weight.count for _, weight in self.layers) + sum(x.count for x in self.norms)
+        described = (*(weight for _, weight in self.layers), *self.norms)
+        # a dimension of none may stand beside a large one, along which there are scales
+        return sum(math.prod(max(size, 1) for size in x.shape) for x in described)
 
     def _check_names(self) -> None:
         """Raises ArtifactError if a name stands twice, or a tied tensor's owner is missing."""
@@ -185,7 +188,7 @@ class Index:
         plans = [layer.name for layer, _ in self.layers]
         for kind, found in (("tensor", names), ("layer", plans)):
             if len(set(found)) < len(found):
-                twice = next(name for name in found if found.count(name) > 1)
+                twice = Counter(found).most_common(1)[0][0]
                 raise ArtifactError(
                     f"A file must name each {kind} once, but names {twice!r} twice."
                 )

@@ -18,7 +18,7 @@ LARGEST = 1 << 40
 DEEPEST = 32
 """Most levels of lists and objects in an index."""
 _INDEX = 1 << 20, 200
-_WEIGHTS = 1 << 22, 1 << 12
+_WEIGHTS = 1 << 22, 1 << 8
 _EXACT = 1 << 24, 64
 """Bytes of an index, weights, and bytes of unchanged tensors: this many, and for each byte of the
 file this many more. A network of 25 million weights has an index of thousands of bytes."""
@@ -48,7 +48,7 @@ def shape_of(values: Any) -> tuple[int, ...]:
         not isinstance(values, list)
         or len(values) > 16
         or not all(type(size) is int and 0 <= size <= LARGEST for size in values)
-        or math.prod(values) > LARGEST
+        or math.prod(max(size, 1) for size in values) > LARGEST
     ):
         raise ArtifactError(f"A file must name shapes as short lists, but got {values!r:.60}.")
     return tuple(values)

@@ -7,6 +7,7 @@ deviation of 0.1 would be moved by five of them. Those are held in full.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ _ROUNDING = 2.0**-10
 """Error of a 16-bit number, relative to what it counts against: twice that of rounding."""
 _MOVED = 2.0**-8
 """Largest error of a mean, relative to its channel's deviation."""
+_SHIFTED = 2.0**-6
+"""Largest error of a bias, relative to what inputs of size 1 move the layer's outputs by."""
 _FUSED = 0.025
 """Largest error of a fused batch norm's outputs, relative to their size; ResNet-20's is 0.01."""
 
@@ -38,14 +41,17 @@ class SideForm:
 
     @classmethod
     def of(
-        cls, side: Mapping[str, Tensor], norms: Iterable[str], eps: Mapping[str, float]
-    ) -> SideForm:
+        cls, side: Mapping[str, Tensor], norms: Iterable[str], eps: Mapping[str, float],
+        gains: Mapping[str, float] | None = None,
+    ) -> SideForm:  # fmt: skip
         """Returns the form in which a network's side tensors stay what they are.
 
         Args:
             side: state-dict name -> tensor.
             norms: the batch norms that may be fused.
             eps: eps of each normalisation with running statistics, by module.
+            gains: bias -> size of the weights beside it, root mean square over the outputs: what
+                inputs of size 1 move an output by.
         """
         fused = {
             name: eps[name]
@@ -54,7 +60,9 @@ class SideForm:
         }
         parts = {f"{name}.{part}" for name in fused for part in PARTS}
         rest = {name: tensor for name, tensor in side.items() if name not in parts}
-        wide = frozenset(name for name in rest if not _fits(name, side, eps))
+        wide = frozenset(
+            name for name in rest if not _fits(name, side, eps, (gains or {}).get(name, math.inf))
+        )
         return cls(fused, wide)
 
 
@@ -67,7 +75,7 @@ def eps_of(model: nn.Module) -> dict[str, float]:
     }
 
 
-def _fits(name: str, side: Mapping[str, Tensor], eps: Mapping[str, float]) -> bool:
+def _fits(name: str, side: Mapping[str, Tensor], eps: Mapping[str, float], gain: float) -> bool:
     """Whether 16 bits hold a tensor within rounding of what it counts against."""
     tensor = side[name].detach()
     if not tensor.is_floating_point() or tensor.numel() == 0:
@@ -80,7 +88,8 @@ def _fits(name: str, side: Mapping[str, Tensor], eps: Mapping[str, float]) -> bo
     if name.endswith(".running_mean") and variance is not None:
         deviation = (variance.double().clamp(min=0) + eps.get(module, 0.0)).sqrt()
         return bool((error <= _MOVED * deviation).all())
-    return bool((error <= _ROUNDING * exact.abs().max()).all())
+    # a norm behind a bias takes its mean away: what is left is as large as the weights make it
+    return bool((error <= min(_ROUNDING * float(exact.abs().max()), _SHIFTED * gain)).all())
 
 
 def _fuses(parts: list[Tensor], eps: float) -> bool:

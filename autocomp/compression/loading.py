@@ -13,6 +13,7 @@ from torch import nn
 
 from autocomp.artifacts.container import read_index, unpack
 from autocomp.artifacts.index import Index
+from autocomp.artifacts.limits import check_declared
 from autocomp.artifacts.packed import PackedModel
 from autocomp.compression.noted_file import note_file
 from autocomp.compression.structure.record import rebuild
@@ -46,7 +47,9 @@ def load(
     """
     data = _bytes(path)
     index = read_index(data)
-    network = _architecture(index, model)
+    if model is None:  # the file names its network, so its length alone bounds both
+        check_declared(index.n_weights, index.exact_bytes, len(data))
+    network = _architecture(index, model).eval()  # before its state: it may merge weights here
     _rebuild(network, index)
     _check_fit(index, network, path)
     packed = unpack(data, index.shapes)  # decoded only now: it is what the network needs

@@ -56,6 +56,7 @@ def save(network: nn.Module, path: str | Path) -> Path:
     side = {name: state[name] for name in packed.side}
     if packed.plan.side_bits == 16:
         form = SideForm.of(side, packed.norms, eps_of(network))
+        form = replace(form, wide=form.wide | (packed.wide & set(side)))
         side = round_side(side, form)
         packed = replace(packed, norms=tuple(form.norms), wide=form.wide)
     plans = {layer.parameter: packed.plan[layer.name] for layer in packed.layers}

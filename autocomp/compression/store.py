@@ -27,6 +27,18 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.quantized import Quantized
 
+
+def _gains(model: nn.Module, network: Network) -> dict[str, float]:
+    """Returns, per bias, the size of the weights beside it; see `SideForm.of`."""
+    found = {}
+    for layer in (*network.layers, *network.frozen):
+        if layer.bias_name is not None:
+            weight = model.get_parameter(layer.parameter).detach().float()
+            rows = weight.movedim(layer.out_axis, 0).flatten(1).square().sum(1)
+            found[layer.bias_name] = float(rows.mean().sqrt())
+    return found
+
+
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
 
@@ -77,7 +89,7 @@ class CompressionStore:
         tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
         tensors.update(model.named_buffers(remove_duplicate=False))
         side = {name: tensors[name] for name in network.side}
-        self.side_form = SideForm.of(side, network.norms, eps_of(model))
+        self.side_form = SideForm.of(side, network.norms, eps_of(model), _gains(model, network))
         self._moments = moments
         self._tables = tables or TableFolder(None)
         self._options: OrderedDict[tuple[str, Choice], CompressedLayer] = OrderedDict()

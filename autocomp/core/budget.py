@@ -69,8 +69,8 @@ class Budget:
             )
         if self.ratio is None:
             object.__setattr__(self, "ratio", self.limit < 1)
-        if not math.isfinite(self.limit) or self.limit <= 0:
-            shown = f"{self.limit:.6g}"
+        if not 0 < self.limit < 10**_DIGITS:
+            shown = f"{self.limit!r:.20}"
             raise BudgetError(
                 f"A budget must be above 0 and finite, but got {self.cost}={shown}; change it."
             )

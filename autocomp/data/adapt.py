@@ -92,8 +92,9 @@ def _tensor(thing: Any, name: str = "data") -> Tensor:
             )
         return thing
     try:
-        return torch.from_numpy(np.array(thing))
-    except TypeError:
+        array = np.array(thing)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (TypeError, ValueError):
         raise DataError(
             f"{name}: an array must hold numbers that torch has, but got one of {thing.dtype}; "
             "convert it, as array.astype(np.float32) or labels.astype(np.int64)."

@@ -100,7 +100,8 @@ def source_of(model: nn.Module) -> ModelSource | None:
     except Exception:  # the user's own constructor
         return None
     shapes, wanted = (
-        {name: value.shape for name, value in net.state_dict().items()} for net in (again, model)
+        {name: getattr(value, "shape", None) for name, value in net.state_dict().items()}
+        for net in (again, model)
     )
     return ModelSource(f"{kind.__module__}:{kind.__qualname__}") if shapes == wanted else None
 

@@ -14,7 +14,9 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+        if device.type == "meta":
+            raise TypeError("it holds no numbers")
+    except (RuntimeError, AssertionError, TypeError, ImportError, NotImplementedError) as error:
         raise AutocompError(
             f"`device` must be one that torch can use, but {name!r} is not ({describe(error)}); "
             "use cpu."

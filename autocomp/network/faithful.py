@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -77,6 +76,12 @@ def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
     """
     own = {place_of(t) for t in _tensors(copied).values()}
     names = {place_of(t): name for name, t in reversed(_tensors(original).items())}
+    shared = sorted(names[place] for place in (own & names.keys()) - {0})
+    if shared:
+        raise ModelError(
+            f"A copy of the network must have memory of its own, but shares {shared[0]!r} with the "
+            "network that was given; let __deepcopy__ copy it."
+        )
     given = inputs.to(_device(copied))
     foreign = (read_places(copied, given) & names.keys()) - own
     if foreign:
@@ -88,15 +93,17 @@ def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
         )
     theirs = outputs_of(original, inputs.to(_device(original)))
     ours = outputs_of(copied, given)
-    if agree(theirs, ours):
-        return
-    if not agree(theirs, outputs_of(original, inputs.to(_device(original)))):
-        warnings.warn(
-            "The network gives other outputs for the same inputs each time, in evaluation mode, so "
-            "plans are compared by chance; give dropout and the like `training=self.training`.",
-            RuntimeWarning,
-            stacklevel=3,
+    if not all(bool(torch.isfinite(x).all()) for x in ours if x.is_floating_point()):
+        raise ModelError(
+            "The network's outputs must be finite, but hold NaN or infinity for calibration "
+            "inputs; give a trained network, and inputs scaled as in its training."
         )
+    if not agree(theirs, outputs_of(original, inputs.to(_device(original)))):
+        raise ModelError(
+            "The network must give the same outputs for the same inputs in evaluation mode, but "
+            "they differ; give dropout and the like `training=self.training`."
+        )
+    if agree(theirs, ours):
         return
     raise ModelError(
         "A copy of the network must compute what the network computes, but its outputs differ; "
@@ -125,6 +132,33 @@ def check_writable(model: nn.Module, weights: Iterable[Tensor], inputs: Tensor) 
             "What is written into the network's weights must change its outputs, but it does not; "
             "read the weights in each forward pass, and keep no copies of them."
         )
+
+
+def without_effect(
+    model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+) -> tuple[str, ...]:
+    """Names the weights that may be anything without the outputs changing, one by one.
+
+    A weight may be read and yet not used: of one that is standardised, a copy may be cached.
+
+    Args:
+        model: the network; its weights are put back.
+        weights: name -> weight.
+        inputs: a few inputs.
+    """
+    plain = outputs_of(model, inputs)
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    with torch.no_grad():
+        for name, weight in weights.items():
+            kept = weight.detach().clone()
+            noise = torch.rand(kept.shape, generator=generator).to(kept)
+            weight.copy_(kept * (0.5 + noise) + kept.abs().mean() * (noise - 0.5))
+            changed = outputs_of(model, inputs)
+            weight.copy_(kept)
+            if plain and all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
+                found.append(name)
+    return tuple(found)
 
 
 def try_channels_last(model: nn.Module, inputs: Tensor) -> bool:

@@ -27,7 +27,7 @@ def forward(
     """
     try:
         return model(inputs)
-    except Exception as problem:  # the user's own code: it may raise anything
+    except (Exception, SystemExit) as problem:  # the user's own code: it may raise anything
         shape = None if inputs is None else tuple(inputs.shape)
         raise error(
             f"The network must run on its {on}, but a batch of shape {shape} raised "

@@ -12,7 +12,8 @@ from torch import nn
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Puts every module of `model` into evaluation mode, and each back into its own afterwards."""
     before = [(module, module.training) for module in model.modules()]
-    model.eval()
+    for module, _ in before:  # not `eval()`, in which a network may do more, as merge its weights
+        module.training = False
     try:
         yield
     finally:

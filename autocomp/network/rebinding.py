@@ -15,12 +15,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from autocomp.errors import ModelError
+
 
 def copy_network(model: nn.Module) -> nn.Module:
-    """Returns a copy of a network; the functions that its modules hold speak of the copy."""
+    """Returns a copy of a network; the functions that its modules hold speak of the copy.
+
+    Raises:
+        ModelError: if it cannot be copied.
+    """
     memo: dict[int, Any] = {}
-    copied = copy.deepcopy(model, memo)
+    try:
+        copied = copy.deepcopy(model, memo)
+    except Exception as error:  # __deepcopy__ may be the user's own
+        raise ModelError(
+            f"The network must be one that can be copied, but copy.deepcopy raised "
+            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
+            "weight_norm, and detach stored tensors."
+        ) from error
     Rebinding(memo).apply(copied)
+    if not any(module.training for module in model.modules()):
+        copied.eval()  # a copy that is built anew begins in the other mode
     return copied
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from autocomp.errors import ModelError
 from autocomp.network.rebinding import copy_network
 from autocomp.network.tensors import check_tensors
 
@@ -20,12 +19,4 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
         ModelError: if the network cannot be copied, or holds tensors that no file does.
     """
     check_tensors(model)
-    try:
-        copied = copy_network(model).to(device).eval()
-    except Exception as error:  # __deepcopy__ may be the user's own
-        raise ModelError(
-            f"The network must be one that can be copied, but copy.deepcopy raised "
-            f"{type(error).__name__}; use torch.nn.utils.parametrizations instead of the old "
-            "weight_norm, and detach stored tensors."
-        ) from error
-    return copied
+    return copy_network(model).to(device).eval()

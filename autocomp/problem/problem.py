@@ -6,6 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,13 @@ from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
-from autocomp.network.faithful import check_copy, check_writable, in_plain_order, try_channels_last
+from autocomp.network.faithful import (
+    check_copy,
+    check_writable,
+    in_plain_order,
+    try_channels_last,
+    without_effect,
+)
 from autocomp.network.rebinding import copy_network
 from autocomp.network.scoring import logits_of, score
 from autocomp.network.working_copy import working_copy
@@ -106,10 +113,20 @@ class CompressionProblem:
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
         self.network = analyse(self._model, self._calibration[0], self.settings.keep)
+        sample = self._calibration[0][:_FEW]
+        idle = without_effect(
+            self._model,
+            {x.name: self._model.get_parameter(x.parameter) for x in self.network.layers},
+            sample,
+        )
+        keep = (*self.settings.keep, *idle)
+        if idle:
+            found = analyse(self._model, self._calibration[0], keep)
+            self.network = replace(found, unread=(*found.unread, *idle))
         self._tell_unread()
         check_writable(
             self._model, [self._model.get_parameter(x.parameter) for x in self.network.layers],
-            self._calibration[0][:_FEW],
+            sample,
         )  # fmt: skip
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy_network(self._model)
@@ -144,7 +161,7 @@ class CompressionProblem:
         self.limits = {b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in self.budgets}
         self.subnets = Subnets(
             dense_subnet, self._calibration, corrections, self._dense_logits,
-            self.settings.keep, self.settings.unit_step, [labels for _, labels in pairs],
+            keep, self.settings.unit_step, [labels for _, labels in pairs],
             self.settings.decomposition,
         )  # fmt: skip
         self._estimates = LossEstimates(dense_subnet, self.slope_inputs)
@@ -333,9 +350,17 @@ class CompressionProblem:
         unread = self.network.unread
         if unread:
             warnings.warn(
-                f"{len(unread)} layers stay dense, because the network's forward pass does not "
-                f"read their weights: {', '.join(map(repr, unread[:3]))}"
+                f"{len(unread)} layers stay dense, because their weights have no part in the "
+                f"network's forward pass: {', '.join(map(repr, unread[:3]))}"
                 f"{', ...' if len(unread) > 3 else ''}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        silent = [x.name for x in self.network.layers if not x.calls]
+        if silent and {b.cost for b in self.budgets} & {"macs", "bitops", "latency"}:
+            warnings.warn(
+                f"{len(silent)} layers are used without being called, so that their operations are "
+                f"not counted: {', '.join(map(repr, silent[:3]))}; call the modules.",
                 RuntimeWarning,
                 stacklevel=3,
             )

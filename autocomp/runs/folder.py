@@ -22,6 +22,7 @@ from autocomp.storage.json_files import parse_json, read_json
 from autocomp.storage.reading import read_whole
 
 FORMAT = 1
+_STUDY_LOCKS = "*.log.lock*"
 
 
 class Run:
@@ -156,6 +157,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Holds the folder for this process; RunError if another one does, or it holds links."""
         for entry in self.path.iterdir():
+            if entry.match(_STUDY_LOCKS):
+                continue  # links by design; `repair` takes away what a killed process leaves
             if entry.is_symlink():  # writing into it would write somewhere else
                 raise RunError(
                     f"A run folder must hold files of its own, but {entry.name!r} in "
@@ -213,7 +216,7 @@ class Run:
         Also takes away what else a killed process leaves: temporary files, and the lock of an
         Optuna study, which waits for its owner. Call it while the folder is `locked`.
         """
-        for left in [*temporaries(self.path), *self.path.glob("*.log.lock*")]:
+        for left in [*temporaries(self.path), *self.path.glob(_STUDY_LOCKS)]:
             left.unlink(missing_ok=True)
         data = self._recorded()
         whole = data[: data.rfind(b"\n") + 1]

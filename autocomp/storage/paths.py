@@ -22,9 +22,9 @@ def user_path(
         AutocompError: of class `error`, if it is empty, longer than any path, or of a user that
             there is not.
     """
-    text = os.fspath(given)
+    text = os.fspath(given) if isinstance(given, (str, bytes, os.PathLike)) else None
     if not isinstance(text, str) or not text.strip() or "\0" in text or len(text) > 4096:
-        shown = text if isinstance(text, str) and len(text) < 80 else f"{text!r:.60}..."
+        shown = text if isinstance(text, str) and len(text) < 80 else f"{given!r:.60}"
         raise error(
             f"`{what}` must name a path of 1 to 4096 characters, but got {shown!r}; leave it out "
             "or name one."

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -80,7 +81,13 @@ def check_logits(logits: object, labels: Tensor) -> None:
 
 def logits_matrix(logits: object, n: int) -> Tensor:
     """Returns `logits` themselves; DataError unless they are `(n, classes)`."""
-    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == n:
+    if (
+        isinstance(logits, Tensor)
+        and logits.layout == torch.strided
+        and not logits.is_complex()
+        and logits.dim() == 2
+        and len(logits) == n
+    ):
         return logits
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     raise DataError(

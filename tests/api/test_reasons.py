@@ -69,6 +69,11 @@ def replaced(net: Net, name: str, tensor: Tensor) -> None:
     )
 
 
+def made_in_inference() -> Tensor:
+    with torch.inference_mode():
+        return torch.zeros(3)
+
+
 ODD: dict[str, Callable[[Net], Any]] = {
     "float8": lambda n: replaced(n, "weight", n.f.weight.data.to(torch.float8_e4m3fn)),
     "float8 buffer": lambda n: replaced(n, "", torch.zeros(3).to(torch.float8_e5m2)),
@@ -82,6 +87,7 @@ ODD: dict[str, Callable[[Net], Any]] = {
         n, "", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
     ),
     "complex128": lambda n: replaced(n, "", torch.zeros(3, dtype=torch.complex128)),
+    "inference": lambda n: replaced(n, "", made_in_inference()),
     "uint16": lambda n: replaced(n, "", torch.zeros(3, dtype=torch.uint16)),
 }
 
@@ -94,6 +100,45 @@ def test_odd_tensors_are_named(name: str, tiny_data: DataSplits, tmp_path: Path)
     with pytest.raises(ModelError, match=r"must hold plain tensors, but '\S+' is") as caught:
         search(net, tiny_data, tmp_path / "r")
     one_line(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_networks_that_cannot_be_written_to(tiny_data: DataSplits, tmp_path: Path) -> None:
+    scripted, tied, named = Net(), nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Net()
+    scripted.f = torch.jit.script(nn.Linear(10, 4))  # type: ignore[no-untyped-call]
+    tied.append(nn.Linear(4, 4))
+    tied.append(nn.Linear(4, 4))
+    tied[3].weight.data = tied[2].weight.data
+    named.state_dict = lambda *a, **k: {}  # type: ignore[method-assign]
+    for net, told in ((scripted, "scripted"), (tied, "share memory only"), (named, "misses")):
+        with pytest.raises(ModelError, match=told) as caught:
+            search(net, tiny_data, tmp_path / "r")
+        one_line(caught.value)
+    extra = Net()
+    extra.get_extra_state = lambda: {"a": 1}  # type: ignore[method-assign]
+    extra.set_extra_state = lambda state: None  # type: ignore[method-assign]
+    with pytest.raises(AutocompError) as refused:
+        search(extra, tiny_data, tmp_path / "r")
+    one_line(refused.value)
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "nosuch", "cuda:99"])
+def test_devices_that_there_are_not(device: str, tiny_data: DataSplits, tmp_path: Path) -> None:
+    with pytest.raises(AutocompError, match="`device` must be one that torch can use"):
+        search(Net(), tiny_data, tmp_path / "r", device=device)
+
+
+def test_what_is_no_path_or_limit(tiny_data: DataSplits, tmp_path: Path) -> None:
+    with pytest.raises(AutocompError, match="`out` must name a path"):
+        autocomp.search(Net(), tiny_data, out=123)  # type: ignore[arg-type]
+    with pytest.raises(BudgetError, match="above 0 and finite"):
+        search(Net(), tiny_data, tmp_path / "r", budget={"size": 10**400})
+
+
+def test_arrays_of_another_byte_order(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(40, 3, 8, 8)).astype(">f4")
+    pair = images, (np.arange(40) % 4).astype(">i8")
+    assert search(Net(), (pair, pair, pair), tmp_path / "r").best.n == 40
 
 
 @pytest.mark.parametrize(

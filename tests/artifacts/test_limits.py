@@ -75,6 +75,8 @@ def peak() -> int:
         {"layers": {"a": [4, 3]}},
         {"layers": 3},
         {"layers": [[]]},
+        {"layers": [["a", [1 << 29, 0]]]},
+        {"layers": [[f"a{i}", [1]] for i in range(60_000)] + [["a0", [1]]]},
         {"norms": [["n", 1 << 40, 1]]},
         {"norms": [["n", "4", 1]]},
         {"side": [["a.bias", [1 << 39]]]},
@@ -110,6 +112,8 @@ def test_a_bomb_is_not_inflated(text: bytes) -> None:
 
 
 def test_unchanged_tensors_are_inflated_as_far_as_they_are_named() -> None:
+    with pytest.raises(ArtifactError, match="more follows"):
+        inflate(deflate(b"abc") + b"padding", 100)
     bomb = deflate(bytes(100_000_000))
     with pytest.raises(ArtifactError, match="may hold 5 bytes, but holds more"):
         inflate(bomb, 5)
@@ -161,6 +165,7 @@ def test_a_short_file_of_many_weights_is_read_for_its_network_alone(tmp_path: Pa
         {"name": "vit", "options": {"depth": 10**9}},
         {"name": "vit", "options": {"dim": 3 * 10**7}},
         {"name": "mlp", "options": {"hidden": [10**8] * 3}},
+        {"name": "mlp", "options": {"in_features": 2 * 10**8, "hidden": [1]}},
         {"name": "mlp", "options": {"hidden": [1] * 100_000}},
         {"name": "resnet20", "options": {"num_classes": 10**10}},
         {"name": "resnet20", "options": {"nosuch": 1}},

@@ -74,6 +74,17 @@ def test_usual_networks_have_nothing_wide() -> None:
     assert check(model, X) == set()
 
 
+@pytest.mark.parametrize("shift", [100.0, 1000.0])
+def test_a_bias_that_a_norm_takes_away_is_held_in_full(shift: float) -> None:
+    torch.manual_seed(0)
+    made = norm(True, shift, 0.5)
+    model = nn.Sequential(nn.Conv2d(8, 8, 3), made, nn.Flatten(), nn.Linear(32, 3))
+    with torch.no_grad():
+        model[0].bias.fill_(shift)  # type: ignore[union-attr, operator]
+        model[0].bias += torch.rand(8)  # type: ignore[union-attr]
+    assert "0.bias" in check(model, X)
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e6])
 def test_biases_and_gains_beyond_float16(scale: float) -> None:
     torch.manual_seed(0)

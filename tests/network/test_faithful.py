@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.data.splits import DataSplits
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.analysis import analyse
-from autocomp.network.faithful import check_copy, check_writable, try_channels_last
+from autocomp.network.faithful import check_copy, check_writable, try_channels_last, without_effect
 from autocomp.network.rebinding import copy_network
 from autocomp.network.working_copy import working_copy
+from autocomp.problem.problem import CompressionProblem
 
 CPU = torch.device("cpu")
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
@@ -201,14 +203,69 @@ def test_other_outputs_are_refused() -> None:
         check_copy(net, working_copy(net, CPU), X)
 
 
-def test_a_network_of_chance_is_told() -> None:
+def test_a_network_of_chance_is_refused() -> None:
     class Random(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(F.dropout(x, 0.5, training=True))
 
     net = Random().eval()
-    with pytest.warns(RuntimeWarning, match="other outputs for the same inputs each time"):
+    with pytest.raises(ModelError, match="same outputs for the same inputs"):
         check_copy(net, working_copy(net, CPU), X)
+
+
+def test_outputs_that_are_no_numbers_are_refused() -> None:
+    net = Net().eval()
+    with pytest.raises(ModelError, match="outputs must be finite"):
+        check_copy(net, working_copy(net, CPU), X * float("nan"))
+
+
+def test_a_copy_that_shares_memory_is_refused() -> None:
+    class Same(Net):
+        def __deepcopy__(self, memo: Any) -> Any:
+            return self
+
+    class Partly(Net):
+        def __deepcopy__(self, memo: Any) -> Any:
+            made = Partly()
+            made.block, made.head = self.block, copy_network(self.head)
+            return made
+
+    for net in (Same().eval(), Partly().eval()):
+        with pytest.raises(ModelError, match="must have memory of its own"):
+            check_copy(net, working_copy(net, CPU), X)
+
+
+def test_a_network_that_does_more_in_eval_is_not_switched() -> None:
+    """As one that merges an adapter into its weights there."""
+
+    class Merging(Net):
+        merged = False
+
+        def train(self, mode: bool = True) -> Any:
+            if not mode and not self.merged:
+                with torch.no_grad():
+                    self.head.weight.add_(1.0)
+            self.merged = not mode
+            return super().train(mode)
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.head.weight if self.merged else self.head.weight + 1.0
+            return F.linear(self.block(x), weight, self.head.bias)
+
+    net = Merging()
+    before = net.head.weight.detach().clone()
+    check_copy(net, working_copy(net, CPU), X)
+    assert torch.equal(net.head.weight, before) and net.training and not net.merged
+
+
+def test_a_copy_that_is_built_anew_is_in_the_same_mode() -> None:
+    class Built(Net):
+        def __deepcopy__(self, memo: Any) -> Any:
+            made = Built()
+            made.load_state_dict(self.state_dict())
+            return made
+
+    assert not copy_network(Built().eval()).training
 
 
 def test_the_network_stays_as_it_was() -> None:
@@ -250,6 +307,43 @@ def test_weights_that_are_not_read_stay_dense() -> None:
     assert [layer.name for layer in network.frozen] == ["spare"]
     kept = Kept().eval()
     assert analyse(kept, X).unread == ("head",)
+
+
+class Standardised(nn.Linear):
+    """Reads its weight in each pass, and computes with a copy that it made in the first one."""
+
+    kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        fresh = self.weight - self.weight.mean()
+        if self.kept is None:
+            self.kept = fresh.detach()
+        return F.linear(x, self.kept, self.bias)
+
+
+def test_a_weight_without_effect_stays_dense(tiny_data: DataSplits) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), Standardised(8, 4)).eval()
+    weights = {"1": net[1].weight, "3": net[3].weight}
+    x = torch.randn(4, 3, 8, 8)
+    net(x)
+    assert without_effect(net, weights, x) == ("3",)
+    with pytest.warns(RuntimeWarning, match="'3'"):
+        problem = CompressionProblem(net, tiny_data, "size=90%")
+    assert problem.network.names == ("1",) and problem.network.unread == ("3",)
+
+
+def test_layers_that_are_not_called_are_told_where_operations_count(tiny_data: DataSplits) -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(192, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(F.linear(x.flatten(1), self.a.weight))  # type: ignore[no-any-return]
+
+    with pytest.warns(RuntimeWarning, match="operations are not counted: 'a'"):
+        CompressionProblem(Functional().eval(), tiny_data, "macs=90%")
+    CompressionProblem(Functional().eval(), tiny_data, "size=90%")
 
 
 def test_weights_that_are_read_without_a_call_are_layers() -> None:
