@@ -15,6 +15,7 @@ from autocomp.api.session import Result
 from autocomp.cli.main import main
 from autocomp.compression.loading import read
 from autocomp.core.outcome import Outcome
+from autocomp.costs.latency.cost import Latency
 from autocomp.errors import AgentError, UnknownNameError
 
 WEIGHTS: list[Path] = []
@@ -97,7 +98,10 @@ def test_channels_stay_in_multiples(tmp_path: Path) -> None:
     assert all(width % 8 == 0 for width in widths)
 
 
-def test_a_latency_budget_is_estimated_and_measured(tmp_path: Path) -> None:
+def test_a_latency_budget_is_estimated_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Latency, "noise", lambda self: 0)  # the machine may be busy
     result = search(tmp_path / "r", agent="dp", budget="latency=95%", reconstructions=0)
     summary = result.summary
     assert summary.compressed["latency"] <= summary.limits["latency"] < summary.dense["latency"]
