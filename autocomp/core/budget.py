@@ -70,7 +70,8 @@ class Budget:
         if self.ratio is None:
             object.__setattr__(self, "ratio", self.limit < 1)
         if not 0 < self.limit < 10**_DIGITS:
-            shown = f"{self.limit!r:.20}"
+            small = abs(self.limit) < 10**_DIGITS
+            shown = f"{self.limit:.6g}" if small else f"{self.limit!r:.20}"
             raise BudgetError(
                 f"A budget must be above 0 and finite, but got {self.cost}={shown}; change it."
             )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from autocomp.core.budget import Budget
 from autocomp.costs.latency.cost import Latency
 from autocomp.data.splits import DataSplits
 from autocomp.errors import AutocompError, BudgetError, DataError, LayerError, ModelError, RunError
+from autocomp.problem.limits import check_noise
 from autocomp.reports.terminal.tables import notes
 from autocomp.runs.closing import miss_sentences
 from autocomp.runs.summary import Measured
@@ -216,15 +217,41 @@ def test_memory_that_there_is_not() -> None:
         autocomp.measure(Net(), input="4x8x8", latency=False)
 
 
-@pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
-def test_a_budget_within_the_noise_is_refused(
+class Timed(Latency):
+    """A network of 1,000 ns on a machine whose measurements differ by 200."""
+
+    reference = 1000
+
+    def __init__(self) -> None:
+        pass
+
+    def noise(self) -> int:
+        return 200
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(801, True), (999, True), (800, False),
+                                                (500, False), (1000, False)])  # fmt: skip
+def test_a_budget_within_the_noise_is_refused(limit: int, refused: bool) -> None:
+    problem: Any = SimpleNamespace(limits={"latency": limit}, costs={"latency": Timed()})
+    if not refused:
+        check_noise(problem)
+        return
+    with pytest.raises(BudgetError, match=r"more than this machine's noise.* by 200 ns") as caught:
+        check_noise(problem)
+    one_line(caught.value)
+
+
+def test_a_search_asks_for_the_noise(
     tiny_data: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Latency, "noise", lambda self: 10**9)
-    with pytest.raises(BudgetError, match=r"more than this machine's noise.* 1,000,000,000 ns"):
-        search(Net(), tiny_data, tmp_path / "r", budget="latency=99%", space="structured")
+    def noisy(problem: Any) -> None:
+        assert set(problem.limits) == {"size"}
+        raise BudgetError("noise")
+
+    monkeypatch.setattr("autocomp.api.search.check_noise", noisy)
+    with pytest.raises(BudgetError, match="^noise$"):
+        search(Net(), tiny_data, tmp_path / "r", budget="size=90%")
     assert not (tmp_path / "r").exists()
-    search(Net(), tiny_data, tmp_path / "r", budget="latency=100%", space="structured")
 
 
 @pytest.mark.skipif(not is_available(), reason="needs onnxruntime")
