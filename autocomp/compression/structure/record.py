@@ -72,7 +72,12 @@ def rebuild(
             raise ArtifactError(
                 f"A file may tell of {_LONGEST} searches, but tells of more; write it again."
             )
-        rebuild(network, dict(record["before"]), shapes, depth + 1)
+        if not isinstance(record["before"], dict):
+            raise ArtifactError(
+                f"A file's record of the search before must be an object, but is "
+                f"{record['before']!r:.60}; write the file again."
+            )
+        rebuild(network, record["before"], shapes, depth + 1)
     try:
         for name, values in dict(record.get("heads", {})).items():
             _replace_heads(network, str(name), list(values))
