@@ -10,6 +10,7 @@ from autocomp.agents.reinforcement.checkpoints import NETWORKS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
+from autocomp.core.dtypes import is_dense
 from autocomp.errors import AgentError
 from autocomp.storage.archives import unpacked_bytes
 
@@ -36,10 +37,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is a tensor of finite numbers, as networks have."""
     return (
         isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and not value.is_nested
-        and not value.is_meta
-        and not value.is_quantized
+        and is_dense(value)
         and value.is_floating_point()
         and bool(torch.isfinite(value).all())
     )

@@ -14,7 +14,7 @@ from autocomp.compression.loading import load
 from autocomp.data import load_data
 from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import MODELS, build_model, noted_source
-from autocomp.network.device import dtype_of
+from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.sites import find_sites
@@ -63,8 +63,7 @@ def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor
     if data is None and source is not None and source.name == "digits":
         data = "digits"
     if data is not None:
-        example = load_data(data).example_inputs(1)
-        return example.to(dtype_of(network)) if example.is_floating_point() else example
+        return of_type(load_data(data).example_inputs(1), dtype_of(network))
     first = next(iter(find_sites(network).values()), None)
     if first is None:
         raise LayerError("The network must have a layer to measure, but none was found in it.")

@@ -30,7 +30,7 @@ from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
-from autocomp.network.device import dtype_of
+from autocomp.network.device import dtype_of, of_type
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
@@ -302,8 +302,7 @@ class Session:
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""
         images = self.setup.data.example_inputs(min(16, len(self.setup.data.calibration)))
-        if images.is_floating_point():
-            images = images.to(dtype_of(model))
+        images = of_type(images, dtype_of(model))
         again = load(path, model=self.setup.network).cpu()
         with torch.inference_mode():
             expected = model(images)

@@ -8,10 +8,10 @@ file of 200 bytes can name any number of weights. What a network needs is the ti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from autocomp.errors import ArtifactError
+from autocomp.storage.json_files import is_flat
 
 LARGEST = 1 << 40
 """Most elements of one tensor."""
@@ -63,17 +63,7 @@ def text_of(value: Any) -> str:
 
 def check_depth(value: Any) -> None:
     """Raises ArtifactError if lists and objects are nested deeper than any file needs."""
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return
-    raise ArtifactError(
-        f"A file's index may be nested {DEEPEST} deep, but is deeper; write it again."
-    )
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    if not is_flat(value, DEEPEST):
+        raise ArtifactError(
+            f"A file's index may be nested {DEEPEST} deep, but is deeper; write it again."
+        )

@@ -61,6 +61,16 @@ class PackedModel:
     structure: Mapping[str, Any] | None = None
     history: tuple[Plan, ...] = ()
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor under its state-dict name; nothing is multiplied out."""
+        held = {
+            name: weight.codes if isinstance(weight, Quantized) else weight
+            for name, weight in self.weights.items()
+        }
+        stored = {n: tuple(t.shape) for n, t in {**held, **self.side, **self.exact}.items()}
+        return {**stored, **{alias: stored[owner] for alias, owner in self.aliases.items()}}
+
     def state_dict(self) -> dict[str, Tensor]:
         """Returns every tensor under its state-dict name, weights multiplied out."""
         stored = {

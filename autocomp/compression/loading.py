@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autocomp.artifacts.container import read_index, unpack
 from autocomp.artifacts.index import Index
 from autocomp.artifacts.limits import check_declared
 from autocomp.artifacts.packed import PackedModel
-from autocomp.compression.noted_file import note_file
+from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
@@ -53,8 +53,9 @@ def load(
     _rebuild(network, index)
     _check_fit(index, network, path)
     packed = unpack(data, index.shapes)  # decoded only now: it is what the network needs
-    _check_finite(packed)
-    network.load_state_dict(packed.state_dict())
+    state = packed.state_dict()
+    _check_finite(state, (*packed.weights, *packed.side))
+    network.load_state_dict(state)
     hosts = {layer.name: layer.host for layer in packed.layers}
     for name, quantizer in packed.activations.items():
         network.get_submodule(hosts[name]).register_forward_pre_hook(quantizer)
@@ -78,13 +79,12 @@ def _bytes(path: str | Path) -> bytes:
     if file.is_dir():
         file /= "model.safetensors"
     try:
-        data = read_whole(file)
+        return read_whole(file)
     except OSError as error:
         raise ArtifactError(
             f"The compressed file must be readable, but {str(path)!r} is not "
             f"({error.strerror or error}); name a run's model.safetensors."
         ) from None
-    return data
 
 
 def _architecture(
@@ -155,7 +155,7 @@ def _imported(source: ModelSource) -> type[nn.Module] | None:
 
 def _check_fit(index: Index, network: nn.Module, path: str | Path) -> None:
     stored = index.shapes
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted = shapes_of(network)
     for name in (*wanted, *stored):
         if name not in stored or name not in wanted:
             where = "file" if name not in stored else "network"
@@ -174,9 +174,8 @@ def _check_fit(index: Index, network: nn.Module, path: str | Path) -> None:
             raise ArtifactError(f"The network has no module {layer.host!r}, which the file names.")
 
 
-def _check_finite(packed: PackedModel) -> None:
-    stored = packed.state_dict()
-    for name in (*packed.weights, *packed.side):
-        tensor = stored[name]
+def _check_finite(state: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    for name in names:
+        tensor = state[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ArtifactError(f"The file must hold finite numbers, but {name!r} does not.")

@@ -33,11 +33,8 @@ def note_file(network: nn.Module, packed: PackedModel) -> None:
 
 def noted_file(network: nn.Module) -> PackedModel | None:
     """Returns the file that a network came from; None for another, or where shapes have changed."""
-    note = vars(network).get(_ATTRIBUTE)
-    if not isinstance(note, _Note):
-        return None
-    stored = {name: tuple(t.shape) for name, t in note.packed.state_dict().items()}
-    return note.packed if shapes_of(network) == stored else None
+    packed = file_of(network)
+    return packed if packed is not None and shapes_of(network) == packed.shapes else None
 
 
 def file_of(network: nn.Module) -> PackedModel | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from autocomp.core.dtypes import is_dense
 from autocomp.data.split import Split
 from autocomp.errors import DataError
 
@@ -85,7 +86,7 @@ def _is_array(thing: object) -> bool:
 def _tensor(thing: Any, name: str = "data") -> Tensor:
     """Returns a tensor of its own (an array may be read-only or have negative strides)."""
     if isinstance(thing, Tensor):
-        if thing.layout != torch.strided or thing.is_nested or thing.is_meta or thing.is_quantized:
+        if not is_dense(thing):
             raise DataError(
                 f"{name}: a tensor must be dense and hold numbers, but got one of {thing.dtype} in "
                 f"the layout {thing.layout} on {thing.device}; convert it first."

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from autocomp.core.dtypes import is_dense
 from autocomp.errors import ModelError
 from autocomp.plugins.imports import describe
 from autocomp.storage.archives import is_archive, unpacked_bytes
@@ -95,7 +96,7 @@ def _state_of(found: object, file: Path) -> dict[str, Tensor]:
                 f"{str(file)!r}: {name!r} must be a tensor, but is a {type(value).__name__}. "
                 "Save the state dict alone, or under the key 'state_dict'."
             )
-        if value.layout != torch.strided or value.is_nested or value.is_meta or value.is_quantized:
+        if not is_dense(value):
             raise ModelError(
                 f"{str(file)!r}: {name!r} must be a dense tensor of numbers, but is one of "
                 f"{value.dtype} in the layout {value.layout} on {value.device}; convert it first."

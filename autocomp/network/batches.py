@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autocomp.data.split import Split
+from autocomp.network.device import of_type
 
 _KEEP_BYTES = 1 << 29
 """Batches up to this size together are prepared once and kept."""
@@ -50,9 +51,7 @@ class Batches:
         kept = []
         for start in range(0, len(self._split), self._batch_size):
             images, labels = self._split.batch(slice(start, start + self._batch_size))
-            if images.is_floating_point():
-                images = images.to(self._dtype)
-            images = images.to(self._device)
+            images = of_type(images, self._dtype).to(self._device)
             if self._channels_last and images.dim() == 4:
                 images = images.contiguous(memory_format=torch.channels_last)
             batch = (images, labels.to(self._device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -111,29 +111,6 @@ def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
     )
 
 
-def check_writable(model: nn.Module, weights: Iterable[Tensor], inputs: Tensor) -> None:
-    """Checks that other weights give other outputs; the weights are put back.
-
-    Raises:
-        ModelError: if the outputs stay the same.
-    """
-    before = [(weight, weight.detach().clone()) for weight in weights]
-    plain = outputs_of(model, inputs)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight, kept in before:
-            noise = torch.rand(kept.shape, generator=generator).to(kept)
-            weight.copy_(kept * (0.5 + noise) + kept.abs().mean() * (noise - 0.5))
-        changed = outputs_of(model, inputs)
-        for weight, kept in before:
-            weight.copy_(kept)
-    if plain and all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
-        raise ModelError(
-            "What is written into the network's weights must change its outputs, but it does not; "
-            "read the weights in each forward pass, and keep no copies of them."
-        )
-
-
 def without_effect(
     model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
 ) -> tuple[str, ...]:
@@ -145,6 +122,9 @@ def without_effect(
         model: the network; its weights are put back.
         weights: name -> weight.
         inputs: a few inputs.
+
+    Raises:
+        ModelError: if that is so of all of them.
     """
     plain = outputs_of(model, inputs)
     generator = torch.Generator().manual_seed(1)
@@ -158,6 +138,11 @@ def without_effect(
             weight.copy_(kept)
             if plain and all(torch.equal(a, b) for a, b in zip(plain, changed, strict=True)):
                 found.append(name)
+    if len(found) == len(weights) > 0:
+        raise ModelError(
+            "What is written into the network's weights must change its outputs, but it does not; "
+            "read the weights in each forward pass, and keep no copies of them."
+        )
     return tuple(found)
 
 

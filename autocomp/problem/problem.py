@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,10 +28,8 @@ from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.faithful import (
     check_copy,
-    check_writable,
     in_plain_order,
     try_channels_last,
-    without_effect,
 )
 from autocomp.network.rebinding import copy_network
 from autocomp.network.scoring import logits_of, score
@@ -42,6 +38,7 @@ from autocomp.problem.allocate import allocate
 from autocomp.problem.loss_estimates import LossEstimates
 from autocomp.problem.pairs import OutputPair, ScorePair
 from autocomp.problem.scorer import ComparedScore, Scorer
+from autocomp.problem.searched_layers import FEW, searched_layers
 from autocomp.problem.settings import ProblemSettings
 from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
@@ -51,10 +48,6 @@ from autocomp.tasks.classification import Score
 from autocomp.tasks.paired import PairedAccuracy
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
-
-
-_FEW = 4
-"""Inputs on which a copy of the network is compared with it."""
 
 
 class CompressionProblem:
@@ -106,27 +99,16 @@ class CompressionProblem:
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
-        first = next(iter(self._batches(data.calibration.subset(_FEW, seed=0))))[0]
+        first = next(iter(self._batches(data.calibration.subset(FEW, seed=0))))[0]
         check_copy(model, self._model, first)
         logits_of(self._model, [first])  # what it returns is said before anything is made of it
         self._channels_last = try_channels_last(self._model, first)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
-        self.network = analyse(self._model, self._calibration[0], self.settings.keep)
-        sample = self._calibration[0][:_FEW]
-        idle = without_effect(
-            self._model,
-            {x.name: self._model.get_parameter(x.parameter) for x in self.network.layers},
-            sample,
-        )
-        keep = (*self.settings.keep, *idle)
-        if idle:
-            found = analyse(self._model, self._calibration[0], keep)
-            self.network = replace(found, unread=(*found.unread, *idle))
-        self._tell_unread()
-        check_writable(
-            self._model, [self._model.get_parameter(x.parameter) for x in self.network.layers],
-            sample,
+        keep, sample = self.settings.keep, self._calibration[0]
+        self.network = searched_layers(
+            self._model, analyse(self._model, sample, keep), sample, keep,
+            [b.cost for b in self.budgets],
         )  # fmt: skip
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy_network(self._model)
@@ -161,8 +143,8 @@ class CompressionProblem:
         self.limits = {b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in self.budgets}
         self.subnets = Subnets(
             dense_subnet, self._calibration, corrections, self._dense_logits,
-            keep, self.settings.unit_step, [labels for _, labels in pairs],
-            self.settings.decomposition,
+            (*keep, *self.network.unread), self.settings.unit_step,
+            [labels for _, labels in pairs], self.settings.decomposition,
         )  # fmt: skip
         self._estimates = LossEstimates(dense_subnet, self.slope_inputs)
         self._memo: dict[tuple[str, Fidelity], Outcome] = {}
@@ -344,26 +326,6 @@ class CompressionProblem:
         return Batches(
             split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last
         )
-
-    def _tell_unread(self) -> None:
-        """Names the layers that stay dense because the forward pass does not read them."""
-        unread = self.network.unread
-        if unread:
-            warnings.warn(
-                f"{len(unread)} layers stay dense, because their weights have no part in the "
-                f"network's forward pass: {', '.join(map(repr, unread[:3]))}"
-                f"{', ...' if len(unread) > 3 else ''}.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        silent = [x.name for x in self.network.layers if not x.calls]
-        if silent and {b.cost for b in self.budgets} & {"macs", "bitops", "latency"}:
-            warnings.warn(
-                f"{len(silent)} layers are used without being called, so that their operations are "
-                f"not counted: {', '.join(map(repr, silent[:3]))}; call the modules.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
 
     def _outcome(
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore

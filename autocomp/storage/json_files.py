@@ -31,12 +31,19 @@ def parse_json(text: str | bytes) -> Any:
         found = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    level: list[Any] = [found]
-    for _ in range(DEEPEST):
+    if not is_flat(found, DEEPEST):
+        raise ValueError("nested too deep")
+    return found
+
+
+def is_flat(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested no deeper than so many levels, by no call of itself."""
+    level = [value]
+    for _ in range(levels):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
-            return found
-    raise ValueError("nested too deep")
+            return True
+    return False
 
 
 def _inside(value: Any) -> Iterable[Any]:

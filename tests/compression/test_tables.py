@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,17 +81,31 @@ def test_other_weights_have_other_tables(
     assert len(set(tmp_path.rglob("*.safetensors"))) == 2 * len(kept)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+HARM: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: b"x" * 99,
+    "empty": lambda data: b"",
+}
+
+
+def damage_all(cache: Path, harm: Callable[[bytes], bytes]) -> None:
+    """Changes every table and every file of numbers in a cache."""
+    for file in [*cache.rglob("*.safetensors"), *cache.rglob("*.json")]:
+        file.write_bytes(harm(file.read_bytes()))
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", HARM)
 def test_damage_is_as_good_as_absence(
     tiny_net: nn.Module, tiny_data: DataSplits, tmp_path: Path, damage: str
 ) -> None:
     first = problem(tiny_net, tiny_data, tmp_path)
     menus = [MENU for _ in first.network.layers]
     losses = first.losses(menus)
-    for file in [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.json")]:
-        data = file.read_bytes()
-        new = {"truncated": data[: len(data) // 2], "garbage": b"x" * 99, "empty": b""}[damage]
-        file.write_bytes(new)
+    damage_all(tmp_path, HARM[damage])
     with pytest.warns(RuntimeWarning, match="in the cache is damaged") as told:
         again = problem(tiny_net, tiny_data, tmp_path).losses(menus)
     assert len(told) == 1  # once, for all of them
@@ -109,10 +124,7 @@ def test_one_bit_is_noticed(
     losses = first.losses(menus)
     layers = first.network.layers
     weights = [first.store.weight(layer, choice) for layer in layers for choice in MENU]
-    for file in [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.json")]:
-        data = bytearray(file.read_bytes())
-        data[int(share * len(data))] ^= 4
-        file.write_bytes(data)
+    damage_all(tmp_path, lambda data: flipped(data, int(share * len(data))))
     second = problem(tiny_net, tiny_data, tmp_path)
     with pytest.warns(RuntimeWarning, match="in the cache is damaged"):
         again = second.losses(menus)

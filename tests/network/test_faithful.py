@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from autocomp.data.splits import DataSplits
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.analysis import analyse
-from autocomp.network.faithful import check_copy, check_writable, try_channels_last, without_effect
+from autocomp.network.faithful import check_copy, try_channels_last, without_effect
 from autocomp.network.rebinding import copy_network
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.problem import CompressionProblem
@@ -367,14 +367,14 @@ def test_layers_that_some_inputs_reach_alone_are_layers() -> None:
 
 def test_writing_must_change_the_outputs() -> None:
     net = Net().eval()
-    weights = [net.block.a.weight, net.head.weight]
-    before = [weight.detach().clone() for weight in weights]
-    check_writable(net, weights, X)
-    assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
+    weights = {"block.a": net.block.a.weight, "head": net.head.weight}
+    before = [weight.detach().clone() for weight in weights.values()]
+    assert without_effect(net, weights, X) == ()
+    assert all(torch.equal(a, b) for a, b in zip(weights.values(), before, strict=True))
     kept = Kept().eval()
     kept(X)
     with pytest.raises(ModelError, match="must change its outputs"):
-        check_writable(kept, [kept.head.weight], X)
+        without_effect(kept, {"head": kept.head.weight}, X)
 
 
 class Viewed(nn.Module):
