@@ -27,6 +27,9 @@ class Network:
         norms: batch norms (module names) that are one gain and one shift a channel in evaluation
             mode; their four tensors are in `side`.
         unread: frozen layers whose weights a forward pass does not read.
+        other_macs: multiply-accumulates of one example outside all layers' calls: products of
+            activations, as attention has, recurrent layers, weights that are computed.
+        uncounted: operations that multiply in ways of their own, which no number counts.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -38,6 +41,8 @@ class Network:
     n_parameters: int
     norms: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    other_macs: int = 0
+    uncounted: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,8 +51,8 @@ class Network:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one example over all layers, the frozen ones too."""
-        return sum(layer.macs for layer in (*self.layers, *self.frozen))
+        """Multiply-accumulates of one example: of all layers and of what multiplies beside them."""
+        return sum(layer.macs for layer in (*self.layers, *self.frozen)) + self.other_macs
 
     def layer(self, name: str) -> LayerSpec:
         """Returns the layer called `name`; LayerError with a suggestion if there is none."""

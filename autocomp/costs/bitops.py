@@ -26,7 +26,7 @@ class BitOps(Cost):
         return self._macs.of_layer(layer, choice) * choice.weights.bits * inputs
 
     def fixed(self, side_bits: int) -> int:
-        """Returns the frozen layers' bit operations."""
+        """Returns the bit operations of the frozen layers and beside all layers, 32 x 32 a MAC."""
         return self._macs.fixed(side_bits) * 32 * 32
 
     @property

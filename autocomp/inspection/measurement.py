@@ -70,13 +70,14 @@ class Measurement:
         layers: the compressible layers in forward order, frozen ones last.
         params: parameters of the whole network.
         bytes: length of its plain safetensors file.
-        macs: multiply-accumulates of one example.
+        macs: multiply-accumulates of one example, in the layers and beside them.
         bitops: 32 * 32 times that.
         peak_activation_bytes: see `peak_activation_bytes`.
         nanoseconds: a forward pass of one example in onnxruntime; None if not measured.
         machine: what ran it; "" if not measured.
         latency_problem: why there is no time; "" if there is one.
         unmeasured: layers whose time is part of the rest of the network's.
+        uncounted: operations that multiply in ways that `macs` does not count.
     """
 
     layers: tuple[LayerMeasurement, ...]
@@ -89,6 +90,7 @@ class Measurement:
     machine: str
     latency_problem: str
     unmeasured: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field; tuples become lists in JSON."""
@@ -155,6 +157,7 @@ def measure_network(
         machine=str(clock.table.machine) if timed else "",
         latency_problem=problem,
         unmeasured=tuple(clock.unmeasured) if timed else (),
+        uncounted=network.uncounted,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from autocomp.errors import LayerError
 from autocomp.network.faithful import place_of, read_places
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
+from autocomp.network.operations import counted_products
 from autocomp.network.sites import Site, find_sites
 
 _NORM_STATISTICS = ("running_mean", "running_var")
@@ -30,9 +31,11 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
 
     Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
     embedding layers and the projections of `nn.MultiheadAttention` become layers, in the order in
-    which a forward pass calls them; ones that it uses without a call come last, with no MACs. A
-    weight that several modules share is one layer. Every other parameter is frozen as it is, and so
-    is a weight that the forward pass never reads: writing into it would change nothing.
+    which a forward pass calls them; ones that it uses without a call come last, with no MACs of
+    their own. A weight that several modules share is one layer. Every other parameter is frozen as
+    it is, and so is a weight that the forward pass never reads: writing into it would change
+    nothing. What else multiplies (attention's products, recurrent layers, computed weights, layers
+    without a call) is counted as one number (`ProductCounter`).
 
     Args:
         model: not modified; run once in evaluation mode without gradients.
@@ -43,7 +46,8 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
         LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
     """
     sites = find_sites(model)
-    macs, calls, shapes = _trace(model, example_inputs, sites)
+    traced = _trace(model, example_inputs, sites)
+    macs, calls, shapes = traced.macs, traced.calls, traced.shapes
     order = {name: place for place, name in enumerate(shapes)}
     ranked = sorted(sites, key=lambda name: order.get(name, len(sites)))
     seen: dict[int, list[str]] = {}
@@ -60,7 +64,12 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
     ]
     unread = _unread(model, example_inputs, specs)
     searched, frozen = split_frozen(specs, keep, unread)
-    return replace(_sort_tensors(model, searched, frozen), unread=unread)
+    return replace(
+        _sort_tensors(model, searched, frozen),
+        unread=unread,
+        other_macs=traced.other_macs,
+        uncounted=traced.uncounted,
+    )
 
 
 def _unread(model: nn.Module, inputs: Tensor, specs: Sequence[LayerSpec]) -> tuple[str, ...]:
@@ -80,12 +89,21 @@ def _unread(model: nn.Module, inputs: Tensor, specs: Sequence[LayerSpec]) -> tup
     return unread
 
 
-def _trace(
-    model: nn.Module, example_inputs: Tensor, sites: dict[str, Site]
-) -> tuple[dict[str, int], dict[str, int], dict[str, Shapes]]:
+@dataclass(frozen=True)
+class _Trace:
+    """What a forward pass did: per layer, in the order of first calls, and beside the layers."""
+
+    macs: dict[str, int]
+    calls: dict[str, int]
+    shapes: dict[str, Shapes]
+    other_macs: int
+    uncounted: tuple[str, ...]
+
+
+def _trace(model: nn.Module, example_inputs: Tensor, sites: dict[str, Site]) -> _Trace:
     macs: dict[str, int] = {}
     calls: dict[str, int] = {}
-    shapes: dict[str, Shapes] = {}  # in the order of first calls
+    shapes: dict[str, Shapes] = {}
 
     def hook_for(site: Site) -> Callable[..., None]:
         def hook(
@@ -107,10 +125,16 @@ def _trace(
             stack.callback(
                 site.module.register_forward_hook(hook_for(site), with_kwargs=True).remove
             )
-        with torch.no_grad():
+        with torch.no_grad(), counted_products() as products:
             forward(model, example_inputs)
     batch = len(example_inputs)
-    return {name: count // batch for name, count in macs.items()}, calls, shapes
+    return _Trace(
+        {name: count // batch for name, count in macs.items()},
+        calls,
+        shapes,
+        max(0, products.macs - sum(macs.values())) // batch,
+        tuple(products.uncounted),
+    )
 
 
 def _one(tensor: object) -> tuple[int, ...]:

@@ -8,36 +8,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
+from autocomp.network.operations import OperationMode
 
 TOLERANCE = 1e-3
 """Largest difference of outputs that are equal but for rounding, relative to the largest output."""
 
 
-class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Reads(OperationMode):  # type: ignore[no-untyped-call]
     """Notes the memory that the operations of a forward pass read."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.places: set[int] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else the first operation waits seconds for the compiler's import
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Runs an operation."""
+    def note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Notes where an operation's arguments are."""
         for value in tree_leaves((args, kwargs)):
             if isinstance(value, Tensor):
                 self.places.add(place_of(value))
-        return func(*args, **(kwargs or {}))
 
 
 def place_of(tensor: Tensor) -> int:

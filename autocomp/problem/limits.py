@@ -36,6 +36,12 @@ def _reason(problem: StatedProblem, name: str, least: int) -> str:
     if name == "latency" and least >= problem.costs[name].reference:
         return _LATENCY
     network = problem.network
+    if name in ("macs", "bitops") and network.other_macs:
+        cost = problem.costs[name]
+        return (
+            f". Of that, {cost.fixed(32):,} {cost.unit} stay in every plan: products of "
+            "activations, recurrent layers, computed weights and what is to be kept"
+        )
     dense = [(x.parameter, x.n_weights) for x in network.frozen]
     dense += [(x, problem.store.model.get_parameter(x).numel()) for x in network.unsupported]
     if name not in ("size", "params") or not dense:

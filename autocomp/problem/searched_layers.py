@@ -56,8 +56,15 @@ def _tell(network: Network, costs: set[str]) -> None:
     silent = [x.name for x in network.layers if not x.calls]
     if silent and costs & _COUNTED:
         warnings.warn(
-            f"{len(silent)} layers are used without being called, so that their operations are "
-            f"not counted: {', '.join(map(repr, silent[:3]))}; call the modules.",
+            f"{len(silent)} layers are used without being called, so that their operations count "
+            f"as if nothing removed any: {', '.join(map(repr, silent[:3]))}; call the modules.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    if network.uncounted and costs & {"macs", "bitops"}:
+        warnings.warn(
+            f"{len(network.uncounted)} kinds of operations multiply in ways that MACs do not "
+            f"count: {', '.join(network.uncounted[:3])}; a latency budget measures them.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -210,7 +210,10 @@ class Subnets:
         small = sliced(model, groups, kept)
         record = record_of(self.dense.store.model, small)
         parts = self._lower_ranks(small, plan, stay, record)
-        network = analyse(small, self._calibration[0][:2], self._keep)
+        network = replace(
+            analyse(small, self._calibration[0][:2], self._keep),
+            other_macs=self.dense.network.other_macs,  # as `Macs` counts them: for every shape
+        )
         reference = copy_network(small)
         lowered = any(x.name not in self.dense.store.stats for x in network.layers)
         if sequential or lowered:  # its layers' outputs are fitted to, or its inputs looked at

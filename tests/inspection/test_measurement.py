@@ -80,6 +80,24 @@ def test_tokens_attention_and_dead_layers() -> None:
     dead = rows["dead"]
     assert (dead.calls, dead.macs, dead.activation_bytes, dead.output_shape) == (0, 0, 0, ())
     assert dead.params == 10 and "never called" in shown(m)
+    products = 2 * 3 * 3 * 8  # three tokens by three tokens, over 8 channels, twice
+    assert m.macs == sum(row.macs for row in m.layers) + products and m.bitops == 1024 * m.macs
+    rest = next(line for line in shown(m).splitlines() if "all else" in line).split()
+    assert str(products) in rest and f"{1024 * products:,}" in rest
+
+
+def test_what_is_not_counted_is_named() -> None:
+    class Spectrum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(torch.fft.rfft(x).abs())  # type: ignore[no-any-return]
+
+    m = measure_network(Spectrum(), torch.rand(2, 4), latency=False)
+    assert m.uncounted == ("aten._fft_r2c",)
+    assert "Not counted as MACs: aten._fft_r2c." in measurement_notes(m)
 
 
 def test_nothing_is_changed(tiny_net: nn.Module) -> None:

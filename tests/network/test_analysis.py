@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
 
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
@@ -148,6 +151,89 @@ def test_attention_in_an_encoder_layer() -> None:
         "linear2": 5 * 128,
     }
     assert {"norm1.weight", "norm2.bias", "linear1.bias"} <= set(network.side)
+
+
+def products(model: nn.Module, inputs: Tensor) -> int:
+    """The reference's count: half the operations of `torch.utils.flop_counter`, per example."""
+    with (
+        torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter,
+    ):  # fmt: skip
+        model(inputs)
+    return int(counter.get_total_flops()) // 2 // len(inputs)
+
+
+class Encoder(nn.Module):
+    """A convolution into patches, two encoder layers, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 16, 2, 2), nn.Linear(16, 4)
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, dropout=0.0)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.head(self.encoder(x).mean(1))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_products_of_attention_count(fast: bool) -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    model, inputs = Encoder().eval(), torch.rand(2, 3, 8, 8)
+    torch.backends.mha.set_fastpath_enabled(False)
+    expected = products(model, inputs)
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        network = analyse(model, inputs)
+        assert torch.backends.mha.get_fastpath_enabled() is fast  # type: ignore[no-untyped-call]
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    # in each of two layers, 16 tokens x 16 tokens x 16 channels, twice
+    assert network.other_macs == 2 * 2 * 16 * 16 * 16
+    assert network.macs == expected and network.uncounted == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "steps_macs"),
+    [
+        (nn.LSTM(6, 5, 2), 20 * (6 + 5) + 20 * (5 + 5)),
+        (nn.LSTM(6, 5, bidirectional=True, bias=False), 2 * 20 * (6 + 5)),
+        (nn.LSTM(6, 5, proj_size=3), 20 * (6 + 3) + 5 * 3),
+        (nn.GRU(6, 5, 2), 15 * (6 + 5) + 15 * (5 + 5)),
+        (nn.RNN(6, 5), 5 * (6 + 5)),
+    ],
+)
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_recurrent_layers_count(module: nn.Module, steps_macs: int, double: bool) -> None:
+    """Two matrices a step, direction and layer, whichever kernel runs them."""
+    model = Calls(lambda m, x: m.last(m.rest(x.transpose(0, 1))[0][..., :3]).mean(0),
+                  rest=module, last=nn.Linear(3, 2))  # fmt: skip
+    inputs = torch.rand(4, 7, 6)
+    if double:
+        model, inputs = model.double(), inputs.double()
+    network = analyse(model, inputs)
+    model.float()
+    assert network.names == ("last",)
+    assert network.other_macs == 7 * steps_macs
+    assert network.macs == 7 * (steps_macs + 6)
+
+
+def test_computed_weights_and_uncalled_layers_count() -> None:
+    model = Calls(
+        lambda m, x: m.last(F.linear(m.normed(x), m.read.weight)) @ x[0, :3],
+        normed=parametrizations.weight_norm(nn.Linear(4, 4)),
+        read=nn.Linear(4, 4), last=nn.Linear(4, 3),
+    )  # fmt: skip
+    network = analyse(model, torch.rand(2, 4))
+    assert {x.name: x.macs for x in network.layers} == {"last": 12, "read": 0}
+    assert network.other_macs == 16 + 16 + 3
+
+
+def test_products_of_their_own_kind_are_named() -> None:
+    model = Calls(lambda m, x: m.last(torch.fft.rfft(x).abs()), last=nn.Linear(3, 2))
+    network = analyse(model, torch.rand(2, 4))
+    assert network.uncounted == ("aten._fft_r2c",) and network.other_macs == 0
 
 
 def test_tied_embedding_and_head() -> None:
@@ -317,7 +403,9 @@ def test_every_built_in_network(name: str) -> None:
     if name in LAYERS:
         n_layers, macs = LAYERS[name]
         assert len(network.layers) == n_layers
-        assert macs is None or network.macs == macs
+        assert macs is None or sum(layer.macs for layer in network.layers) == macs
+    assert network.macs == products(model, torch.rand(1, *shape))
+    assert network.other_macs == (6 * 2 * 65 * 65 * 192 if name == "vit" else 0)
 
 
 def spec(kind: str = "linear", shape: tuple[int, ...] = (4, 10), **changes: Any) -> LayerSpec:

@@ -153,7 +153,8 @@ def test_a_copy_computes_with_its_own_weights(hold: Callable[[nn.Module], None])
     copied = working_copy(net, CPU)
     check_copy(net, copied, X)
     assert torch.equal(copied(X), before)
-    assert analyse(copied, X).macs == 6 * 8 * 2 + 6 * 3 or hold is in_captured_parameter
+    macs = sum(layer.macs for layer in analyse(copied, X).layers)
+    assert macs == 6 * 8 * 2 + 6 * 3 or hold is in_captured_parameter
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.zero_()
@@ -341,7 +342,7 @@ def test_layers_that_are_not_called_are_told_where_operations_count(tiny_data: D
         def forward(self, x: Tensor) -> Tensor:
             return self.b(F.linear(x.flatten(1), self.a.weight))  # type: ignore[no-any-return]
 
-    with pytest.warns(RuntimeWarning, match="operations are not counted: 'a'"):
+    with pytest.warns(RuntimeWarning, match="as if nothing removed any: 'a'"):
         CompressionProblem(Functional().eval(), tiny_data, "macs=90%")
     CompressionProblem(Functional().eval(), tiny_data, "size=90%")
 

@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from autocomp.core.budget import Budget
 from autocomp.core.choice import NEUTRAL, Choice
@@ -119,3 +119,33 @@ def test_budgets_that_do_not_go_together(tiny_net: nn.Module, tiny_data: DataSpl
 def test_an_unknown_cost(tiny_net: nn.Module, tiny_data: DataSplits) -> None:
     with pytest.raises(UnknownNameError, match="no cost named 'sise'. Did you mean 'size'"):
         CompressionProblem(tiny_net, tiny_data, "sise=5%")
+
+
+class Attending(nn.Module):
+    """Sixteen patches of four channels that look at each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.last = nn.Conv2d(3, 4, 2, 2), nn.Linear(4, 4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = self.attention(x, x, x, need_weights=False)[0]
+        return self.last(x.mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("cost", "times"), [("macs", 1), ("bitops", 1024)])
+def test_products_that_no_plan_changes_are_named(
+    tiny_data: DataSplits, cost: str, times: int
+) -> None:
+    products = 2 * 16 * 16 * 4
+    model = Attending().eval()
+    problem = CompressionProblem(model, tiny_data, f"{cost}=90%")
+    layers = sum(layer.macs for layer in problem.network.layers)
+    assert problem.costs[cost].reference == times * (layers + products)
+    half = plan_of(problem, Choice.of(sparsity=0.5))
+    assert problem.costs_of(half)[cost] == times * (layers // 2 + products)
+    menus = [[Choice.of(sparsity=0.9), NEUTRAL]] * 4
+    with pytest.raises(BudgetError, match=f"Of that, {times * products:,} .* stay in every plan"):
+        CompressionProblem(model, tiny_data, f"{cost}=1%").allocation(menus)

@@ -29,8 +29,10 @@ def measurement_table(measurement: Measurement) -> Table:
     rest = None if m.nanoseconds is None else max(0, m.nanoseconds - times)
     params, size = sum(row.params for row in m.layers), sum(row.bytes for row in m.layers)
     table.add_row(
-        "all else", "", "", f"{m.params - params:,}", f"{max(0, m.bytes - size):,}", "", "",
-        _microseconds(rest), "", end_section=True,
+        "all else", "", "", f"{m.params - params:,}", f"{max(0, m.bytes - size):,}",
+        f"{m.macs - sum(row.macs for row in m.layers):,}",
+        f"{m.bitops - sum(row.bitops for row in m.layers):,}", _microseconds(rest), "",
+        end_section=True,
     )  # fmt: skip
     table.add_row(
         "network", "", "", f"{m.params:,}", f"{m.bytes:,}", f"{m.macs:,}", f"{m.bitops:,}",
@@ -43,8 +45,11 @@ def measurement_notes(measurement: Measurement) -> list[str]:
     """Returns the sentences under the table."""
     lines = [
         "For one example. A layer's activation bytes are its input and output; the network's are "
-        "the most that live at once."
+        "the most that live at once. MACs are those of convolutions, matrix products, attention "
+        "and recurrent layers; element-wise operations are not counted."
     ]
+    if measurement.uncounted:
+        lines.append("Not counted as MACs: " + ", ".join(measurement.uncounted) + ".")
     if measurement.nanoseconds is None:
         lines.append(f"No times: {measurement.latency_problem}")
     else:
