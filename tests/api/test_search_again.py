@@ -72,12 +72,12 @@ STEPS = {
     "prune, factors, quantize": [
         ("macs=80%", "structured:levels=4"), ("macs=60%", "rank"), ("size=25%", "bits"),
     ],
-    "inputs, weights": [("bitops=5%", "bits:activation_bits=4/32"), ("size=20%", "bits")],
+    "inputs, weights": [("bitops=18%", "bits:activation_bits=4/32"), ("size=20%", "bits")],
     "inputs twice": [
-        ("bitops=5%", "bits:activation_bits=4/32"), ("bitops=5%", "bits:activation_bits=3/8/32"),
+        ("bitops=18%", "bits:activation_bits=4/32"), ("bitops=18%", "bits:activation_bits=3/8/32"),
     ],
     "inputs, prune": [
-        ("bitops=5%", "bits:activation_bits=4/32"), ("bitops=60%", "structured:levels=4"),
+        ("bitops=18%", "bits:activation_bits=4/32"), ("bitops=60%", "structured:levels=4"),
     ],
 }  # fmt: skip
 

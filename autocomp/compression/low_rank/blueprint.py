@@ -12,6 +12,7 @@ from torch import nn
 
 from autocomp.compression.low_rank.plain_layer import PlainLayer
 from autocomp.compression.low_rank.stored_layer import read_layer
+from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import ArtifactError, LayerError
 
 LONGEST = 16
@@ -73,6 +74,10 @@ class Blueprint:
         Raises:
             LayerError: if the chain cannot take an input of that shape.
         """
+        return sum(spec.macs for spec in self.specs(input_shape))
+
+    def specs(self, input_shape: Sequence[int]) -> tuple[LayerSpec, ...]:
+        """Returns the chain's layers as an analysis of it would, without running it; see `macs`."""
         first, shape = self.layers[0], tuple(input_shape)
         linear = first.type == "linear"
         width, size = (shape[-1:], shape[:-1]) if linear else (shape[:1], shape[1:])
@@ -81,11 +86,11 @@ class Blueprint:
                 f"The input of a {first.type} with {first.ins} inputs must have them, but its "
                 f"shape is {shape}; give one example's shape, without the batch."
             )
-        count = 0
-        for layer in self.layers:
-            count += layer.macs(size)
-            size = layer.output_size(size)
-        return count
+        found = []
+        for place, layer in enumerate(self.layers):
+            found.append(layer.spec(str(place), shape))
+            shape = found[-1].output_shape
+        return tuple(found)
 
     def build(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

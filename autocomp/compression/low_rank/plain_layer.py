@@ -169,6 +169,24 @@ class PlainLayer:
         """Returns the multiply-accumulates on one input of that spatial size."""
         return self.n_weights * math.prod(self.output_size(size))
 
+    def spec(self, name: str, input_shape: Sequence[int]) -> LayerSpec:
+        """Returns what an analysis would say of the layer, called once on one example.
+
+        Args:
+            name: the name of its module.
+            input_shape: `(channels, *size)`, or `(*positions, features)` for a linear layer.
+        """
+        linear, shape = self.type == "linear", tuple(input_shape)
+        size = shape[:-1] if linear else shape[1:]
+        after = self.output_size(size)
+        return LayerSpec(
+            name=name, parameter=f"{name}.weight", kind="linear" if linear else "conv",
+            shape=self.weight_shape, out_axis=0, in_axis=1, groups=self.groups,
+            stride=self.stride[0] if self.stride else 1, macs=self.macs(size), calls=1,
+            quantizable_input=True, bias=self.bias, input_shape=shape,
+            output_shape=(*after, self.outs) if linear else (self.outs, *after),
+        )  # fmt: skip
+
     def build(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> nn.Module:

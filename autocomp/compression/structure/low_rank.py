@@ -12,7 +12,6 @@ from torch import nn
 from autocomp.compression.low_rank import Blueprint, applies_to, blueprint, decompose, useful_ranks
 from autocomp.compression.recovery.gram import Gram
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.network.analysis import analyse
 
 FALLBACK = "data-svd"
 """Takes the place of a method that a layer has no form of (Tucker of a linear layer)."""
@@ -51,11 +50,9 @@ class LowRank:
         """
         key = (layer.name, layer.shape, rank)
         if key not in self._factors:
-            chain = self._blueprint(layer, module, rank).build()
-            network = analyse(chain, torch.zeros(1, *layer.input_shape))
+            chain = self._blueprint(layer, module, rank).specs(layer.input_shape)
             self._factors[key] = tuple(
-                replace(x, name=f"{layer.name}.{x.name}", macs=x.macs * layer.calls)
-                for x in network.layers
+                replace(x, name=f"{layer.name}.{x.name}", macs=x.macs * layer.calls) for x in chain
             )
         return self._factors[key]
 
