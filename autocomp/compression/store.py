@@ -226,26 +226,23 @@ class CompressionStore:
         stats = self.stats[layer.name]
         dense = self._dense[layer.name]
         made = self.pipeline.run_all(dense, choices, stats)
-        options = [self._measured(stats, dense, c) for c in made]
+        energy = _energy(stats.gram, dense)
+        options = [self._measured(stats, dense, energy, c) for c in made]
         if stats.gram is not None:
             stats.gram.forget()
         return options
 
     @staticmethod
-    def _measured(stats: LayerStatistics, dense: Tensor, made: Compressed) -> CompressedLayer:
+    def _measured(
+        stats: LayerStatistics, dense: Tensor, energy: float, made: Compressed
+    ) -> CompressedLayer:
         weight = made.quantized or made.weight
         difference = made.weight - dense
         gram = stats.gram
         if gram is None:
-            energy = float(dense.square().sum()) or 1.0
             return CompressedLayer(weight, float(difference.square().sum()) / energy)
-        energy = gram.error(dense)
-        # constant inputs: what is left around their mean is rounding noise, and no error
-        if energy <= 1e-10 * replace(gram, centred=False, _memo={}).error(dense):
-            return CompressedLayer(weight, 0.0, gram.shift(difference).float())
-        return CompressedLayer(
-            weight, gram.error(difference) / energy, gram.shift(difference).float()
-        )
+        error = gram.error(difference) / energy if energy else 0.0
+        return CompressedLayer(weight, error, gram.shift(difference).float())
 
     def _keep_all(self, layer: LayerSpec, table: Mapping[Choice, CompressedLayer]) -> None:
         with _LOCK:
@@ -260,6 +257,16 @@ class CompressionStore:
         self._held += _bytes(option.weight)
         while self._held > CACHE_BYTES and len(self._options) > 1:
             self._held -= _bytes(self._options.popitem(last=False)[1].weight)
+
+
+def _energy(gram: Gram | None, dense: Tensor) -> float:
+    """Returns what errors are relative to; 0 for outputs that are constant but for noise."""
+    if gram is None:
+        return float(dense.square().sum()) or 1.0
+    energy = gram.error(dense)
+    # constant inputs: what is left around their mean is rounding noise, and no error
+    whole = replace(gram, centred=False, _memo={}).error(dense) if gram.centred else energy
+    return energy if energy > 1e-10 * whole else 0.0
 
 
 def _bytes(weight: Quantized | Tensor) -> int:

@@ -38,6 +38,11 @@ class Factor:
         index = self.columns[:, None, :].expand(-1, m, -1)
         return grouped.gather(2, index) * self.valid[:, None, :]
 
+    def of_rows(self, blocks: slice, rows: int) -> Factor:
+        """Returns the systems of some blocks, for that many of their rows, which share them."""
+        shape = (len(self.lower[blocks]), rows, self.shape[2])
+        return Factor(True, self.columns[blocks], self.valid[blocks], self.lower[blocks], shape)
+
     def scatter(self, values: Tensor) -> Tensor:
         """Returns `(blocks, rows, width)` with `(systems, m, n)` in place, zeros elsewhere."""
         blocks, n_rows, width = self.shape

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from autocomp.core.layer_spec import LayerSpec
 
-LIMIT = 1024
-"""Largest Gram matrix; a layer with more inputs per output gets a block-diagonal one."""
+LIMIT = 4608
+"""Largest matrix of moments: a 3x3 convolution's over 512 channels.
+
+A layer with more inputs an output gets a block-diagonal one."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,60 +12,65 @@ from autocomp.compression.recovery.factor import Factor
 _BLOCK = 32
 
 
-def round_in_order(factor: Factor, weights: Tensor, scale: Tensor, top: Tensor) -> Tensor:
+def round_in_order(
+    factor: Factor, weights: Tensor, kept: Tensor, scale: Tensor, top: Tensor
+) -> tuple[Tensor, Tensor]:
     """Rounds columns from the last to the first with least-squares compensation (GPTQ).
 
     With H = L L^T and e = s q - w, tr(e H e^T) = sum_k (e_k L_kk + sum_{i>k} e_i L_ik)^2. Column k
     is given the code that makes its own term least: q_k = clip(round((w_k - sum_{i>k} e_i L_ik /
     L_kk) / s)). That is GPTQ (Frantar et al. 2023, arXiv:2210.17323) as Babai's nearest-plane
-    algorithm; no inverse is needed. Earlier columns are updated in blocks.
+    algorithm; no inverse is needed. Earlier columns are updated in blocks. Columns stand first in
+    memory while that is done, so that each of them is one stretch of it.
 
     Args:
         factor: the systems.
         weights: `(systems, m, n)`: what to round, gathered by `factor`.
+        kept: boolean `(systems, m, n)` or `(systems, 1, n)`, gathered likewise: other codes are 0.
         scale: `(systems, m, 1)`: step of each row.
         top: `(systems, m, 1)`: largest code of each row; the least is its negative.
 
     Returns:
-        Codes as floating-point `(systems, m, n)`, 0 in the padding.
+        Codes as floating-point `(systems, m, n)`, and the errors tr(e H e^T), `(systems, m)`.
     """
     lower = factor.lower.to(weights.dtype)
     n = weights.shape[2]
-    codes = torch.zeros_like(weights)
-    pushed = torch.zeros_like(weights)  # sum of e_i L_ik over the columns that are done
-    inverse_pivot = 1 / lower.diagonal(dim1=1, dim2=2)
-    step, inverse_step, high = scale[..., 0], 1 / scale[..., 0], top[..., 0]
+    step = scale[..., 0]
+    wanted = (weights / scale).mT.contiguous()  # (systems, n, m), in steps like all that follows
+    high = (top * kept).mT.contiguous()
     low = -high
-    live = factor.valid.to(weights.dtype)
+    codes = torch.zeros_like(wanted)
+    pushed = torch.zeros_like(wanted)  # sum of e_i L_ik over the columns that are done
+    pivot = lower.diagonal(dim1=1, dim2=2)
+    inverse_pivot = -1 / pivot
+    total = torch.zeros_like(step)
     for end in range(n, 0, -_BLOCK):
         start = max(0, end - _BLOCK)
-        block = pushed[:, :, start:end].clone()
-        errors = torch.zeros_like(block)
+        block = pushed[:, start:end].clone()
+        errors = torch.empty_like(block)
         triangle = lower[:, start:end, start:end]
         for i in range(end - start - 1, -1, -1):
             k = start + i
-            weight = weights[:, :, k]
-            wanted = weight - block[:, :, i] * inverse_pivot[:, k, None]
-            q = (wanted * inverse_step).round_()
-            q = torch.minimum(torch.maximum(q, low, out=q), high, out=q).mul_(live[:, k, None])
-            codes[:, :, k] = q
-            error = q.mul(step).sub_(weight)
-            errors[:, :, i] = error
+            q = torch.addcmul(wanted[:, k], block[:, i], inverse_pivot[:, k, None], out=codes[:, k])
+            torch.clamp(q.round_(), low[:, k], high[:, k], out=q)
+            error = torch.sub(q, wanted[:, k], out=errors[:, i])
             if i:
-                block[:, :, :i].addcmul_(error[:, :, None], triangle[:, None, i, :i])
+                block[:, :i].addcmul_(triangle[:, i, :i, None], error[:, None])
+        block.addcmul_(errors, pivot[:, start:end, None])
+        total += block.square_().sum(1)
         if start:
-            pushed[:, :, :start] += errors @ lower[:, start:end, :start]
-    return codes
+            pushed[:, :start].baddbmm_(lower[:, start:end, :start].mT, errors)
+    return codes.mT, total * step.square()
 
 
 def descend(
     hessian: Tensor, codes: Tensor, scale: Tensor, top: Tensor, weights: Tensor, kept: Tensor,
-    sweeps: int,
+    sweeps: Sequence[int],
 ) -> Tensor:  # fmt: skip
     """Improves codes one column at a time until nothing moves: coordinate descent.
 
-    For each column j the error tr(D H D^T), D = s q - w, is least at q_j = (s q_j - (D H)_j / H_jj)
-    / s; its rounded value is taken where the weight is kept (compare QuantEase, Behdin et al. 2023,
+    For each column j the error tr(D H D^T), D = s q - w, is least at q_j - (D H)_j / (s H_jj); its
+    rounded value is taken where the weight is kept (compare QuantEase, Behdin et al. 2023,
     arXiv:2309.01885). No step raises the error.
 
     Args:
@@ -73,35 +80,37 @@ def descend(
         top: `(blocks, rows, 1)`, the largest code.
         weights: `(blocks, rows, width)`: what the weight is compared with.
         kept: `(blocks, rows, width)` boolean; other codes stay 0.
-        sweeps: passes over all columns.
+        sweeps: for each pass over all columns, how many rows, from the first, take part.
     """
+    if not sweeps:
+        return codes.clone()
     hessian = hessian.to(codes.dtype)
-    codes = codes.clone()
-    difference = codes * scale - weights
-    gradient = difference @ hessian
+    found = codes.mT.contiguous()  # (blocks, width, rows), as in `round_in_order`
     width = codes.shape[2]
-    step, high = scale[..., 0], top[..., 0]
-    keep = kept.to(codes.dtype)
-    inverse = 1 / hessian.diagonal(dim1=1, dim2=2)
-    for _ in range(sweeps):
+    inverse = -1 / hessian.diagonal(dim1=1, dim2=2)
+    n = sweeps[0]
+    high = (top[:, :n] * kept[:, :n]).mT.contiguous()
+    low = -high
+    slope_of = hessian @ (found[..., :n] - (weights[:, :n] / scale[:, :n]).mT)  # in steps
+    for n in sweeps:
         moved = False
         for start in range(0, width, _BLOCK):
             end = min(start + _BLOCK, width)
-            slope = gradient[:, :, start:end].clone()
-            moves = torch.zeros_like(slope)
+            slope = slope_of[:, start:end, :n].clone()
+            moves = torch.empty_like(slope)
             square = hessian[:, start:end, start:end]
             for i in range(end - start):
                 j = start + i
-                before = codes[:, :, j]
-                wanted = before - slope[:, :, i] * inverse[:, None, j] / step
-                q = torch.minimum(torch.maximum(wanted.round_(), -high), high) * keep[:, :, j]
-                move = (q - before) * step
-                codes[:, :, j] = q
-                moves[:, :, i] = move
-                slope.addcmul_(move[:, :, None], square[:, None, i])
+                before = found[:, j, :n]
+                q = torch.addcmul(before, slope[:, i], inverse[:, j, None]).round_()
+                torch.clamp(q, low[:, j, :n], high[:, j, :n], out=q)
+                move = torch.sub(q, before, out=moves[:, i])
+                before.copy_(q)
+                if i + 1 < end - start:
+                    slope[:, i + 1 :].addcmul_(square[:, i, i + 1 :, None], move[:, None])
             if bool(moves.any()):
                 moved = True
-                gradient.baddbmm_(moves, hessian[:, start:end])
+                slope_of[..., :n].baddbmm_(hessian[:, :, start:end], moves)
         if not moved:
             break
-    return codes
+    return found.mT

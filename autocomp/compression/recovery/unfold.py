@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,32 @@ CHUNK = 1 << 25
 """Numbers that are unfolded at a time."""
 
 
+class Lines:
+    """Draws lines of output positions of a convolution that has more of them than are wanted.
+
+    Other ones in each call, borders as often as they come; always the same in the same order.
+
+    Args:
+        most: output positions of an example that are wanted.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
+        self._most = most
+        self._generator = torch.Generator().manual_seed(0)
+
+    def drawn(self, positions: Sequence[int]) -> Tensor | None:
+        """Returns places on the first axis of the positions; None for all of them."""
+        lines, count = positions[0], math.prod(positions)
+        wanted = max(1, math.ceil(lines * min(1.0, self._most / max(1, count))))
+        if wanted >= lines:
+            return None
+        return torch.randperm(lines, generator=self._generator)[:wanted].sort().values
+
+
 def unfolded(
-    layer: LayerSpec, module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[Tensor]:
+    layer: LayerSpec, module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any],
+    lines: Lines | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
     """Yields `(groups, n, d)` tensors: for every output position, the d inputs of one group.
 
     With them each output of the layer is `x @ rows.T + bias`, `rows` being the weight as
@@ -29,6 +52,7 @@ def unfolded(
         module: the module that is called.
         inputs: its positional arguments.
         kwargs: its keyword arguments.
+        lines: draws output positions of convolutions; all of them by default.
     """
     if layer.kind == "attention":
         yield from _projection_inputs(layer, module, inputs, kwargs)
@@ -46,7 +70,9 @@ def unfolded(
     per_image = x[0].numel() * max(1, layer.kernel)
     step = max(1, CHUNK // per_image)
     for start in range(0, len(x), step):
-        yield _windows(x[start : start + step], module, layer.kind == "transposed")
+        yield _windows(
+            x[start : start + step], module, layer.kind == "transposed", lines or Lines()
+        )
 
 
 def _padded(x: Tensor, module: Any) -> Tensor:
@@ -71,7 +97,7 @@ def _spread(x: Tensor, module: Any) -> Tensor:
     return F.pad(x, pads)
 
 
-def _windows(x: Tensor, module: Any, transposed: bool) -> Tensor:
+def _windows(x: Tensor, module: Any, transposed: bool, lines: Lines) -> Tensor:
     spatial, g = len(module.kernel_size), module.groups
     strides = (1,) * spatial if transposed else module.stride
     n, channels = x.shape[:2]
@@ -80,6 +106,9 @@ def _windows(x: Tensor, module: Any, transposed: bool) -> Tensor:
     for axis in range(spatial):
         reach = module.dilation[axis] * (module.kernel_size[axis] - 1) + 1
         x = x.unfold(2 + axis, reach, strides[axis])[..., :: module.dilation[axis]]
+    chosen = lines.drawn(x.shape[2 : 2 + spatial])
+    if chosen is not None:  # of a view: only these lines are copied
+        x = x.index_select(2, chosen.to(x.device))
     # (n, g, positions..., channels, kernel...) -> (g, n, positions..., kernel..., channels)
     x = x.movedim(2 + spatial, -1).transpose(0, 1)
     if transposed:  # the plain convolution's kernel is the mirrored one

@@ -10,21 +10,30 @@ from autocomp.compression.recovery.elimination import Groups, Trace, eliminate
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.least_squares import refit
+from autocomp.compression.recovery.sparse_fit import SparseFit
 from autocomp.compression.weights.base import Compressor
 from autocomp.compression.weights.magnitude import MagnitudePruner
 from autocomp.core.choice import Choice
 from autocomp.errors import ChoiceError
 
+ELIMINATED = 192
+"""Most inputs an output of a layer whose weights are eliminated one by one.
+
+Below half the weights that errs less than `SparseFit` at 144 inputs, and more from there on; at 288
+inputs it takes several times as long, at 576 thirty times."""
+
 
 class OBSPruner(Compressor):
-    """Exact second-order pruning of each layer (OBC, Frantar et al. 2022, arXiv:2208.11580).
+    """Second-order pruning of each layer, the weights that stay making up for those that go.
 
-    One elimination per row gives every sparsity level; rows are merged by loss, and the weights
-    that stay are the least-squares fit of the layer's outputs. Without input moments (embeddings,
-    layers that are never called) this is magnitude pruning. A wide layer, whose Gram matrix is
-    block-diagonal, is eliminated block by block.
+    Narrow layers (up to `ELIMINATED` inputs an output) are eliminated weight by weight (OBC,
+    Frantar et al. 2022, arXiv:2208.11580): one elimination per row gives every sparsity level, rows
+    are merged by loss, and the weights that stay are the least-squares fit of the layer's outputs.
+    Wider ones are fitted by alternating directions (`SparseFit`), at a cost of rows * width^2 a
+    sparsity. Without input moments (embeddings, layers that are never called) this is magnitude
+    pruning. Of a layer whose moments are block-diagonal, correlations between blocks do not count.
 
-    The elimination is remembered with the layer's moments, so that a menu of sparsities costs one.
+    What sparsities share is remembered with the layer's moments.
     """
 
     passes_on_order = True
@@ -54,21 +63,36 @@ class OBSPruner(Compressor):
         across = stats.layer.kind == "transposed" and gram.layout.groups > 1
         if choice.weights.pattern and (across or gram.layout.slices > 1):
             kept = _pattern_by_saliency(gram, rows, choice, stats)
+            fitted = refit(gram, rows, kept)
+        elif gram.layout.width > ELIMINATED:
+            fitted, kept = _sparse_fit(gram, rows).fit(zeros, _groups(gram, choice))
         else:
-            trace = _trace(gram, rows, choice.weights.pattern)
             padding = gram.layout.padding * gram.layout.groups * gram.layout.rows
-            kept = trace.kept(zeros, padding)
-        fitted = refit(gram, rows, kept)
+            kept = _trace(gram, rows, choice).kept(zeros, padding)
+            fitted = refit(gram, rows, kept)
         # a weight that stays but happens to be 0 must not be taken for a pruned one
         tiny = torch.finfo(weight.dtype).tiny
         fitted = torch.where(kept & (fitted.abs() < tiny), torch.full_like(fitted, tiny), fitted)
         return gram.layout.join(fitted).to(weight.dtype).contiguous()
 
 
-def _trace(gram: Gram, rows: Tensor, pattern: str) -> Trace:
-    groups = pattern_groups(gram.layout, pattern) if pattern else None
+def _groups(gram: Gram, choice: Choice) -> Groups | None:
+    pattern = choice.weights.pattern
+    return pattern_groups(gram.layout, pattern) if pattern else None
+
+
+def _trace(gram: Gram, rows: Tensor, choice: Choice) -> Trace:
+    groups, valid = _groups(gram, choice), gram.layout.valid
     found: Trace = gram.recall(
-        f"trace {pattern}", rows, lambda: eliminate(gram.hessian, rows, gram.layout.valid, groups)
+        f"trace {choice.weights.pattern}", rows,
+        lambda: eliminate(gram.hessian, rows, valid, groups),
+    )  # fmt: skip
+    return found
+
+
+def _sparse_fit(gram: Gram, rows: Tensor) -> SparseFit:
+    found: SparseFit = gram.recall(
+        "sparse fit", rows, lambda: SparseFit(gram.hessian, rows, gram.layout.valid)
     )
     return found
 

@@ -150,10 +150,10 @@ def test_rounding_noise_below_zero_is_damped_away() -> None:
     layout = Layout.of(analyse(nn.Sequential(nn.Linear(6, 4)), torch.randn(2, 6)).layers[0])
     q, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))
     moment = q @ torch.diag(torch.tensor([1e6, 1e3, 1.0, 1.0, -2e4, 1e-3])).double() @ q.T
-    gram = Gram(layout, moment[None], torch.zeros(1, 6, dtype=torch.float64), 100)
+    gram = Gram(layout, moment[None], torch.zeros(1, 6, dtype=torch.float64), 1000)
     lower = torch.linalg.cholesky(gram.hessian)  # raises if it is not positive definite
     assert bool(torch.isfinite(lower).all())
-    fine = Gram(layout, moment[None] + 3e4 * torch.eye(6), gram.mean, 100)
+    fine = Gram(layout, moment[None] + 3e4 * torch.eye(6), gram.mean, 1000)
     damped = fine.hessian - fine.moment  # what factorises at once gets the usual damping only
     expected = 1.01e-3 * fine.moment.diagonal(dim1=1, dim2=2).mean()
     torch.testing.assert_close(damped, expected * torch.eye(6, dtype=torch.float64)[None])
