@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
-SearchSetup = TypeVar("SearchSetup")
+Job = TypeVar("Job")
 
 
-def in_parallel(work: Callable[[SearchSetup], None], jobs: Iterable[SearchSetup]) -> None:
+def in_parallel(work: Callable[[Job], object], jobs: Iterable[Job]) -> None:
     """Runs `work` on every job; the first exception is raised.
 
     Thousands of operations on small matrices gain nothing from splitting each over threads, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -15,6 +15,7 @@ from autocomp.artifacts.packed import PackedModel
 from autocomp.artifacts.side_form import SideForm, eps_of
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
+from autocomp.compression.estimates import Estimate, estimated, is_costly
 from autocomp.compression.noted_file import noted_file
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
@@ -42,6 +43,8 @@ def _gains(model: nn.Module, network: Network) -> dict[str, float]:
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
 
+_ESTIMATES = "estimates"
+"""The fact under which estimates are kept."""
 _LOCK = Lock()
 """Guards every store's tables; no attribute, because stores are copied."""
 
@@ -50,6 +53,10 @@ Moments = Callable[[], Mapping[str, Gram]]
 
 class CompressionStore:
     """What every (layer, choice) becomes; computed when first asked for, kept on disk by menu.
+
+    Of a layer whose whole menu would take long (`is_costly`), a menu's errors and bits are
+    estimates until `trust` makes a choice's option; so what they are does not depend on what an
+    earlier search has left on the disk.
 
     Attributes:
         model: the dense network; not modified.
@@ -98,6 +105,8 @@ class CompressionStore:
         self._activations: dict[tuple[str, int], ActivationQuantizer] = {}
         self._menus: dict[str, dict[Choice, int]] = {}
         self._facts: dict[tuple[str, tuple[Choice, ...]], dict[str, Any]] = {}
+        self._estimates: dict[str, dict[Choice, Estimate]] = {}
+        self._trusted: set[tuple[str, Choice]] = set()
 
     def dense(self, layer: LayerSpec) -> Tensor:
         """Returns the layer's original weight, on the processor."""
@@ -110,6 +119,7 @@ class CompressionStore:
             menus: the choices of each layer.
         """
         missing: list[tuple[LayerSpec, list[Choice]]] = []
+        unknown: list[tuple[LayerSpec, list[Choice]]] = []
         for layer, menu in zip(self.network.layers, menus, strict=True):
             choices = list(dict.fromkeys(choice.of_weights for choice in menu))
             if list(self._menus.get(layer.name, ())) == choices:
@@ -118,6 +128,11 @@ class CompressionStore:
             facts = self._facts.setdefault((layer.name, tuple(choices)), {})
             if not facts:
                 facts.update(self._tables.load_facts(layer, choices))
+            self._estimates.pop(layer.name, None)
+            if is_costly(layer, len(choices)):
+                if not self._recall_estimates(layer, choices, facts.get(_ESTIMATES)):
+                    unknown.append((layer, choices))
+                continue
             if all((layer.name, choice) in self._options for choice in choices):
                 continue
             table = self._tables.load(layer, choices)
@@ -129,6 +144,66 @@ class CompressionStore:
             self._observe()
             missing.sort(key=lambda job: -job[0].n_weights)
             in_parallel(lambda job: self._build(*job), missing)
+        if unknown:
+            self._observe()
+            in_parallel(lambda job: self._estimate(*job), unknown)
+
+    @property
+    def estimated_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose menus are estimated."""
+        return tuple(self._estimates)
+
+    @property
+    def trusted(self) -> int:
+        """How many options of estimated layers `trust` has made."""
+        return len(self._trusted)
+
+    def trust(self, wanted: Iterable[tuple[LayerSpec, Choice]]) -> bool:
+        """Makes options of estimated layers, and goes by them from now on.
+
+        Returns:
+            Whether one of them was an estimate before.
+        """
+        new = [
+            (layer, choice.of_weights)
+            for layer, choice in wanted
+            if self._estimate_of(layer, choice.of_weights) is not None
+        ]
+        if new:
+            self._observe()
+        in_parallel(lambda job: self._option(*job), new)
+        self._trusted.update((layer.name, choice) for layer, choice in new)
+        return bool(new)
+
+    def estimated_bits(self, layer: LayerSpec, choice: Choice) -> float | None:
+        """Returns the bits that an option is expected to add to a file; None where it is made."""
+        found = self._estimate_of(layer, choice.of_weights)
+        return None if found is None else found.bits
+
+    def first_error(self, layer: LayerSpec, choice: Choice) -> float:
+        """Returns `error` as it is before anything is trusted."""
+        found = self._estimates.get(layer.name, {}).get(choice.of_weights)
+        return self.error(layer, choice) if found is None else found.error
+
+    def _estimate_of(self, layer: LayerSpec, choice: Choice) -> Estimate | None:
+        if choice.is_neutral or (layer.name, choice) in self._trusted:
+            return None
+        return self._estimates.get(layer.name, {}).get(choice)
+
+    def _recall_estimates(self, layer: LayerSpec, choices: Sequence[Choice], told: Any) -> bool:
+        if not isinstance(told, list) or len(told) != len(choices):
+            return False
+        self._estimates[layer.name] = {
+            c: Estimate(float(error), float(bits))
+            for c, (error, bits) in zip(choices, told, strict=True)
+        }
+        return True
+
+    def _estimate(self, layer: LayerSpec, choices: Sequence[Choice]) -> None:
+        found = estimated(self._dense[layer.name], choices, self.stats[layer.name], self.pipeline)
+        with _LOCK:
+            self._estimates[layer.name] = found
+        self.fact(layer, _ESTIMATES, lambda: [[e.error, e.bits] for e in found.values()])
 
     def _build(self, layer: LayerSpec, choices: Sequence[Choice]) -> None:
         table = dict(zip(choices, self._make(layer, choices), strict=True))
@@ -151,14 +226,15 @@ class CompressionStore:
         its squared norm.
         """
         key = (layer.name, choice.of_weights)
-        if key not in self._errors:
+        expected = self._estimate_of(layer, choice.of_weights)
+        if expected is None and key not in self._errors:
             self._option(layer, choice)
         extra = 0.0
         if choice.activations.bits < 32 and layer.quantizable_input:
             extra = self.activation(layer, choice.activations.bits).error(
                 self.stats[layer.name].inputs
             )
-        return self._errors[key] + extra
+        return (self._errors[key] if expected is None else expected.error) + extra
 
     def activation(self, layer: LayerSpec, bits: int) -> ActivationQuantizer:
         """Returns the calibrated quantizer of the layer's inputs; ChoiceError if it has none."""
@@ -201,15 +277,18 @@ class CompressionStore:
         if key in self._options:
             self._options.move_to_end(key)
             return self._options[key]
-        menu = self.menu(layer)
-        kept = self._tables.load(layer, list(menu), key[1]) if key[1] in menu else None
+        menu = [key[1]] if layer.name in self._estimates else list(self.menu(layer))
+        kept = self._tables.load(layer, menu, key[1]) if key[1] in menu else None
         if key[1].is_neutral:  # needs no calibration
             option = CompressedLayer(self._dense[layer.name], 0.0)
         elif kept is not None:  # it had gone from memory
             option = kept[key[1]]
         else:
             option = self._make(layer, [key[1]])[0]
-        self._keep(key, option)
+            if layer.name in self._estimates:
+                self._tables.save(layer, {key[1]: option})
+        with _LOCK:
+            self._keep(key, option)
         return option
 
     def _observe(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 
 from autocomp.compression.store import CompressionStore
-from autocomp.costs.base import Cost, fixed_cost, layer_cost, reference_cost, total
+from autocomp.costs.base import Cost, estimated_cost, fixed_cost, layer_cost, reference_cost, total
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.macs import Macs
@@ -40,6 +40,7 @@ __all__ = [
     "Macs",
     "Params",
     "Size",
+    "estimated_cost",
     "fixed_cost",
     "layer_cost",
     "make_cost",

@@ -36,6 +36,13 @@ class Cost(Protocol):
         """Returns the cost of `layer` under `choice`."""
         ...
 
+    def estimate(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns `of_layer`, or a little more where the option would have to be made for it.
+
+        What tables of whole menus hold; plans that are evaluated are charged `of_layer`.
+        """
+        return self.of_layer(layer, choice)
+
     @abstractmethod
     def fixed(self, side_bits: int) -> int:
         """Returns what the rest of the network costs.
@@ -61,6 +68,11 @@ def total(cost: Cost, network: Network, plan: Plan) -> int:
 def layer_cost(cost: Cost, layer: LayerSpec, choice: Choice) -> int:
     """Returns `cost.of_layer(layer, choice)`; BudgetError if it is no whole number >= 0."""
     return _whole(cost, "of_layer", cost.of_layer(layer, choice))
+
+
+def estimated_cost(cost: Cost, layer: LayerSpec, choice: Choice) -> int:
+    """Returns `cost.estimate(layer, choice)`; BudgetError if it is no whole number >= 0."""
+    return _whole(cost, "estimate", cost.estimate(layer, choice))
 
 
 def fixed_cost(cost: Cost, side_bits: int) -> int:

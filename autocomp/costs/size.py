@@ -23,6 +23,9 @@ from autocomp.costs.base import Cost
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
 
+_MARGIN = 1.01
+"""Share of an estimate that is charged for it, so that plans that fit by it fit."""
+
 
 class Size(Cost):
     """Length in bytes of the file that `autocomp.artifacts` writes.
@@ -51,6 +54,14 @@ class Size(Cost):
             self._bytes[key] = math.ceil(bits / 8) + self._named_type(layer, choice)
         return self._bytes[key]
 
+    def estimate(self, layer: LayerSpec, choice: Choice) -> int:
+        """Returns the bytes, or what a sample of a costly layer's rows makes of them and 1 %."""
+        bits = self._store.estimated_bits(layer, choice)
+        if bits is None:
+            return self.of_layer(layer, choice)
+        bits = _MARGIN * bits + activation_bits(layer.in_effect(choice))
+        return math.ceil(bits / 8) + self._named_type(layer, choice)
+
     def _named_type(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the bytes that the index takes for the type of a weight that stays floating."""
         kind = self._store.dense(layer).dtype
@@ -68,7 +79,7 @@ class Size(Cost):
         """Measures a whole menu at once, so that its numbers are kept with its table."""
         store, part = self._store, choice.of_weights
         menu = store.menu(layer)
-        if part not in menu:
+        if part not in menu or layer.name in store.estimated_layers:
             return weight_bits(store.weight(layer, part), part)
         found: list[float] = store.fact(
             layer,

@@ -26,7 +26,13 @@ Losses = NDArray[np.float64]
 Menus = Sequence[Sequence[Choice]]
 
 _SLOPE_MACS = 1e13
-"""Multiply-accumulates up to which every layer's effect is measured: a minute or two."""
+"""Multiply-accumulates up to which every layer's effect is measured."""
+_WORTH = 2e12
+"""Multiply-accumulates that such measurements are worth, half a minute; fewer images take less."""
+_FEWEST = 16
+"""Images on which an effect is measured at least."""
+_OF_ESTIMATED = slice(1, None, 2)
+"""Which of the measured options of a layer are made where its menu is estimated: two of five."""
 
 
 class LossEstimates:
@@ -44,50 +50,73 @@ class LossEstimates:
     def __init__(self, dense: Subnet, images: Callable[[], Tensor]) -> None:
         self._dense = dense
         self._images = images
-        self._known: dict[tuple[tuple[Choice, ...], ...], list[Losses]] = {}
+        self._known: dict[tuple[tuple[tuple[Choice, ...], ...], int], list[Losses]] = {}
 
     def of(self, menus: Menus) -> list[Losses]:
         """Returns, per layer, the loss in nats of each choice on its menu."""
-        key = tuple(tuple(menu) for menu in menus)
-        if key not in self._known:
-            self._dense.store.prepare(menus)
-            self._known[key] = self._build(menus)
-        return self._known[key]
+        store, asked = self._dense.store, tuple(tuple(menu) for menu in menus)
+        store.prepare(menus)
+        if (asked, store.trusted) not in self._known:
+            made = self._build(menus)
+            self._known[asked, store.trusted] = made
+        return self._known[asked, store.trusted]
 
     def _build(self, menus: Menus) -> list[Losses]:
         store, layers = self._dense.store, self._dense.network.layers
+        images = self._measured_images()
+        chosen = [[] for _ in layers] if images is None else self._chosen(menus)
+        store.trust((x, m[i]) for x, m, c in zip(layers, menus, chosen, strict=True) for i in c)
         errors = [
             [store.error(layer, choice) for choice in menu]
             for layer, menu in zip(layers, menus, strict=True)
         ]
-        images = self._images()
         measured: list[list[Point]] | None = None
 
         def points(index: int) -> list[Point]:
             nonlocal measured
             if measured is None:  # all layers together: they share the cached prefix
-                measured = self._measure(menus, errors, images)
+                measured = self._measure(menus, errors, chosen, images)
             return measured[index]
 
         menu_text = repr(
             [(x.name, [c.to_json() for c in m]) for x, m in zip(layers, menus, strict=True)]
         )
-        seen = hashlib.sha256(write_raw(images, 32))
+        on = self._images() if images is None else images
+        seen = hashlib.sha256(write_raw(on, 32))
         seen.update(menu_text.encode())
-        name = f"slopes {len(images)} {seen.hexdigest()[:12]}"
+        name = f"slopes {len(on)} {seen.hexdigest()[:12]}"
         found = [store.fact(layer, name, partial(points, i)) for i, layer in enumerate(layers)]
         return [loss_curve(p, e) for p, e in zip(found, errors, strict=True)]
 
+    def _measured_images(self) -> Tensor | None:
+        """Returns the images to measure on; None where one backward pass has to do."""
+        images, network = self._images(), self._dense.network
+        macs = POINTS * len(network.layers) / 2 * network.macs * len(images)
+        if macs > _SLOPE_MACS:
+            return None
+        return images[: max(_FEWEST, int(len(images) * min(1.0, _WORTH / max(1.0, macs))))]
+
+    def _chosen(self, menus: Menus) -> list[list[int]]:
+        """Returns which options of each layer to measure."""
+        store, layers = self._dense.store, self._dense.network.layers
+        found = []
+        for layer, menu in zip(layers, menus, strict=True):
+            places = measured_choices([store.first_error(layer, choice) for choice in menu])
+            if layer.name in store.estimated_layers:
+                places = places[_OF_ESTIMATED]
+            found.append(places)
+        return found
+
     def _measure(
-        self, menus: Menus, errors: Sequence[Sequence[float]], images: Tensor
-    ) -> list[list[Point]]:
+        self, menus: Menus, errors: Sequence[Sequence[float]], chosen: Sequence[Sequence[int]],
+        images: Tensor | None,
+    ) -> list[list[Point]]:  # fmt: skip
         network, model, writer = self._dense.network, self._dense.model, self._dense.writer
         neutral = network.neutral_plan()
         writer.write(neutral)
-        passes = POINTS * len(network.layers) / 2
-        if passes * network.macs * len(images) > _SLOPE_MACS:
-            return [[(1.0, slope)] for slope in gradient_slopes(model, network, images)]
-        chosen = [measured_choices(e) for e in errors]
+        if images is None:
+            slopes = gradient_slopes(model, network, self._images())
+            return [[(1.0, slope)] for slope in slopes]
         options = [[menu[i] for i in c] for menu, c in zip(menus, chosen, strict=True)]
 
         def write(name: str, choice: Choice | None) -> None:

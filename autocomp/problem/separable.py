@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autocomp.allocation.separable import SeparableAllocation
-from autocomp.costs import layer_cost
+from autocomp.costs import estimated_cost
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.stated import Losses, Menus, StatedProblem
+
+_ROUNDS = 12
+"""Most times that the best plan's options are made and the best plan is looked for again."""
 
 
 def separable_allocation(
@@ -18,7 +22,9 @@ def separable_allocation(
     """Returns what can meet the budgets when layer t takes one of `menus[t]`.
 
     Args:
-        problem: the problem; the tables of these choices are made, or read.
+        problem: the problem; the tables of these choices are made, or read. Where they are
+            estimates, the options of the best plan are made, until the best plan is one of options
+            that are made.
         menus: the choices of each layer.
         losses: gives the choices' losses where they are known.
 
@@ -26,16 +32,28 @@ def separable_allocation(
         BudgetError: if nothing can; it names the smallest value that these choices reach.
     """
     problem.store.prepare(menus)
+    fixed = fixed_costs(problem, menus)
     names = [budget.cost for budget in problem.budgets]
-    costs = [
-        np.array([[layer_cost(problem.costs[n], layer, c) for n in names] for c in menu], np.int64)
+    limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
+    for _ in range(_ROUNDS):
+        made = SeparableAllocation(
+            _costs(problem, menus, names), limits, losses or (lambda: problem.losses(menus)),
+            problem.settings.min_utilisation,
+        )  # fmt: skip
+        if not made.possible:
+            raise out_of_reach(problem, made.cheapest + fixed)
+        if not problem.store.estimated_layers:
+            break
+        chosen = [menu[i] for menu, i in zip(menus, made.plan, strict=True)]
+        if not problem.store.trust(zip(problem.network.layers, chosen, strict=True)):
+            break
+    return made
+
+
+def _costs(problem: StatedProblem, menus: Menus, names: Sequence[str]) -> list[NDArray[np.int64]]:
+    return [
+        np.array(
+            [[estimated_cost(problem.costs[n], layer, c) for n in names] for c in menu], np.int64
+        )
         for layer, menu in zip(problem.network.layers, menus, strict=True)
     ]
-    fixed = fixed_costs(problem, menus)
-    limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
-    made = SeparableAllocation(
-        costs, limits, losses or (lambda: problem.losses(menus)), problem.settings.min_utilisation
-    )
-    if not made.possible:
-        raise out_of_reach(problem, made.cheapest + fixed)
-    return made

@@ -19,7 +19,7 @@ from autocomp.compression.structure.shapes import readers, sliced_spec
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
-from autocomp.costs import layer_cost
+from autocomp.costs import estimated_cost, layer_cost
 from autocomp.errors import BudgetError
 from autocomp.network.rebinding import copy_network
 from autocomp.problem.limits import fixed_costs, out_of_reach
@@ -236,7 +236,7 @@ class StructuredModel:
 
     def _bytes(self, step: int, part: LayerSpec, inside: Choice) -> int:
         layer = self.problem.network.layers[step]
-        whole = layer_cost(self.problem.costs["size"], layer, inside)
+        whole = estimated_cost(self.problem.costs["size"], layer, inside)
         if inside.of_weights == NEUTRAL or part.n_weights == layer.n_weights:
             return -(-whole * part.n_weights // layer.n_weights)
         return int(np.ceil(whole * part.n_weights / layer.n_weights * MARGIN))

@@ -99,10 +99,13 @@ def test_plans_keep_their_actions(problem: Any, space: Any, layerwise: bool) -> 
     log = EpisodeLog(env(feasible, evaluate=lambda plan: outcome_of(problem, plan)))
     rng = np.random.default_rng(0)
     indices = feasible.allocation.plan
-    for _ in range(20):
+    decided = feasible.actions.walk if layerwise else feasible.actions.fit
+    for number in range(20):
         assert follow(log, feasible, indices)
         assert log._plans[-1] == feasible.plan(indices)
         indices = feasible.actions.vary(indices, rng, layerwise)
+        if number % 5 == 4:  # the best plan may be so by far: from elsewhere, too
+            indices = decided(rng.uniform(-1, 1, (len(feasible), 1)))
     assert len(set(log._plans)) > 1
 
 

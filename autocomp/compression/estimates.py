@@ -1,0 +1,136 @@
+"""What the options of a costly layer are like, from some of its rows and some of its menu."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from autocomp.artifacts.records import weight_bits
+from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.recovery.layout import Layout
+from autocomp.compression.weights.pipeline import Pipeline
+from autocomp.core.choice import Choice
+from autocomp.core.layer_spec import LayerSpec
+
+COSTLY = 5e10
+"""Rows * width^2 * options from which a layer's options are estimated: ten seconds of one core."""
+ROWS = 64
+"""Outputs of the layer, of each block, that stand for all."""
+ANCHORS = 7
+"""Sparsities of a menu that are worked out; those between them are interpolated."""
+_FLOOR = 1e-9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One option, as far as it is known before it is made.
+
+    Attributes:
+        error: mean squared error of the layer's outputs, relative to their energy.
+        bits: that the weight adds to a file.
+    """
+
+    error: float
+    bits: float
+
+
+def is_costly(layer: LayerSpec, options: int) -> bool:
+    """Whether to estimate a menu of so many options instead of making all of them.
+
+    Layers whose inputs are never seen are not: nothing makes up for their errors, so that every
+    option is cheap. Nor are grouped ones: their matrices are small.
+    """
+    if layer.kind == "embedding" or not layer.calls or layer.groups > 1:
+        return False
+    layout = Layout.of(layer)
+    rows = layout.groups * layout.slices * layout.rows
+    return float(rows) * layout.width**2 * options > COSTLY
+
+
+def estimated(
+    dense: Tensor, choices: Sequence[Choice], stats: LayerStatistics, pipeline: Pipeline
+) -> dict[Choice, Estimate]:
+    """Returns an estimate of every choice.
+
+    A few sparsities at each bit-width, and all patterns, are worked out for a sample of the rows,
+    evenly spread over the layer; each row's system is its own, so that nothing but the sample is
+    lost. Errors (their logarithms) and bits between them are interpolated over the sparsity by
+    monotone cubics (PCHIP, Fritsch and Butland 1984).
+
+    Args:
+        dense: the layer's weight.
+        choices: the menu.
+        stats: the layer's statistics.
+        pipeline: what compresses.
+    """
+    part, some = _sample(dense, stats)
+    share = dense.numel() / part.numel()
+    worked = _anchors(choices)
+    made = pipeline.run_all(part, worked, some)
+    gram = some.gram
+    energy = float(part.square().sum()) if gram is None else gram.error(part)
+    known: dict[Choice, Estimate] = {}
+    for choice, one in zip(worked, made, strict=True):
+        off = one.weight - part
+        error = float(off.square().sum()) if gram is None else gram.error(off)
+        weight = one.quantized or one.weight
+        known[choice] = Estimate(
+            error / energy if energy else 0.0, share * weight_bits(weight, choice)
+        )
+    if gram is not None:
+        gram.forget()
+    return {choice: _between(choice, known) for choice in choices}
+
+
+def _sample(dense: Tensor, stats: LayerStatistics) -> tuple[Tensor, LayerStatistics]:
+    """Returns some rows of a layer, as a layer of its own, with the statistics of its inputs."""
+    layer = stats.layer
+    layout = Layout.of(layer)
+    wanted = min(ROWS, layout.rows)
+    first = torch.linspace(0, layout.rows - 1, wanted).round().long()
+    rows = torch.cat([first + block * layout.rows for block in range(layout.groups)])
+    part = dense.index_select(layer.out_axis, rows)
+    small = replace(layer, shape=tuple(part.shape))
+    gram = stats.gram
+    if gram is not None:
+        gram = replace(gram, layout=Layout.of(small), _memo={})
+    return part, replace(stats, layer=small, gram=gram)
+
+
+def _anchors(choices: Sequence[Choice]) -> list[Choice]:
+    """Returns the choices that are worked out: patterns, and all of some sparsities."""
+    sparsities = sorted({c.weights.sparsity for c in choices if not c.weights.pattern})
+    places = np.linspace(0, len(sparsities) - 1, min(ANCHORS, len(sparsities))).round()
+    chosen = {sparsities[int(place)] for place in places}
+    anchors = [c for c in choices if c.weights.pattern or c.weights.sparsity in chosen]
+    ends: dict[int, list[float]] = {}
+    for c in anchors:
+        if not c.weights.pattern:
+            ends.setdefault(c.weights.bits, []).append(c.weights.sparsity)
+
+    def inside(c: Choice) -> bool:
+        own = ends.get(c.weights.bits, [])
+        return len(own) > 1 and min(own) <= c.weights.sparsity <= max(own)
+
+    return [c for c in choices if c in set(anchors) or not inside(c)]
+
+
+def _between(choice: Choice, known: Mapping[Choice, Estimate]) -> Estimate:
+    if choice in known:
+        return known[choice]
+    weights = choice.weights
+    points = sorted(
+        (c.weights.sparsity, e.error, e.bits)
+        for c, e in known.items()
+        if c.weights.bits == weights.bits and not c.weights.pattern
+    )
+    at = [sparsity for sparsity, _, _ in points]
+    logs = np.log([max(error, _FLOOR) for _, error, _ in points])
+    error = float(np.exp(PchipInterpolator(at, logs)(weights.sparsity)))
+    bits = float(PchipInterpolator(at, [b for _, _, b in points])(weights.sparsity))
+    return Estimate(error, bits)
