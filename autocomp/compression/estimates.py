@@ -17,11 +17,11 @@ from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 
-COSTLY = 5e10
-"""Rows * width^2 * options from which a layer's options are estimated: ten seconds of one core."""
+COSTLY = 1.5e10
+"""Rows * width^2 * options from which a layer's options are estimated: six seconds of one core."""
 ROWS = 64
 """Outputs of the layer, of each block, that stand for all."""
-ANCHORS = 7
+ANCHORS = 6
 """Sparsities of a menu that are worked out; those between them are interpolated."""
 _FLOOR = 1e-9
 

@@ -1,8 +1,8 @@
-"""Many small jobs on torch's own number of threads, one thread each."""
+"""Many small jobs on torch's own number of threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,19 +11,23 @@ import torch
 Job = TypeVar("Job")
 
 
-def in_parallel(work: Callable[[Job], object], jobs: Iterable[Job]) -> None:
+def in_parallel(work: Callable[[Job], object], jobs: Sequence[Job]) -> None:
     """Runs `work` on every job; the first exception is raised.
 
     Thousands of operations on small matrices gain nothing from splitting each over threads, and
     lose much when another program wants the same cores; whole jobs on threads of their own do not.
+    Where there are fewer jobs than threads, each gets its share of them.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    workers = min(threads, len(jobs))
+    if workers <= 1:
         for job in jobs:
             work(job)
         return
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(
+            workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+        ) as pool:
             try:
                 for done in [pool.submit(work, job) for job in jobs]:
                     done.result()

@@ -15,7 +15,7 @@ from autocomp.compression.recovery.layout import Layout
 
 PIECE_BYTES = 1 << 29
 """Memory for the systems of a masked layer's rows; more than that are worked off in parts."""
-NARROW = 384
+NARROW = 320
 """Widest matrix for which every row's own system is factorised.
 
 A factorisation costs width^3 a row, a product with one shared matrix width^2. Rounding on a mask
@@ -116,6 +116,11 @@ class Gram:
     def _single(self) -> Tensor:
         return self.moment.float()
 
+    @cached_property
+    def single_hessian(self) -> Tensor:
+        """`hessian` in float32, in which codes are looked for."""
+        return self.hessian.float()
+
     def shift(self, difference: Tensor) -> Tensor:
         """Returns `(outputs,)`: by how much a difference moves the mean of each output."""
         layout = self.layout
@@ -179,7 +184,7 @@ class Gram:
     def forget(self) -> None:
         """Frees what was computed."""
         self._memo.clear()
-        for name in ("hessian", "moment", "_single"):
+        for name in ("hessian", "moment", "_single", "single_hessian"):
             self.__dict__.pop(name, None)
 
 

@@ -112,7 +112,7 @@ class GPTQQuantizer(Quantizer):
             here, live = target[:, part].to(_TYPE), kept[:, part]
             count = here.shape[1]
             codes[:, :, part] = descend(
-                gram.hessian, codes[:, :, part].reshape(blocks, -1, width),
+                gram.single_hessian, codes[:, :, part].reshape(blocks, -1, width),
                 _rows_of(step[:, :, part]), _tops_of(tops, here), here.repeat(1, n, 1),
                 live.repeat(1, n, 1), [number * count for number in taking],
             ).reshape(blocks, n, count, width)  # fmt: skip
