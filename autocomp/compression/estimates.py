@@ -17,8 +17,8 @@ from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 
-COSTLY = 1.5e10
-"""Rows * width^2 * options from which a layer's options are estimated: six seconds of one core."""
+COSTLY = 3e9
+"""Rows * width^2 * options from which a layer's options are estimated: two seconds of one core."""
 ROWS = 64
 """Outputs of the layer, of each block, that stand for all."""
 ANCHORS = 6
@@ -39,6 +39,41 @@ class Estimate:
     bits: float
 
 
+class Corrections:
+    """What a layer's options turned out to be, as shares of their estimates.
+
+    A sample of rows errs for all options alike, and by a little more or less from harmless to harsh
+    ones: between those that are known, shares are interpolated over the logarithm of the estimate.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Estimate, Estimate]] = []
+
+    def add(self, expected: Estimate, exact: Estimate) -> None:
+        """Takes an option that was made."""
+        self._known.append((expected, exact))
+
+    def applied(self, expected: Estimate) -> Estimate:
+        """Returns the estimate of an option that is not made, corrected."""
+        errors = [(e.error, x.error) for e, x in self._known]
+        bits = [(e.bits, x.bits) for e, x in self._known]
+        return Estimate(_corrected(expected.error, errors), _corrected(expected.bits, bits))
+
+
+def _corrected(value: float, known: Sequence[tuple[float, float]]) -> float:
+    points = sorted((np.log(e), np.log(x / e)) for e, x in known if e > 0 and x > 0)
+    if not points or value <= 0:
+        return value
+    at, shares = zip(*points, strict=True)
+    return float(value * np.exp(np.interp(np.log(value), at, shares)))
+
+
+def option_cost(layer: LayerSpec) -> float:
+    """Returns rows * width^2: what one option takes."""
+    layout = Layout.of(layer)
+    return float(layout.groups * layout.slices * layout.rows) * layout.width**2
+
+
 def is_costly(layer: LayerSpec, options: int) -> bool:
     """Whether to estimate a menu of so many options instead of making all of them.
 
@@ -47,9 +82,7 @@ def is_costly(layer: LayerSpec, options: int) -> bool:
     """
     if layer.kind == "embedding" or not layer.calls or layer.groups > 1:
         return False
-    layout = Layout.of(layer)
-    rows = layout.groups * layout.slices * layout.rows
-    return float(rows) * layout.width**2 * options > COSTLY
+    return option_cost(layer) * options > COSTLY
 
 
 def estimated(

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import PackedModel
+from autocomp.artifacts.records import weight_bits
 from autocomp.artifacts.side_form import SideForm, eps_of
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
-from autocomp.compression.estimates import Estimate, estimated, is_costly
+from autocomp.compression.estimates import Corrections, Estimate, estimated, is_costly
 from autocomp.compression.noted_file import noted_file
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
@@ -55,8 +56,8 @@ class CompressionStore:
     """What every (layer, choice) becomes; computed when first asked for, kept on disk by menu.
 
     Of a layer whose whole menu would take long (`is_costly`), a menu's errors and bits are
-    estimates until `trust` makes a choice's option; so what they are does not depend on what an
-    earlier search has left on the disk.
+    estimates until `trust` makes a choice's option, and what that turns out to be corrects the
+    others'; so what they are does not depend on what an earlier search has left on the disk.
 
     Attributes:
         model: the dense network; not modified.
@@ -107,6 +108,7 @@ class CompressionStore:
         self._facts: dict[tuple[str, tuple[Choice, ...]], dict[str, Any]] = {}
         self._estimates: dict[str, dict[Choice, Estimate]] = {}
         self._trusted: set[tuple[str, Choice]] = set()
+        self._corrections: dict[str, Corrections] = {}
 
     def dense(self, layer: LayerSpec) -> Tensor:
         """Returns the layer's original weight, on the processor."""
@@ -129,6 +131,8 @@ class CompressionStore:
             if not facts:
                 facts.update(self._tables.load_facts(layer, choices))
             self._estimates.pop(layer.name, None)
+            self._corrections.pop(layer.name, None)
+            self._trusted = {key for key in self._trusted if key[0] != layer.name}
             if is_costly(layer, len(choices)):
                 if not self._recall_estimates(layer, choices, facts.get(_ESTIMATES)):
                     unknown.append((layer, choices))
@@ -172,7 +176,13 @@ class CompressionStore:
         if new:
             self._observe()
         in_parallel(lambda job: self._option(*job), new)
-        self._trusted.update((layer.name, choice) for layer, choice in new)
+        for layer, choice in new:
+            option = self._option(layer, choice)
+            exact = Estimate(option.error, weight_bits(option.weight, choice))
+            self._trusted.add((layer.name, choice))
+            self._corrections.setdefault(layer.name, Corrections()).add(
+                self._estimates[layer.name][choice], exact
+            )
         return bool(new)
 
     def estimated_bits(self, layer: LayerSpec, choice: Choice) -> float | None:
@@ -188,7 +198,9 @@ class CompressionStore:
     def _estimate_of(self, layer: LayerSpec, choice: Choice) -> Estimate | None:
         if choice.is_neutral or (layer.name, choice) in self._trusted:
             return None
-        return self._estimates.get(layer.name, {}).get(choice)
+        found = self._estimates.get(layer.name, {}).get(choice)
+        corrections = self._corrections.get(layer.name)
+        return found if found is None or corrections is None else corrections.applied(found)
 
     def _recall_estimates(self, layer: LayerSpec, choices: Sequence[Choice], told: Any) -> bool:
         if not isinstance(told, list) or len(told) != len(choices):

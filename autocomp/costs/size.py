@@ -23,7 +23,7 @@ from autocomp.costs.base import Cost
 _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
 
-_MARGIN = 1.01
+_MARGIN = 1.002
 """Share of an estimate that is charged for it, so that plans that fit by it fit."""
 
 
@@ -55,7 +55,7 @@ class Size(Cost):
         return self._bytes[key]
 
     def estimate(self, layer: LayerSpec, choice: Choice) -> int:
-        """Returns the bytes, or what a sample of a costly layer's rows makes of them and 1 %."""
+        """Returns the bytes, or what a sample of a costly layer's rows makes of them and 0.2 %."""
         bits = self._store.estimated_bits(layer, choice)
         if bits is None:
             return self.of_layer(layer, choice)

@@ -10,6 +10,10 @@ from torch import Tensor
 from autocomp.data.split import Split
 from autocomp.network.device import of_type
 
+LARGEST = 5_000_000
+"""Numbers of a batch of inputs: 33 images of 224 x 224, or 1,627 of 32 x 32.
+
+A network's activations take a hundred times as much."""
 _KEEP_BYTES = 1 << 29
 """Batches up to this size together are prepared once and kept."""
 
@@ -19,7 +23,7 @@ class Batches:
 
     Args:
         split: the split.
-        batch_size: images of a batch.
+        batch_size: images of a batch at most; of large ones fewer, see `LARGEST`.
         device: where they go.
         dtype: type of images that are numbers.
         channels_last: whether images lie in channels-last order.
@@ -47,10 +51,12 @@ class Batches:
         if self._kept is not None:
             yield from self._kept
             return
-        small = self._split.images.numel() * 4 <= _KEEP_BYTES
+        given = self._split.images
+        small = given.numel() * 4 <= _KEEP_BYTES
         kept = []
-        for start in range(0, len(self._split), self._batch_size):
-            images, labels = self._split.batch(slice(start, start + self._batch_size))
+        size = min(self._batch_size, fitting(given))
+        for start in range(0, len(self._split), size):
+            images, labels = self._split.batch(slice(start, start + size))
             images = of_type(images, self._dtype).to(self._device)
             if self._channels_last and images.dim() == 4:
                 images = images.contiguous(memory_format=torch.channels_last)
@@ -60,3 +66,8 @@ class Batches:
             yield batch
         if small:
             self._kept = kept
+
+
+def fitting(images: Tensor) -> int:
+    """Returns how many of these images make a batch of `LARGEST` numbers; at least two."""
+    return max(2, LARGEST // max(1, images[:1].numel()))

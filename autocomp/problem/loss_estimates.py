@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autocomp.artifacts.tensors import write_raw
+from autocomp.compression.estimates import option_cost
 from autocomp.core.choice import Choice
+from autocomp.network.batches import fitting
 from autocomp.problem.sensitivity import (
     POINTS,
     Point,
@@ -31,8 +33,10 @@ _WORTH = 2e12
 """Multiply-accumulates that such measurements are worth, half a minute; fewer images take less."""
 _FEWEST = 16
 """Images on which an effect is measured at least."""
-_OF_ESTIMATED = slice(1, None, 2)
-"""Which of the measured options of a layer are made where its menu is estimated: two of five."""
+_OF_DEAR = slice(1, None, 2)
+"""Which of the options of a layer are measured where each takes seconds: two of five."""
+_DEAR = 2e9
+"""Rows * width^2 from which that is so."""
 
 
 class LossEstimates:
@@ -91,6 +95,7 @@ class LossEstimates:
     def _measured_images(self) -> Tensor | None:
         """Returns the images to measure on; None where one backward pass has to do."""
         images, network = self._images(), self._dense.network
+        images = images[: max(_FEWEST, fitting(images))]  # they are one batch
         macs = POINTS * len(network.layers) / 2 * network.macs * len(images)
         if macs > _SLOPE_MACS:
             return None
@@ -102,8 +107,8 @@ class LossEstimates:
         found = []
         for layer, menu in zip(layers, menus, strict=True):
             places = measured_choices([store.first_error(layer, choice) for choice in menu])
-            if layer.name in store.estimated_layers:
-                places = places[_OF_ESTIMATED]
+            if layer.name in store.estimated_layers and option_cost(layer) > _DEAR:
+                places = places[_OF_DEAR]
             found.append(places)
         return found
 

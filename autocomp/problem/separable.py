@@ -12,7 +12,7 @@ from autocomp.costs import estimated_cost
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.stated import Losses, Menus, StatedProblem
 
-_ROUNDS = 12
+_ROUNDS = 40
 """Most times that the best plan's options are made and the best plan is looked for again."""
 
 
@@ -35,6 +35,7 @@ def separable_allocation(
     fixed = fixed_costs(problem, menus)
     names = [budget.cost for budget in problem.budgets]
     limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
+    store, layers = problem.store, problem.network.layers
     for _ in range(_ROUNDS):
         made = SeparableAllocation(
             _costs(problem, menus, names), limits, losses or (lambda: problem.losses(menus)),
@@ -42,10 +43,10 @@ def separable_allocation(
         )  # fmt: skip
         if not made.possible:
             raise out_of_reach(problem, made.cheapest + fixed)
-        if not problem.store.estimated_layers:
+        if not store.estimated_layers:
             break
         chosen = [menu[i] for menu, i in zip(menus, made.plan, strict=True)]
-        if not problem.store.trust(zip(problem.network.layers, chosen, strict=True)):
+        if not store.trust(list(zip(layers, chosen, strict=True))):
             break
     return made
 

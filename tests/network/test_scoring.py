@@ -72,6 +72,15 @@ def test_large_batches_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first[0][0] is not second[0][0] and torch.equal(first[0][0], second[0][0])
 
 
+def test_large_inputs_come_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocomp.network.batches.LARGEST", 9)
+    found = list(batches(torch.rand(8, 3), [0, 1, 2, 0, 1, 0, 0, 0], size=5))
+    assert [len(images) for images, _ in found] == [3, 3, 2]
+    monkeypatch.setattr("autocomp.network.batches.LARGEST", 1)  # norms need two
+    found = list(batches(torch.rand(5, 3), [0, 1, 2, 0, 1], size=5))
+    assert [len(images) for images, _ in found] == [2, 2, 1]
+
+
 def test_divergence_by_hand() -> None:
     """KL(p || q) with p = (1/2, 1/2) and q = (1/4, 3/4); zero where nothing changed."""
     dense, other = torch.zeros(3, 2), torch.tensor([[0.0, math.log(3)]]).repeat(3, 1)

@@ -18,8 +18,10 @@ PIECE_BYTES = 1 << 29
 NARROW = 320
 """Widest matrix for which every row's own system is factorised.
 
-A factorisation costs width^3 a row, a product with one shared matrix width^2. Rounding on a mask
-errs up to 15 % less with systems of the rows' own at 144 columns, 3 % at 288, not at all at 576."""
+Rounding on a mask errs up to 15 % less with systems of the rows' own at 144 columns, 3 % at 288,
+not at all at 576."""
+_OWN = 2e9
+"""Most rows * width^3 for that; a product with one shared matrix costs rows * width^2."""
 ROUNDED = 1 << 19
 """Weights of a wide layer that are rounded together."""
 DAMPING = 1e-3
@@ -145,7 +147,7 @@ class Gram:
         Args:
             kept: boolean `(blocks, rows, width)`.
         """
-        if kept.shape[2] <= NARROW or bool(kept.all()):
+        if has_own_systems(kept) or bool(kept.all()):
             yield from self.pieces(kept)
             return
         whole = self.factor(torch.ones_like(kept[:, :1]))
@@ -186,6 +188,12 @@ class Gram:
         self._memo.clear()
         for name in ("hessian", "moment", "_single", "single_hessian"):
             self.__dict__.pop(name, None)
+
+
+def has_own_systems(kept: Tensor) -> bool:
+    """Whether every row of a mask `(blocks, rows, width)` is worth a system of its own."""
+    blocks, rows, width = kept.shape
+    return width <= NARROW and blocks * rows * float(width) ** 3 <= _OWN
 
 
 class GramSum:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autocomp.compression.recovery.gram import NARROW, Gram
+from autocomp.compression.recovery.gram import Gram, has_own_systems
 
 _ENOUGH = 1e-4
 """Share of the error that the last step of conjugate gradients may still have saved."""
@@ -26,7 +26,7 @@ def refit(gram: Gram, weights: Tensor, kept: Tensor) -> Tensor:
     """
     if bool(kept.all()):
         return weights.clone()
-    if kept.shape[2] > NARROW and not bool((kept == kept[:, :1]).all()):
+    if not has_own_systems(kept) and not bool((kept == kept[:, :1]).all()):
         scale = gram.hessian.diagonal(dim1=1, dim2=2).sqrt()
         hessian = (gram.hessian / scale[:, :, None] / scale[:, None, :]).to(torch.float32)
         scaled = (weights * scale[:, None, :]).to(torch.float32)

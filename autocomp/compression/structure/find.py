@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup, Member
 from autocomp.compression.structure.heads import HeadAttention
-from autocomp.compression.structure.surgery import CONV, TRANSPOSED, masked, sliced
+from autocomp.compression.structure.surgery import (
+    CONV,
+    TRANSPOSED,
+    mask_units,
+    put_back,
+    slice_units,
+)
 from autocomp.core.network import Network
 from autocomp.errors import LayerError
 from autocomp.network.forward import forward
@@ -20,6 +26,8 @@ from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
 _SLICED = ("conv", "transposed", "linear")
+_SIDE = 64
+"""Pixels a side of the images on which removals are tried, where a network takes such."""
 _TOLERANCE = 1e-3
 """Largest difference between slicing and masking, as a share of the outputs' size."""
 
@@ -45,13 +53,15 @@ def find_groups(model: nn.Module, network: Network, example: Tensor) -> PruningG
     with the reason, if it holds a module that is no convolution, linear layer, batch norm or PReLU,
     if it makes the network's outputs, if a layer of it is frozen or shares its weight, or if the
     network does not run, or gives other outputs than the masked one, once a unit is taken out.
+    That is tried on images of 64 x 64 where the network takes larger and such.
 
     Args:
         model: in evaluation mode; not modified.
         network: its layers.
         example: a batch of inputs; a few examples are used.
     """
-    example = example[:2]
+    work = copy_network(model)
+    example = _small(work, example[:2])
     try:
         raw = _traced(model, network, example)
     except Exception as problem:  # whatever autograd or the library meets
@@ -68,7 +78,7 @@ def find_groups(model: nn.Module, network: Network, example: Tensor) -> PruningG
             continue
         try:
             group = _tied(model, ChannelGroup(producers[0], len(members[0].channels), members))
-            _check(model, network, group, example)
+            _check(work, network, group, example)
             groups.append(group)
         except _NotPrunable as problem:
             skipped[producers[0]] = str(problem)
@@ -225,14 +235,32 @@ def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Ten
         if name in shared:
             raise _NotPrunable(f"{member.module!r} shares its weight")
     kept = {group.name: tuple(range(1, group.units))}
-    with torch.inference_mode():
+    with torch.inference_mode(), put_back(model, [group]):
+        slice_units(model, [group], kept)
         try:
-            found = forward(sliced(model, [group], kept), example)
+            found = forward(model, example)
         except LayerError as problem:
             why = describe(problem.__cause__ or problem)
             raise _NotPrunable(f"without a unit the network fails ({why})") from None
-        wanted = masked(model, [group], kept)(example)
+    with torch.inference_mode(), put_back(model, [group]):
+        mask_units(model, [group], kept)
+        wanted = model(example)
     same = isinstance(found, Tensor) and found.shape == wanted.shape
     size = float(wanted.abs().max()) if isinstance(wanted, Tensor) else 0.0
     if not same or float((found - wanted).abs().max()) > _TOLERANCE * max(size, 1e-6):
         raise _NotPrunable("without a unit the outputs are not those of the masked network")
+
+
+def _small(model: nn.Module, example: Tensor) -> Tensor:
+    """Returns the images smaller, if they are large and the network makes of them as much."""
+    if example.dim() != 4 or min(example.shape[2:]) <= _SIDE or not example.is_floating_point():
+        return example
+    small = example[..., :_SIDE, :_SIDE]
+    with torch.inference_mode():
+        wanted = forward(model, example)
+        try:
+            found = forward(model, small)
+        except LayerError:  # one for images of one size
+            return example
+    same = isinstance(found, Tensor) and isinstance(wanted, Tensor) and found.shape == wanted.shape
+    return small if same and bool(torch.isfinite(found).all()) else example

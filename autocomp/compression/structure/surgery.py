@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,24 +28,69 @@ def sliced(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.M
         kept: what stays.
     """
     made = copy_network(model)
-    for name, (outs, ins) in places(model, groups, kept).items():
-        _slice(made.get_submodule(name), outs, ins)
-    for module in made.modules():
-        if isinstance(module, HeadAttention):
-            module.heads = module.out_proj.in_features // module.head_width
+    slice_units(made, groups, kept)
     return made
 
 
 def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> nn.Module:
     """Returns a copy of `model` in which nothing reads the units that do not stay."""
     made = copy_network(model)
+    mask_units(made, groups, kept)
+    return made
+
+
+def slice_units(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> None:
+    """Gives the modules of a network smaller tensors: only the kept units are left."""
+    for name, (outs, ins) in places(model, groups, kept).items():
+        _slice(model.get_submodule(name), outs, ins)
+    for module in model.modules():
+        if isinstance(module, HeadAttention):
+            module.heads = module.out_proj.in_features // module.head_width
+
+
+def mask_units(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> None:
+    """Zeroes the weights of a network that read the units that do not stay."""
     for group in groups:
         gone = group.without(kept.get(group.name))
         for member in group.by_role("in"):
-            module: Any = made.get_submodule(member.module)
+            module: Any = model.get_submodule(member.module)
             with torch.no_grad():
                 zero_inputs(module, member.of(gone))
-    return made
+
+
+@contextmanager
+def put_back(model: nn.Module, groups: Sequence[ChannelGroup]) -> Iterator[None]:
+    """Undoes, at the end, what is sliced or masked of some groups inside.
+
+    The groups' modules get weights of their own for as long as it lasts; nothing else of the
+    network is copied.
+    """
+    touched: dict[int, nn.Module] = {
+        id(m): m for m in model.modules() if isinstance(m, HeadAttention)
+    }
+    for group in groups:
+        for member in group.members:
+            module = model.get_submodule(member.module)
+            touched[id(module)] = module
+    before = [
+        (m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in touched.values()
+    ]
+    try:
+        for module in touched.values():
+            for name, parameter in list(module._parameters.items()):
+                if parameter is not None:
+                    module._parameters[name] = nn.Parameter(
+                        parameter.detach().clone(), parameter.requires_grad
+                    )
+        yield
+    finally:
+        for module, attributes, parameters, buffers in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 def zero_inputs(module: nn.Module, columns: Sequence[int]) -> None:

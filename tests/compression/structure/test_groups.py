@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -258,3 +258,36 @@ def test_depthwise_on_the_networks_own_inputs_stays() -> None:
 def test_a_plain_module_is_a_network_too() -> None:
     found = found_in(nn.Linear(4, 3), 4)
     assert found.groups == () and list(found.skipped) == ["model"]
+
+
+# ---- on how much it is tried
+
+
+class Watched(nn.Module):
+    """Says what sizes its images had, copies of it too."""
+
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self, pooled: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 3, stride=4)
+        self.last = nn.Linear(4 if pooled else 4 * 6 * 6, 2)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.shape[-1])
+        x = torch.relu(self.b(torch.relu(self.a(x))))
+        return self.last(x.mean((2, 3)) if self.pooled else x.flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_removals_are_tried_on_small_images_where_a_network_takes_them(pooled: bool) -> None:
+    model = Watched(pooled).eval()
+    x = torch.randn(2, 3, 100, 100)
+    network = analyse(model, x)
+    Watched.seen.clear()
+    found = find_groups(model, network, x)
+    seen = list(Watched.seen)
+    assert {g.name for g in found.groups} == {"a", "b"}
+    assert seen[:2] == [100, 64]  # whether it takes them
+    assert set(seen[2:]) == ({64} if pooled else {100})

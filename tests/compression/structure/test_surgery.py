@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -12,7 +13,14 @@ from torch import nn
 from autocomp.compression.structure.find import find_groups
 from autocomp.compression.structure.heads import HeadAttention, with_heads
 from autocomp.compression.structure.shapes import readers, sliced_spec
-from autocomp.compression.structure.surgery import masked, places, sliced
+from autocomp.compression.structure.surgery import (
+    mask_units,
+    masked,
+    places,
+    put_back,
+    slice_units,
+    sliced,
+)
 from autocomp.network.analysis import analyse
 
 
@@ -38,6 +46,27 @@ def test_slicing_is_masking(drawn: Any, hooked: Any) -> None:
     )
     for name, tensor in case.model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("change", [slice_units, mask_units])
+def test_what_is_taken_out_for_a_while_is_put_back(drawn: Any, change: Any, fails: bool) -> None:
+    case, seed = drawn
+    groups, kept = case.found.groups, case.kept(seed)
+    made = sliced if change is slice_units else masked
+    wanted, before = run(made(case.model, groups, kept), case.x), run(case.model, case.x)
+    state = {k: (v, v.clone()) for k, v in case.model.state_dict(keep_vars=True).items()}
+    texts = str(case.model)
+    with contextlib.suppress(ZeroDivisionError), put_back(case.model, groups):
+        change(case.model, groups, kept)
+        assert torch.equal(run(case.model, case.x), wanted)
+        if fails:
+            raise ZeroDivisionError
+    assert str(case.model) == texts and torch.equal(run(case.model, case.x), before)
+    after = case.model.state_dict(keep_vars=True)
+    assert list(after) == list(state)
+    for name, (same, equal) in state.items():
+        assert after[name] is same and torch.equal(same, equal)
 
 
 def test_nothing_is_gone_if_all_stay(case: Any) -> None:
