@@ -20,6 +20,7 @@ from autocomp.compression.estimates import Corrections, Estimate, estimated, is_
 from autocomp.compression.noted_file import noted_file
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
+from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights.activation_range import activation_range
 from autocomp.compression.weights.pipeline import Compressed, Pipeline
@@ -44,6 +45,8 @@ def _gains(model: nn.Module, network: Network) -> dict[str, float]:
 CACHE_BYTES = 2 << 30
 """Memory for compressed weights; the least recently used go first, and are made again."""
 
+_WIDE = 3000
+"""Inputs an output from which a layer's matrices take a hundred megabytes each."""
 _ESTIMATES = "estimates"
 """The fact under which estimates are kept."""
 _LOCK = Lock()
@@ -175,7 +178,10 @@ class CompressionStore:
         ]
         if new:
             self._observe()
-        in_parallel(lambda job: self._option(*job), new)
+        widest = [job for job in new if Layout.of(job[0]).width > _WIDE]
+        for job in widest:  # one after another, on all threads: two would take twice the memory
+            self._option(*job)
+        in_parallel(lambda job: self._option(*job), [job for job in new if job not in widest])
         for layer, choice in new:
             option = self._option(layer, choice)
             exact = Estimate(option.error, weight_bits(option.weight, choice))

@@ -64,11 +64,20 @@ class Gram:
         """Returns the same moments, to be used around the mean."""
         return replace(self, centred=True, _memo={})
 
-    @cached_property
+    @property
     def moment(self) -> Tensor:
         """The matrix M whose form tr(D M D^T) is the mean squared error of the outputs."""
         if not self.centred:
             return self.second
+        if self.layout.width > NARROW:  # made again, not kept: it is as large as all weights
+            return self._around_mean()
+        return self._own_moment
+
+    @cached_property
+    def _own_moment(self) -> Tensor:
+        return self._around_mean()
+
+    def _around_mean(self) -> Tensor:
         return self.second - self.mean[:, :, None] * self.mean[:, None, :]
 
     @cached_property
@@ -109,9 +118,8 @@ class Gram:
 
     def row_errors(self, difference: Tensor) -> Tensor:
         """Returns `(blocks, rows)` errors of a difference `(blocks, rows, width)`."""
-        moment = self.moment
-        if difference.dtype != moment.dtype:
-            moment = self._single
+        same = difference.dtype == self.second.dtype
+        moment = self.moment if same else self._single
         return ((difference @ moment) * difference).sum(-1).clamp(min=0)
 
     @cached_property
@@ -150,13 +158,20 @@ class Gram:
         if has_own_systems(kept) or bool(kept.all()):
             yield from self.pieces(kept)
             return
-        whole = self.factor(torch.ones_like(kept[:, :1]))
+        whole = self._whole_factor
         step = max(1, ROUNDED // kept.shape[2])
         for block in range(kept.shape[0]):
             own = slice(block, block + 1)
             for start in range(0, kept.shape[1], step):
                 part = slice(start, min(start + step, kept.shape[1]))
                 yield own, part, whole.of_rows(own, part.stop - part.start)
+
+    @cached_property
+    def _whole_factor(self) -> Factor:
+        """The system of all columns, in float32."""
+        blocks, width, _ = self.second.shape
+        found = factorise(self.hessian, torch.ones(blocks, 1, width, dtype=torch.bool))
+        return replace(found, lower=found.lower.float())
 
     def pieces(self, kept: Tensor) -> Iterator[tuple[slice, slice, Factor]]:
         """Yields (blocks, rows, factor) of parts of the weight whose systems fit into memory.
@@ -186,7 +201,7 @@ class Gram:
     def forget(self) -> None:
         """Frees what was computed."""
         self._memo.clear()
-        for name in ("hessian", "moment", "_single", "single_hessian"):
+        for name in ("hessian", "_single", "single_hessian", "_whole_factor", "_own_moment"):
             self.__dict__.pop(name, None)
 
 
