@@ -144,7 +144,7 @@ def test_a_registered_object_is_no_factory(monkeypatch: pytest.MonkeyPatch) -> N
     ("made", "words"),
     [
         (lambda store: Half, r"A cost must be an object, but got the class Half; give Half\(\)"),
-        (lambda store: object(), "lacks fixed, measured, of_layer, reference, unit"),
+        (lambda store: object(), "lacks estimate, fixed, measured, of_layer, reference, unit"),
         (lambda: Half(None), "is made of a CompressionStore"),
         (Half(None), "is made of a CompressionStore"),
     ],

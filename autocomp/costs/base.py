@@ -72,7 +72,7 @@ def layer_cost(cost: Cost, layer: LayerSpec, choice: Choice) -> int:
 
 def estimated_cost(cost: Cost, layer: LayerSpec, choice: Choice) -> int:
     """Returns `cost.estimate(layer, choice)`; BudgetError if it is no whole number >= 0."""
-    return _whole(cost, "estimate", cost.estimate(layer, choice))
+    return _whole(cost, "of_layer", cost.estimate(layer, choice))
 
 
 def fixed_cost(cost: Cost, side_bits: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from autocomp.data.digits import digits
 from autocomp.data.split import Split
+from autocomp.models.kept_weights import kept_weights
 
 _EPOCHS, _BATCH, _PEAK_RATE, _WEIGHT_DECAY, _SMOOTHING = 25, 50, 0.01, 0.01, 0.1
 
@@ -84,6 +87,8 @@ def train_digits(seed: int = 0, width: int = 16, num_classes: int = 10) -> nn.Mo
     AdamW with a one-cycle learning rate (Smith and Topin 2018, arXiv:1708.07120), label smoothing
     of 0.1, and shifts by up to one pixel.
 
+    The weights are kept in the user's cache folder, so that this takes its seconds once.
+
     Args:
         seed: weights, order and shifts all come from it; the caller's random state stays.
         width: as in `DigitsCNN`.
@@ -101,6 +106,13 @@ def train_digits(seed: int = 0, width: int = 16, num_classes: int = 10) -> nn.Mo
 @functools.lru_cache(maxsize=8)
 def _trained(seed: int, width: int, num_classes: int) -> Mapping[str, Tensor]:
     """Returns the trained tensors; kept, for a program may want the network many times."""
+    source = Path(__file__).read_text()
+    settings = (seed, width, num_classes, _EPOCHS, _BATCH, _PEAK_RATE, _WEIGHT_DECAY, _SMOOTHING)
+    key = f"{settings} {torch.__version__} {version('scikit-learn')} {source}"
+    return kept_weights("digits", key, lambda: _train(seed, width, num_classes))
+
+
+def _train(seed: int, width: int, num_classes: int) -> Mapping[str, Tensor]:
     data = digits()
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), _one_thread():
         torch.default_generator.manual_seed(seed)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,21 +45,25 @@ def test_source_builds_the_architecture_without_training(trained: nn.Module) -> 
 
 
 @pytest.fixture
-def one_epoch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Trains for one epoch, and leaves no such network behind."""
     monkeypatch.setattr(digits_cnn, "_EPOCHS", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     digits_cnn._trained.cache_clear()
     yield
     digits_cnn._trained.cache_clear()
 
 
 @pytest.mark.usefixtures("one_epoch")
-def test_training_repeats_and_reads_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_repeats_and_reads_only_train(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     data = digits()
     monkeypatch.setattr(digits_cnn, "digits", lambda: data)
     states = []
-    for seed in (0, 0, 1):
+    for number, seed in enumerate((0, 0, 1)):
         digits_cnn._trained.cache_clear()  # each is trained
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
         states.append(digits_cnn.train_digits(seed).state_dict())
     parts: list[Split] = [data.calibration, data.search, data.test]
     assert [part.reads for part in parts] == [0, 0, 0]
@@ -71,3 +76,39 @@ def test_width_is_an_option() -> None:
     model = build_model("digits", width=4)
     assert source_of(model) == ModelSource("digits", {"width": 4})
     assert model.conv1.weight.shape == (4, 1, 3, 3)  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("one_epoch")
+@pytest.mark.parametrize("damage", [b"", b"\0" * 3000, None])
+def test_it_trains_once_and_again_where_what_was_kept_is_damaged(
+    damage: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = digits_cnn.train_digits(5, width=4).state_dict()
+    (file,) = (tmp_path / "autocomp" / "trained").iterdir()
+    runs = []
+    train = digits_cnn._train
+    monkeypatch.setattr(digits_cnn, "_train", lambda *given: runs.append(given) or train(*given))
+
+    def again() -> dict[str, torch.Tensor]:
+        digits_cnn._trained.cache_clear()
+        found: dict[str, torch.Tensor] = digits_cnn.train_digits(5, width=4).state_dict()
+        return found
+
+    for name, tensor in again().items():
+        assert torch.equal(tensor, first[name])
+    assert not runs
+    good = file.read_bytes()
+    if damage is None:  # one bit of a weight
+        damage = good[:-5] + bytes([good[-5] ^ 4]) + good[-4:]
+    file.write_bytes(damage)
+    with pytest.warns(RuntimeWarning, match="is damaged, and what it held is made anew"):
+        assert torch.equal(again()["conv1.weight"], first["conv1.weight"])
+    assert runs == [(5, 4, 10)] and file.read_bytes() == good
+    digits_cnn.train_digits(6, width=4)  # another seed is another network
+    assert len(runs) == 2
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    (tmp_path / "autocomp").write_text("a file")
+    assert not digits_cnn.train_digits(5, width=4).training
