@@ -19,8 +19,10 @@ from autocomp.core.layer_spec import LayerSpec
 
 COSTLY = 3e9
 """Rows * width^2 * options from which a layer's options are estimated: two seconds of one core."""
-ROWS = 64
-"""Outputs of the layer, of each block, that stand for all."""
+LARGE = 3e8
+"""Weights * options from which those of a layer without moments are."""
+ROWS, NUMBERS = 64, 1 << 19
+"""Outputs of the layer, of each block, that stand for all; where they have no moments, weights."""
 ANCHORS = 6
 """Sparsities of a menu that are worked out; those between them are interpolated."""
 _FLOOR = 1e-9
@@ -77,11 +79,14 @@ def option_cost(layer: LayerSpec) -> float:
 def is_costly(layer: LayerSpec, options: int) -> bool:
     """Whether to estimate a menu of so many options instead of making all of them.
 
-    Layers whose inputs are never seen are not: nothing makes up for their errors, so that every
-    option is cheap. Nor are grouped ones: their matrices are small.
+    Nothing makes up for errors of layers whose inputs are never seen: their options are cheap, and
+    only their number times the layer's size counts. Grouped layers are never estimated: their
+    matrices are small.
     """
-    if layer.kind == "embedding" or not layer.calls or layer.groups > 1:
+    if layer.groups > 1:
         return False
+    if layer.kind == "embedding" or not layer.calls:
+        return layer.n_weights * options > LARGE
     return option_cost(layer) * options > COSTLY
 
 
@@ -124,7 +129,7 @@ def _sample(dense: Tensor, stats: LayerStatistics) -> tuple[Tensor, LayerStatist
     """Returns some rows of a layer, as a layer of its own, with the statistics of its inputs."""
     layer = stats.layer
     layout = Layout.of(layer)
-    wanted = min(ROWS, layout.rows)
+    wanted = min(ROWS if stats.gram else max(ROWS, NUMBERS // layer.inputs), layout.rows)
     first = torch.linspace(0, layout.rows - 1, wanted).round().long()
     rows = torch.cat([first + block * layout.rows for block in range(layout.groups)])
     part = dense.index_select(layer.out_axis, rows)

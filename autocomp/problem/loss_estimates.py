@@ -65,6 +65,11 @@ class LossEstimates:
             self._known[asked, store.trusted] = made
         return self._known[asked, store.trusted]
 
+    @property
+    def by_gradients(self) -> bool:
+        """Whether one backward pass stands for measurements of each layer."""
+        return self._measured_images() is None
+
     def _build(self, menus: Menus) -> list[Losses]:
         store, layers = self._dense.store, self._dense.network.layers
         images = self._measured_images()

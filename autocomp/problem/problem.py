@@ -297,6 +297,11 @@ class CompressionProblem:
         """
         return self._estimates.of(menus)
 
+    @property
+    def by_gradients(self) -> bool:
+        """Whether `losses` come from one backward pass, because measuring would take long."""
+        return self._estimates.by_gradients
+
     def layers(self, structural: bool = False) -> tuple[LayerSpec, ...]:
         """Returns the network's layers; if `structural`, they say how many units each leads."""
         return self.subnets.layers if structural else self.network.layers

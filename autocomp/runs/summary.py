@@ -61,6 +61,10 @@ class Summary:
             costs that the search only estimates.
         whole: first layers of the groups that cannot lose channels -> why; only if channels went.
         gain: what the search has gained over its start; None where it had none.
+        estimated: layers whose menus were estimated from some of their rows; the plan's options
+            are made.
+        by_gradients: whether the layers' effects on the outputs are from one backward pass, not
+            measured.
     """
 
     dense: dict[str, int]
@@ -79,6 +83,8 @@ class Summary:
     whole: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Measured] = field(default_factory=dict)
     gain: Gain | None = None
+    estimated: tuple[str, ...] = ()
+    by_gradients: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
@@ -105,6 +111,7 @@ class Summary:
             gain = rest.pop("gain", None)
             rest["gain"] = None if gain is None else Gain(**gain)
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
+            texts["estimated"] = tuple(values.get("estimated", ()))
             _check_figures(rest)
             return cls(**{**rest, **texts}, **scores, layers=rows)
         except (KeyError, TypeError, ValueError, AttributeError, AutocompError) as error:
@@ -122,6 +129,10 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     for name in ("units", "whole"):
         if not all(isinstance(value, str) for value in values.get(name, {}).values()):
             raise ValueError(name)
+    if not all(isinstance(name, str) for name in values.get("estimated", ())):
+        raise ValueError("estimated")
+    if not isinstance(values.get("by_gradients", False), bool):
+        raise ValueError("by_gradients")
     for name in ("evaluations", "seconds"):
         if not isinstance(values[name], (int, float)):
             raise ValueError(name)
@@ -172,4 +183,6 @@ def summarise(
         measured=dict(measured or {}),
         gain=gain,
         whole=dict(problem.subnets.pruning.skipped) if best.plan.is_structured else {},
+        estimated=problem.store.estimated_layers,
+        by_gradients=problem.by_gradients,
     )

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 import autocomp
+from autocomp.artifacts.records import weight_bits
 from autocomp.compression import estimates
+from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.estimates import ANCHORS, estimated, is_costly
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.choice import NEUTRAL, Choice
@@ -46,9 +48,10 @@ def test_which_layers_are_costly() -> None:
     assert not is_costly(spec("conv", (64, 64, 3, 3)), 120)  # ResNet-20's largest
     assert is_costly(spec("conv", (128, 128, 3, 3)), 120)
     assert not is_costly(spec("conv", (128, 128, 3, 3)), 9)
-    assert not is_costly(spec("embedding", (50_000, 768)), 120)
+    assert is_costly(spec("embedding", (50_000, 768)), 120)  # 4 GB of codes
+    assert not is_costly(spec("embedding", (5_000, 64)), 120)
     assert not is_costly(spec("conv", (4096, 1, 3, 3), groups=4096), 120)
-    assert not is_costly(spec("linear", (4096, 4096), calls=0), 120)
+    assert not is_costly(spec("linear", (1024, 1024), calls=0), 120)
 
 
 def test_estimates_are_near_what_the_options_are(
@@ -67,6 +70,21 @@ def test_estimates_are_near_what_the_options_are(
         assert found[choice].bits / 8 == pytest.approx(size.of_layer(layer, choice), rel=0.1)
     total = sum(problem.store.error(layer, choice) for choice in MENU)
     assert sum(e.error for e in found.values()) == pytest.approx(total, rel=0.15)
+
+
+def test_a_large_embedding_is_estimated_from_many_of_its_rows() -> None:
+    layer = spec("embedding", (30_000, 32))
+    weight = torch.randn(30_000, 32, generator=torch.Generator().manual_seed(0))
+    weight *= torch.linspace(0.5, 2, 30_000)[:, None]
+    menu = [Choice.of(sparsity=s, weight_bits=b) for s in (0.0, 0.5, 0.8) for b in (2, 4, 8)]
+    stats = LayerStatistics(layer)
+    found = estimated(weight, menu, stats, Pipeline())
+    for choice in (menu[0], menu[4], menu[8]):
+        made = Pipeline().run(weight, choice, stats)
+        assert made.quantized is not None
+        error = float((made.weight - weight).square().sum() / weight.square().sum())
+        assert found[choice].error == pytest.approx(error, rel=0.05)
+        assert found[choice].bits == pytest.approx(weight_bits(made.quantized, choice), rel=0.05)
 
 
 def test_all_rows_and_all_sparsities_are_exact(

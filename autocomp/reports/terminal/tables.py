@@ -52,6 +52,16 @@ def notes(summary: Summary) -> list[str]:
         lines.append("Left dense: " + ", ".join(summary.left_dense) + ".")
     if summary.in_blocks:
         lines.append("Recovered in blocks of inputs: " + ", ".join(summary.in_blocks) + ".")
+    if summary.estimated:
+        lines.append(
+            f"Menus of {len(summary.estimated)} costly layers were estimated from some of their "
+            "outputs; every option of a plan that was evaluated is made and charged exactly."
+        )
+    if summary.by_gradients:
+        lines.append(
+            "What layers do to the outputs was estimated from gradients: measuring each would have "
+            "taken minutes."
+        )
     if summary.whole:
         kept = "; ".join(f"{name}: {why}" for name, why in summary.whole.items())
         lines.append(f"Groups that keep all their channels: {kept}.")

@@ -70,6 +70,22 @@ def test_notes_name_what_was_left(summary: Summary) -> None:
     ]  # fmt: skip
 
 
+def test_notes_tell_what_was_estimated(summary: Summary) -> None:
+    assert not any("estimated" in line for line in notes(summary))
+    told = replace(summary, estimated=("a", "b"), by_gradients=True)
+    lines = notes(told)
+    assert any(line.startswith("Menus of 2 costly layers were estimated") for line in lines)
+    assert any("from gradients" in line for line in lines)
+    values = json.loads(json.dumps(told.to_json()))
+    assert Summary.from_json(values) == told
+    del values["estimated"], values["by_gradients"]  # a run of 0.4
+    assert Summary.from_json(values) == summary
+    with pytest.raises(RunError, match="closing figures"):
+        Summary.from_json({**values, "by_gradients": "yes"})
+    with pytest.raises(RunError, match="closing figures"):
+        Summary.from_json({**values, "estimated": [3]})
+
+
 def test_json_both_ways(summary: Summary) -> None:
     assert Summary.from_json(json.loads(json.dumps(summary.to_json()))) == summary
     with pytest.raises(RunError, match="closing figures"):
