@@ -171,25 +171,43 @@ class CompressionStore:
         Returns:
             Whether one of them was an estimate before.
         """
-        new = [
-            (layer, choice.of_weights)
-            for layer, choice in wanted
-            if self._estimate_of(layer, choice.of_weights) is not None
-        ]
-        if new:
+        new: dict[str, tuple[LayerSpec, list[Choice]]] = {}
+        for layer, choice in wanted:
+            known = new.setdefault(layer.name, (layer, []))[1]
+            asked = choice.of_weights
+            if asked not in known and self._estimate_of(layer, asked) is not None:
+                known.append(asked)
+        jobs = [job for job in new.values() if job[1]]
+        if jobs:
             self._observe()
-        widest = [job for job in new if Layout.of(job[0]).width > _WIDE]
+        widest = [job for job in jobs if Layout.of(job[0]).width > _WIDE]
         for job in widest:  # one after another, on all threads: two would take twice the memory
-            self._option(*job)
-        in_parallel(lambda job: self._option(*job), [job for job in new if job not in widest])
-        for layer, choice in new:
-            option = self._option(layer, choice)
-            exact = Estimate(option.error, weight_bits(option.weight, choice))
-            self._trusted.add((layer.name, choice))
-            self._corrections.setdefault(layer.name, Corrections()).add(
-                self._estimates[layer.name][choice], exact
-            )
-        return bool(new)
+            self._make_together(*job)
+        in_parallel(
+            lambda job: self._make_together(*job), [job for job in jobs if job not in widest]
+        )
+        for layer, choices in jobs:
+            for choice in choices:
+                option = self._option(layer, choice)
+                exact = Estimate(option.error, weight_bits(option.weight, choice))
+                self._trusted.add((layer.name, choice))
+                self._corrections.setdefault(layer.name, Corrections()).add(
+                    self._estimates[layer.name][choice], exact
+                )
+        return bool(jobs)
+
+    def _make_together(self, layer: LayerSpec, choices: Sequence[Choice]) -> None:
+        """Makes some options of an estimated layer that are neither in memory nor on disk."""
+        missing = [
+            c
+            for c in choices
+            if (layer.name, c) not in self._options and self._tables.load(layer, [c]) is None
+        ]
+        made = self._make(layer, missing) if missing else []
+        for choice, option in zip(missing, made, strict=True):
+            self._tables.save(layer, {choice: option})
+            with _LOCK:
+                self._keep((layer.name, choice), option)
 
     def estimated_bits(self, layer: LayerSpec, choice: Choice) -> float | None:
         """Returns the bits that an option is expected to add to a file; None where it is made."""

@@ -33,10 +33,11 @@ _WORTH = 2e12
 """Multiply-accumulates that such measurements are worth, half a minute; fewer images take less."""
 _FEWEST = 16
 """Images on which an effect is measured at least."""
-_OF_DEAR = slice(1, None, 2)
-"""Which of the options of a layer are measured where each takes seconds: two of five."""
 _DEAR = 2e9
-"""Rows * width^2 from which that is so."""
+"""Rows * width^2 from which an option takes seconds, those with zeros most of them.
+
+Of such layers two options without zeros are measured: curves are over the error, whatever made
+it."""
 
 
 class LossEstimates:
@@ -111,10 +112,13 @@ class LossEstimates:
         store, layers = self._dense.store, self._dense.network.layers
         found = []
         for layer, menu in zip(layers, menus, strict=True):
-            places = measured_choices([store.first_error(layer, choice) for choice in menu])
-            if layer.name in store.estimated_layers and option_cost(layer) > _DEAR:
-                places = places[_OF_DEAR]
-            found.append(places)
+            errors = [store.first_error(layer, choice) for choice in menu]
+            dense = [i for i, c in enumerate(menu) if not (c.weights.sparsity or c.weights.pattern)]
+            places = measured_choices([errors[i] for i in dense])
+            if option_cost(layer) > _DEAR and len(places) > 1:
+                found.append([dense[i] for i in places[-2:]])
+            else:
+                found.append(measured_choices(errors))
         return found
 
     def _measure(
