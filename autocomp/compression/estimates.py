@@ -71,7 +71,9 @@ def _corrected(value: float, known: Sequence[tuple[float, float]]) -> float:
 
 
 def option_cost(layer: LayerSpec) -> float:
-    """Returns rows * width^2: what one option takes."""
+    """Returns rows * width^2: what one option takes; 0 for a layer whose inputs are not seen."""
+    if layer.kind == "embedding" or not layer.calls:
+        return 0.0
     layout = Layout.of(layer)
     return float(layout.groups * layout.slices * layout.rows) * layout.width**2
 
@@ -96,9 +98,9 @@ def estimated(
     """Returns an estimate of every choice.
 
     A few sparsities at each bit-width, and all patterns, are worked out for a sample of the rows,
-    evenly spread over the layer; each row's system is its own, so that nothing but the sample is
-    lost. Errors (their logarithms) and bits between them are interpolated over the sparsity by
-    monotone cubics (PCHIP, Fritsch and Butland 1984).
+    evenly spread over the layer, as if they were all of it. Errors (their logarithms) and bits
+    between them are interpolated over the sparsity by monotone cubics (PCHIP, Fritsch and Butland
+    1984).
 
     Args:
         dense: the layer's weight.

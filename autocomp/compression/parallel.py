@@ -16,18 +16,14 @@ def in_parallel(work: Callable[[Job], object], jobs: Sequence[Job]) -> None:
 
     Thousands of operations on small matrices gain nothing from splitting each over threads, and
     lose much when another program wants the same cores; whole jobs on threads of their own do not.
-    Where there are fewer jobs than threads, each gets its share of them.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, len(jobs))
-    if workers <= 1:
+    if threads == 1 or not jobs:
         for job in jobs:
             work(job)
         return
     try:
-        with ThreadPoolExecutor(
-            workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
-        ) as pool:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
                 for done in [pool.submit(work, job) for job in jobs]:
                     done.result()

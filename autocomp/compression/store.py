@@ -161,9 +161,14 @@ class CompressionStore:
         return tuple(self._estimates)
 
     @property
-    def trusted(self) -> int:
-        """How many options of estimated layers `trust` has made."""
-        return len(self._trusted)
+    def trusted(self) -> frozenset[tuple[str, Choice]]:
+        """The options of estimated layers, by the layer's name, that `trust` has made."""
+        return frozenset(self._trusted)
+
+    def start_over(self) -> None:
+        """Goes by estimates alone again, so that nothing depends on what was asked for before."""
+        self._trusted.clear()
+        self._corrections.clear()
 
     def trust(self, wanted: Iterable[tuple[LayerSpec, Choice]]) -> bool:
         """Makes options of estimated layers, and goes by them from now on.
@@ -217,7 +222,9 @@ class CompressionStore:
     def first_error(self, layer: LayerSpec, choice: Choice) -> float:
         """Returns `error` as it is before anything is trusted."""
         found = self._estimates.get(layer.name, {}).get(choice.of_weights)
-        return self.error(layer, choice) if found is None else found.error
+        if found is None:
+            return self.error(layer, choice)
+        return found.error + self._input_error(layer, choice)
 
     def _estimate_of(self, layer: LayerSpec, choice: Choice) -> Estimate | None:
         if choice.is_neutral or (layer.name, choice) in self._trusted:
@@ -265,12 +272,15 @@ class CompressionStore:
         expected = self._estimate_of(layer, choice.of_weights)
         if expected is None and key not in self._errors:
             self._option(layer, choice)
-        extra = 0.0
-        if choice.activations.bits < 32 and layer.quantizable_input:
-            extra = self.activation(layer, choice.activations.bits).error(
-                self.stats[layer.name].inputs
-            )
-        return (self._errors[key] if expected is None else expected.error) + extra
+        own = self._errors[key] if expected is None else expected.error
+        return own + self._input_error(layer, choice)
+
+    def _input_error(self, layer: LayerSpec, choice: Choice) -> float:
+        """Returns what rounding the layer's inputs adds to its error."""
+        if choice.activations.bits == 32 or not layer.quantizable_input:
+            return 0.0
+        quantizer = self.activation(layer, choice.activations.bits)
+        return quantizer.error(self.stats[layer.name].inputs)
 
     def activation(self, layer: LayerSpec, bits: int) -> ActivationQuantizer:
         """Returns the calibrated quantizer of the layer's inputs; ChoiceError if it has none."""
@@ -310,9 +320,10 @@ class CompressionStore:
 
     def _option(self, layer: LayerSpec, choice: Choice) -> CompressedLayer:
         key = (layer.name, choice.of_weights)
-        if key in self._options:
-            self._options.move_to_end(key)
-            return self._options[key]
+        with _LOCK:
+            if key in self._options:
+                self._options.move_to_end(key)
+                return self._options[key]
         menu = [key[1]] if layer.name in self._estimates else list(self.menu(layer))
         kept = self._tables.load(layer, menu, key[1]) if key[1] in menu else None
         if key[1].is_neutral:  # needs no calibration

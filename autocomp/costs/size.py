@@ -24,7 +24,10 @@ _CODER_SLACK = 16
 """Bytes by which the range coder's last words and the padding of a file may differ."""
 
 _MARGIN = 1.002
-"""Share of an estimate that is charged for it, so that plans that fit by it fit."""
+"""Share of an estimate that is charged for it.
+
+Estimates of options that no plan of the solver's has taken may be a few percent off; whether a plan
+that is evaluated meets the budget is told by what its options are."""
 
 
 class Size(Cost):

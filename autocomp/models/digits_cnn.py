@@ -108,7 +108,9 @@ def _trained(seed: int, width: int, num_classes: int) -> Mapping[str, Tensor]:
     """Returns the trained tensors; kept, for a program may want the network many times."""
     source = Path(__file__).read_text()
     settings = (seed, width, num_classes, _EPOCHS, _BATCH, _PEAK_RATE, _WEIGHT_DECAY, _SMOOTHING)
-    key = f"{settings} {torch.__version__} {version('scikit-learn')} {source}"
+    data = digits()
+    images = (data.train or data.calibration).fingerprint()
+    key = f"{settings} {torch.__version__} {version('scikit-learn')} {images} {source}"
     return kept_weights("digits", key, lambda: _train(seed, width, num_classes))
 
 

@@ -26,8 +26,13 @@ class OperationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Runs an operation and notes it."""
+        """Runs an operation and notes it, or what it is made of."""
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and hasattr(func, "decompose"):
+            with self:  # there, operations that are made of others arrive whole
+                output = func.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
         output = func(*args, **kwargs)
         self.note(func, args, kwargs, output)
         return output

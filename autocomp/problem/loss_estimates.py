@@ -55,7 +55,7 @@ class LossEstimates:
     def __init__(self, dense: Subnet, images: Callable[[], Tensor]) -> None:
         self._dense = dense
         self._images = images
-        self._known: dict[tuple[tuple[tuple[Choice, ...], ...], int], list[Losses]] = {}
+        self._known: dict[tuple[object, object], list[Losses]] = {}
 
     def of(self, menus: Menus) -> list[Losses]:
         """Returns, per layer, the loss in nats of each choice on its menu."""

@@ -12,9 +12,6 @@ from autocomp.costs import estimated_cost
 from autocomp.problem.limits import fixed_costs, out_of_reach
 from autocomp.problem.stated import Losses, Menus, StatedProblem
 
-_ROUNDS = 40
-"""Most times that the best plan's options are made and the best plan is looked for again."""
-
 
 def separable_allocation(
     problem: StatedProblem, menus: Menus, losses: Callable[[], Losses] | None = None
@@ -24,7 +21,7 @@ def separable_allocation(
     Args:
         problem: the problem; the tables of these choices are made, or read. Where they are
             estimates, the options of the best plan are made, until the best plan is one of options
-            that are made.
+            that are made; other plans are known as well as their options were estimated.
         menus: the choices of each layer.
         losses: gives the choices' losses where they are known.
 
@@ -36,18 +33,24 @@ def separable_allocation(
     names = [budget.cost for budget in problem.budgets]
     limits = np.array([problem.limits[n] for n in names], np.int64) - fixed
     store, layers = problem.store, problem.network.layers
-    for _ in range(_ROUNDS):
+    store.start_over()
+    while True:
+        before = store.trusted
+        costs = _costs(problem, menus, names)
         made = SeparableAllocation(
-            _costs(problem, menus, names), limits, losses or (lambda: problem.losses(menus)),
+            costs, limits, losses or (lambda: problem.losses(menus)),
             problem.settings.min_utilisation,
         )  # fmt: skip
-        if not made.possible:
-            raise out_of_reach(problem, made.cheapest + fixed)
-        if not store.estimated_layers:
+        if made.possible:
+            wanted = made.plan if store.estimated_layers else []
+        else:  # perhaps by estimates only
+            wanted = [int((c / np.maximum(limits, 1)).sum(1).argmin()) for c in costs]
+        if wanted:
+            store.trust([(x, m[i]) for x, m, i in zip(layers, menus, wanted, strict=True)])
+        if store.trusted == before:  # measuring losses may have made options, too
             break
-        chosen = [menu[i] for menu, i in zip(menus, made.plan, strict=True)]
-        if not store.trust(list(zip(layers, chosen, strict=True))):
-            break
+    if not made.possible:
+        raise out_of_reach(problem, made.cheapest + fixed)
     return made
 
 

@@ -66,6 +66,7 @@ class StructuredModel:
         self._insides = [tuple(dict.fromkeys(c.inside for c in menu)) for menu in self.menus]
         if any(inside.of_weights != NEUTRAL for menu in self._insides for inside in menu):
             problem.store.prepare(self._insides)
+        problem.store.start_over()
 
     def allocation(self, losses: Callable[[], list[Floats]] | None = None) -> CoupledAllocation:
         """Returns what can meet the problem's budgets, and what is best.
@@ -236,10 +237,19 @@ class StructuredModel:
 
     def _bytes(self, step: int, part: LayerSpec, inside: Choice) -> int:
         layer = self.problem.network.layers[step]
-        whole = estimated_cost(self.problem.costs["size"], layer, inside)
+        whole = self._sizes[step][inside]
         if inside.of_weights == NEUTRAL or part.n_weights == layer.n_weights:
             return -(-whole * part.n_weights // layer.n_weights)
         return int(np.ceil(whole * part.n_weights / layer.n_weights * MARGIN))
+
+    @cached_property
+    def _sizes(self) -> list[dict[Choice, int]]:
+        """Bytes of each layer whole, under all that is done inside; as they are known at first."""
+        size = self.problem.costs["size"]
+        return [
+            {inside: estimated_cost(size, layer, inside) for inside in insides}
+            for layer, insides in zip(self.problem.network.layers, self._insides, strict=True)
+        ]
 
     @cached_property
     def _kinds(self) -> list[tuple[list[float], list[Choice], NDArray[np.int64]]]:

@@ -28,7 +28,8 @@ def table_folder(
         root: the cache folder, or None to keep nothing.
         model: the network.
         calibration: the split that layers are observed on.
-        inputs: some of it, as the network takes it.
+        inputs: its first batch, as the network takes it; which positions moments are drawn from
+            depends on its size.
         pipeline: what compresses a weight.
     """
     # what the network computes, not only its weights: the forward pass may differ
@@ -38,7 +39,8 @@ def table_folder(
         (
             fingerprint(model), calibration.fingerprint(), pipeline.name, repr(model),
             source_digest(type(pipeline.pruner), type(pipeline.quantizer)),
-            f"{scale:.2e}", str((logits / scale * 1000).round().to(torch.int64).tolist()),
+            f"{scale:.2e}", f"{len(inputs)} a batch",
+            str((logits / scale * 1000).round().to(torch.int64).tolist()),
         )
     )  # fmt: skip
     return TableFolder(root, hashlib.sha256(text.encode()).hexdigest()[:24])

@@ -18,8 +18,10 @@ from autocomp.compression.estimates import ANCHORS, estimated, is_costly
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.plan import Plan
 from autocomp.costs import estimated_cost, layer_cost
 from autocomp.data.splits import DataSplits
+from autocomp.errors import BudgetError
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 
 MENU = [
@@ -126,7 +128,7 @@ def test_an_option_is_an_estimate_until_it_is_trusted(
     assert store.trust([(layer, choice), (problem.network.layer("3"), choice)])
     assert store.error(layer, choice) != before == store.first_error(layer, choice)
     assert estimated_cost(size, layer, choice) == layer_cost(size, layer, choice) == exact
-    assert not store.trust([(layer, choice)]) and store.trusted == 1
+    assert not store.trust([(layer, choice)]) and len(store.trusted) == 1
     assert store.error(layer, NEUTRAL) == 0.0
     # inputs that are rounded add to either
     rounded = choice.replace(activation_bits=4)
@@ -181,3 +183,49 @@ def test_the_refined_plan_is_about_as_good_as_that_of_whole_tables(
         found = rough.plan
     assert exact.meets(found)  # its options are made: by whole tables' sizes it fits, too
     assert exact.loss(found) <= 1.2 * exact.loss(exact.plan)
+
+
+def test_prices_are_those_of_options_that_are_made_even_if_losses_made_them(
+    all_costly: None, tiny_net: nn.Module, tiny_data: DataSplits
+) -> None:
+    menu = [Choice.of(sparsity=s, weight_bits=4) for s in (0.8, 0.3)]
+    problem = CompressionProblem(tiny_net, tiny_data, "size=14%")
+    allocation = problem.allocation([menu] * 4)
+    for layer, costs, place in zip(
+        problem.network.layers, allocation.costs, allocation.plan, strict=True
+    ):
+        assert int(costs[place, 0]) == layer_cost(problem.costs["size"], layer, menu[place])
+
+
+def test_a_budget_is_not_refused_by_estimates(
+    all_costly: None, tiny_net: nn.Module, tiny_data: DataSplits
+) -> None:
+    menu = [Choice.of(sparsity=s, weight_bits=b) for s in (0.9, 0.5) for b in (2, 8)]
+    problem = CompressionProblem(tiny_net, tiny_data, "size=50%")
+    cheapest = Plan(dict.fromkeys(problem.network.names, menu[0]))
+    least = problem.costs_of(cheapest)["size"]
+    fits = CompressionProblem(tiny_net, tiny_data, f"size={least + 2}")
+    allocation = fits.allocation([menu] * 4)
+    assert fits.is_within(cheapest) and allocation.plan == [0, 0, 0, 0]
+    with pytest.raises(BudgetError, match=f"reaches {least:,} bytes at least"):
+        CompressionProblem(tiny_net, tiny_data, f"size={least - 1}").allocation([menu] * 4)
+
+
+def test_what_was_searched_before_changes_nothing(
+    all_costly: None, tiny_net: nn.Module, tiny_data: DataSplits
+) -> None:
+    fresh = CompressionProblem(tiny_net, tiny_data, "size=7%").allocation([MENU] * 4)
+    used = CompressionProblem(tiny_net, tiny_data, "size=10%")
+    assert used.allocation([MENU] * 4).plan != fresh.plan
+    assert used.under("size=7%").allocation([MENU] * 4).plan == fresh.plan
+
+
+def test_inputs_bits_count_where_options_are_chosen_to_be_measured(
+    all_costly: None, tiny_net: nn.Module, tiny_data: DataSplits
+) -> None:
+    problem = CompressionProblem(tiny_net, tiny_data, "size=50%")
+    menu = [Choice.of(weight_bits=b, activation_bits=a) for b in (2, 4, 8) for a in (2, 4, 8)]
+    problem.store.prepare([menu] * 4)
+    layer = problem.network.layer("6")
+    first = [problem.store.first_error(layer, choice) for choice in menu]
+    assert len(set(first)) == 9 and first == [problem.store.error(layer, c) for c in menu]

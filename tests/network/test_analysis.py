@@ -230,6 +230,19 @@ def test_computed_weights_and_uncalled_layers_count() -> None:
     assert network.other_macs == 16 + 16 + 3
 
 
+def test_products_inside_inference_mode_count() -> None:
+    """There, linear layers and products of matrices arrive as one operation each."""
+
+    def forward(model: Any, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return F.linear(model.last(x), model.read.weight) @ x[0, :4]  # type: ignore[no-any-return]
+
+    model = Calls(forward, last=nn.Linear(5, 6), read=nn.Linear(6, 4))
+    network = analyse(model, torch.rand(2, 5))
+    assert {x.name: x.macs for x in network.layers} == {"last": 30, "read": 0}
+    assert network.other_macs == 24 + 4 and network.uncounted == ()
+
+
 def test_products_of_their_own_kind_are_named() -> None:
     model = Calls(lambda m, x: m.last(torch.fft.rfft(x).abs()), last=nn.Linear(3, 2))
     network = analyse(model, torch.rand(2, 4))

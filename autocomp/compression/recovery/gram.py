@@ -155,7 +155,8 @@ class Gram:
         Args:
             kept: boolean `(blocks, rows, width)`.
         """
-        if has_own_systems(kept) or bool(kept.all()):
+        wide = kept.shape[2] > NARROW
+        if has_own_systems(kept) or (bool(kept.all()) and not wide):
             yield from self.pieces(kept)
             return
         whole = self._whole_factor
