@@ -188,6 +188,8 @@ def test_signals_stop_a_search_as_an_interrupt_does(
     with subprocess.Popen(
         [sys.executable, "-m", "autocomp", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        # a shell that runs the tests in its background has interrupts ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
