@@ -92,7 +92,7 @@ def _one(name: str, threads: int) -> dict[str, float]:
     """Searches until the first plan is evaluated."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    network, data, settings = NETWORKS[name]()
+    network, data = NETWORKS[name]()
     import autocomp  # noqa: PLC0415 - the time that this takes is part of what is measured
 
     start = time.perf_counter()
@@ -106,17 +106,13 @@ def _one(name: str, threads: int) -> dict[str, float]:
         autocomp.search(
             network, data, "size=10%", agent="dp", evaluations=1, threads=threads,
             cache="none", report="none", out=Path(folder) / "run", on_outcome=stop,
-            progress=False, **settings,
+            progress=False,
         )  # fmt: skip
     if not seen:
         sys.exit("no plan was evaluated")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    count = network.n_weights if hasattr(network, "n_weights") else _weights(network)
+    count = sum(p.numel() for p in network.parameters())
     return {"seconds": seen[0], "gigabytes": peak, "weights": count}
-
-
-def _weights(network: Any) -> int:
-    return sum(p.numel() for p in network.parameters()) if isinstance(network, nn.Module) else 0
 
 
 def smooth(shape: tuple[int, ...], n: int) -> Tensor:
@@ -152,11 +148,11 @@ def _settled(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 def _random(
     make: Callable[[], nn.Module], shape: tuple[int, ...]
-) -> Callable[[], tuple[Any, Any, dict[str, Any]]]:
-    def build() -> tuple[Any, Any, dict[str, Any]]:
+) -> Callable[[], tuple[nn.Module, Any]]:
+    def build() -> tuple[nn.Module, Any]:
         inputs = smooth(shape, CALIBRATION + SEARCHED + 64)
         network = _settled(make(), inputs[:32])
-        return network, labelled(network, inputs), {}
+        return network, labelled(network, inputs)
 
     return build
 
@@ -206,7 +202,7 @@ def _mlp() -> nn.Module:
     )
 
 
-NETWORKS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     **{
         name: _random(_own(name), (3, 32, 32))
         for name in ("resnet20", "resnet56", "resnet110", "vgg16")

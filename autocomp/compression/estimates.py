@@ -87,9 +87,8 @@ def is_costly(layer: LayerSpec, options: int) -> bool:
     """
     if layer.groups > 1:
         return False
-    if layer.kind == "embedding" or not layer.calls:
-        return layer.n_weights * options > LARGE
-    return option_cost(layer) * options > COSTLY
+    cost = option_cost(layer)
+    return cost * options > COSTLY if cost else layer.n_weights * options > LARGE
 
 
 def estimated(

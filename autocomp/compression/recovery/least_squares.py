@@ -26,14 +26,12 @@ def refit(gram: Gram, weights: Tensor, kept: Tensor) -> Tensor:
     """
     if bool(kept.all()):
         return weights.clone()
-    if not has_own_systems(kept) and not bool((kept == kept[:, :1]).all()):
-        scale = gram.hessian.diagonal(dim1=1, dim2=2).sqrt()
-        hessian = (gram.hessian / scale[:, :, None] / scale[:, None, :]).to(torch.float32)
-        scaled = (weights * scale[:, None, :]).to(torch.float32)
-        fitted = descend_on_mask(hessian, scaled, kept, scaled * kept)
-        return fitted.to(torch.float64) / scale[:, None, :]
     if bool((kept == kept[:, :1]).all()):
         return _on_one_mask(gram.hessian, weights, kept[:, 0])
+    if not has_own_systems(kept):
+        scale, hessian = to_unit_diagonal(gram.hessian)
+        scaled = (weights * scale).to(torch.float32)
+        return descend_on_mask(hessian, scaled, kept, scaled * kept).to(torch.float64) / scale
     wanted = weights @ gram.hessian
     fitted = torch.zeros_like(weights)
     for blocks, rows, factor in gram.pieces(kept):
@@ -52,6 +50,12 @@ def _on_one_mask(hessian: Tensor, weights: Tensor, kept: Tensor) -> Tensor:
             wanted = (rows @ matrix[:, columns]).T
             found[:, columns] = torch.cholesky_solve(wanted, lower).T
     return fitted
+
+
+def to_unit_diagonal(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns `(blocks, 1, width)` factors for weights, and H for weights so scaled, in float32."""
+    scale = hessian.diagonal(dim1=1, dim2=2).sqrt()[:, None, :]
+    return scale, (hessian / scale.mT / scale).to(torch.float32)
 
 
 def descend_on_mask(hessian: Tensor, weights: Tensor, kept: Tensor, start: Tensor) -> Tensor:

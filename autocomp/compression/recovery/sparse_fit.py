@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autocomp.compression.recovery.elimination import Groups
-from autocomp.compression.recovery.least_squares import descend_on_mask
+from autocomp.compression.recovery.least_squares import descend_on_mask, to_unit_diagonal
 
 _PENALTIES = (0.1, 0.2, 0.4, 0.8)
 """Pulls towards the mask, one stage each; moments are scaled to a diagonal of one."""
@@ -31,10 +31,8 @@ class SparseFit:
     """
 
     def __init__(self, hessian: Tensor, weights: Tensor, valid: Tensor) -> None:
-        self._scale = hessian.diagonal(dim1=1, dim2=2).sqrt()
-        scaled = hessian / self._scale[:, :, None] / self._scale[:, None, :]
-        self._hessian = scaled.to(torch.float32)
-        self._weights = (weights * self._scale[:, None, :]).to(torch.float32)
+        self._scale, self._hessian = to_unit_diagonal(hessian)
+        self._weights = (weights * self._scale).to(torch.float32)
         self._valid = valid.expand_as(weights)
         self._pulls = [p * _inverse(self._hessian, p) for p in _PENALTIES]
 
@@ -58,7 +56,7 @@ class SparseFit:
                 z = v * kept
                 u = v - z
         fitted = descend_on_mask(self._hessian, weights, kept, z)
-        return fitted.to(torch.float64) / self._scale[:, None, :], kept
+        return fitted.to(torch.float64) / self._scale, kept
 
     def _largest(self, scores: Tensor, zeros: int, groups: Groups | None) -> Tensor:
         if groups is not None:
