@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import shutil
 import statistics
@@ -30,6 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from provenance import commit, resnet20_on_cifar10
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENTS = "uniform,dp,local,tpe,ddpg,ppo,random"
@@ -80,11 +81,7 @@ class Job:
 def main() -> None:
     """Runs the searches and prints the tables."""
     given = _arguments()
-    shared = Path(os.environ.get("AUTOCOMP_SHARED", ROOT.parent / "shared"))
-    weights, data = shared / "models" / "resnet20.safetensors", shared / "data" / "cifar10-jpeg"
-    if not weights.exists() or not data.exists():
-        sys.exit(f"{shared} must hold models/resnet20.safetensors and data/cifar10-jpeg; "
-                 "set AUTOCOMP_SHARED.")  # fmt: skip
+    weights, data = resnet20_on_cifar10()
     given.out.mkdir(parents=True, exist_ok=True)
     seeds = given.seeds.split(",")
     jobs = [
@@ -148,10 +145,8 @@ def _print(given: argparse.Namespace, jobs: list[Job]) -> None:
             summary["wall"] = json.loads((folder / "wall.json").read_text())
             found.setdefault((job.row, job.budget), []).append(summary)
     dense = next(iter(found.values()))[0]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
     print(f"ResNet-20, CIFAR-10, {given.evaluations} evaluations, commit "
-          f"{commit}; dense: {dense['search_dense']['accuracy']:.2%} validation, "
+          f"{commit()}; dense: {dense['search_dense']['accuracy']:.2%} validation, "
           f"{dense['test_dense']['accuracy']:.2%} test.\n")  # fmt: skip
     budgets = given.budgets.split(",")
     agents = list(dict.fromkeys(job.row for job in jobs))

@@ -10,17 +10,15 @@ images from train, no fine-tuning; validation has 5,000 images. The test split i
 from __future__ import annotations
 
 import argparse
-import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from autocomp.search_spaces import feasible_space, make_space
+from provenance import commit, resnet20_on_cifar10
 from scipy.stats import kendalltau
 
 from autocomp.compression.store import CompressionStore
@@ -36,7 +34,6 @@ from autocomp.network.scoring import score
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.problem import CompressionProblem
 
-ROOT = Path(__file__).resolve().parent.parent
 SPACE = "joint:levels=11"
 PARTS = ("cases", "time", "rank", "growth")
 
@@ -49,14 +46,8 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=60, help="random plans of the rank table")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    shared = Path(os.environ.get("AUTOCOMP_SHARED", ROOT.parent / "shared"))
-    weights, images = shared / "models" / "resnet20.safetensors", shared / "data" / "cifar10-jpeg"
-    if not weights.exists() or not images.exists():
-        sys.exit(f"{shared} must hold models/resnet20.safetensors and data/cifar10-jpeg; "
-                 "set AUTOCOMP_SHARED.")  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}, {given.threads} threads, torch {torch.__version__}.\n")
+    weights, images = resnet20_on_cifar10()
+    print(f"Commit {commit()}, {given.threads} threads, torch {torch.__version__}.\n")
     network = build_model("resnet20", weights, require_weights=True)
     data = load_data(f"cifar10:{images}")
     parts = given.parts.split(",")

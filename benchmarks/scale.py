@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from provenance import commit
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parent.parent
 CALIBRATION, SEARCHED = 128, 256
 
 
@@ -51,9 +51,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(_one(given.one, given.threads)))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}, {given.threads} threads, torch {torch.__version__}.\n")
+    print(f"Commit {commit()}, {given.threads} threads, torch {torch.__version__}.\n")
     before = ["before, s", "before, GB"] if given.before else []
     print("| network | weights | " + " | ".join([*before, "s", "GB"]) + " |")
     print("|" + "---|" * (4 + len(before)))
@@ -72,7 +70,7 @@ def _run(name: str, threads: int, limit: int, package: Path | None) -> dict[str,
     environment = dict(os.environ)
     if package is not None:
         environment["PYTHONPATH"] = str(package.resolve())
-    command = [sys.executable, "-P", __file__, "--one", name, "--threads", str(threads)]
+    command = [sys.executable, __file__, "--one", name, "--threads", str(threads)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=limit, check=False

@@ -9,11 +9,11 @@ A run is compared as `autocomp export` writes it. Every pair runs in turns in on
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 from pathlib import Path
 
 import torch
+from provenance import commit
 
 from autocomp.artifacts.container import unpack
 from autocomp.compression.loading import load, read
@@ -26,8 +26,6 @@ from autocomp.problem.problem import CompressionProblem
 from autocomp.runs.folder import Run
 from autocomp.runtime import latencies
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def main() -> None:
     """Prints a row per network and batch."""
@@ -39,9 +37,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}, onnxruntime, {given.threads} thread(s), "
+    print(f"Commit {commit()}, onnxruntime, {given.threads} thread(s), "
           f"medians of up to {given.repeats}.\n")  # fmt: skip
     print("| network | batch | dense, ms | compressed, ms | times as fast |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

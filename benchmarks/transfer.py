@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +32,7 @@ from autocomp.agents.policy import propose
 from autocomp.agents.reinforcement.episodes import EpisodeLog
 from autocomp.envs import ENVS
 from autocomp.search_spaces import FeasibleSpace
+from provenance import commit
 from torch import nn
 
 from autocomp.api.setup import OBJECT, SearchSetup
@@ -65,9 +65,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     pupils = {name: p for name in given.networks.split(",") if (p := pupil(name)) is not None}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}; {given.episodes} episodes on the other networks at "
+    print(f"Commit {commit()}; {given.episodes} episodes on the other networks at "
           f"{given.train_budget}; seeds {given.seeds}. Share by which the divergence lies below "
           "the solver's, median over seeds (range).\n")  # fmt: skip
     print("| left out | budget | agent | " + " | ".join(f"after {n}" for n in COUNTS) + " |")

@@ -11,14 +11,12 @@ see. Weights and data come from AUTOCOMP_SHARED (default ../shared).
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from provenance import commit, resnet20_on_cifar10
 from torch import Tensor
 
 import autocomp.compression.recovery.gram as gram_module
@@ -31,7 +29,6 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.data import load_data
 from autocomp.models import build_model
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS, CHANNELS = 64, 512
 WIDTH = 9 * CHANNELS
 HELD = 128
@@ -44,14 +41,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    shared = Path(os.environ.get("AUTOCOMP_SHARED", ROOT.parent / "shared"))
-    weights, images = shared / "models" / "resnet20.safetensors", shared / "data" / "cifar10-jpeg"
-    if not weights.exists() or not images.exists():
-        sys.exit(f"{shared} must hold models/resnet20.safetensors and data/cifar10-jpeg; "
-                 "set AUTOCOMP_SHARED.")  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()  # fmt: skip
-    print(f"Commit {commit}, {given.threads} threads, torch {torch.__version__}.\n")
+    weights, images = resnet20_on_cifar10()
+    print(f"Commit {commit()}, {given.threads} threads, torch {torch.__version__}.\n")
     print("| calibration images | moments | damping | " + " | ".join(COLUMNS) + " | s |")
     print("|" + "---|" * (4 + len(COLUMNS)))
     columns = features(weights, images)
