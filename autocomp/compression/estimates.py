@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autocomp.artifacts.records import weight_bits
 from autocomp.compression.calibration.statistics import LayerStatistics
+from autocomp.compression.output_error import OutputError
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.choice import Choice
@@ -111,18 +112,15 @@ def estimated(
     share = dense.numel() / part.numel()
     worked = _anchors(choices)
     made = pipeline.run_all(part, worked, some)
-    gram = some.gram
-    energy = float(part.square().sum()) if gram is None else gram.error(part)
-    known: dict[Choice, Estimate] = {}
-    for choice, one in zip(worked, made, strict=True):
-        off = one.weight - part
-        error = float(off.square().sum()) if gram is None else gram.error(off)
-        weight = one.quantized or one.weight
-        known[choice] = Estimate(
-            error / energy if energy else 0.0, share * weight_bits(weight, choice)
+    error = OutputError(part, some.gram)
+    known = {
+        choice: Estimate(
+            error.of(one.weight), share * weight_bits(one.quantized or one.weight, choice)
         )
-    if gram is not None:
-        gram.forget()
+        for choice, one in zip(worked, made, strict=True)
+    }
+    if some.gram is not None:
+        some.gram.forget()
     return {choice: _between(choice, known) for choice in choices}
 
 

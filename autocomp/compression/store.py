@@ -18,12 +18,13 @@ from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.estimates import Corrections, Estimate, estimated, is_costly
 from autocomp.compression.noted_file import noted_file
+from autocomp.compression.output_error import OutputError
 from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.tables import TableFolder
 from autocomp.compression.weights.activation_range import activation_range
-from autocomp.compression.weights.pipeline import Compressed, Pipeline
+from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
@@ -352,23 +353,17 @@ class CompressionStore:
         stats = self.stats[layer.name]
         dense = self._dense[layer.name]
         made = self.pipeline.run_all(dense, choices, stats)
-        energy = _energy(stats.gram, dense)
-        options = [self._measured(stats, dense, energy, c) for c in made]
-        if stats.gram is not None:
-            stats.gram.forget()
+        error, gram = OutputError(dense, stats.gram), stats.gram
+        options = [
+            CompressedLayer(
+                c.quantized or c.weight, error.of(c.weight),
+                None if gram is None else gram.shift(c.weight - dense).float(),
+            )
+            for c in made
+        ]  # fmt: skip
+        if gram is not None:
+            gram.forget()
         return options
-
-    @staticmethod
-    def _measured(
-        stats: LayerStatistics, dense: Tensor, energy: float, made: Compressed
-    ) -> CompressedLayer:
-        weight = made.quantized or made.weight
-        difference = made.weight - dense
-        gram = stats.gram
-        if gram is None:
-            return CompressedLayer(weight, float(difference.square().sum()) / energy)
-        error = gram.error(difference) / energy if energy else 0.0
-        return CompressedLayer(weight, error, gram.shift(difference).float())
 
     def _keep_all(self, layer: LayerSpec, table: Mapping[Choice, CompressedLayer]) -> None:
         with _LOCK:
@@ -383,16 +378,6 @@ class CompressionStore:
         self._held += _bytes(option.weight)
         while self._held > CACHE_BYTES and len(self._options) > 1:
             self._held -= _bytes(self._options.popitem(last=False)[1].weight)
-
-
-def _energy(gram: Gram | None, dense: Tensor) -> float:
-    """Returns what errors are relative to; 0 for outputs that are constant but for noise."""
-    if gram is None:
-        return float(dense.square().sum()) or 1.0
-    energy = gram.error(dense)
-    # constant inputs: what is left around their mean is rounding noise, and no error
-    whole = replace(gram, centred=False, _memo={}).error(dense) if gram.centred else energy
-    return energy if energy > 1e-10 * whole else 0.0
 
 
 def _bytes(weight: Quantized | Tensor) -> int:
