@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from autocomp.agents import OnOutcome
 from autocomp.core.outcome import Outcome
+from autocomp.core.stage import OnStage, untold
 from autocomp.reports.terminal.progress import SearchProgress
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What to call as a search goes on.
+
+    Attributes:
+        on_outcome: after each evaluation.
+        on_stage: after each piece of the work before them.
+    """
+
+    on_outcome: OnOutcome
+    on_stage: OnStage
+
+
 @contextmanager
-def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Iterator[OnOutcome]:
-    """Yields what to call after each evaluation: it shows how far the search is, if wanted.
+def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Iterator[Shown]:
+    """Yields what to call as a search goes on: it shows how far the search is, if wanted.
 
     Nothing is shown where nobody looks on, as in a log file or a pipe; the logger "autocomp" tells
     there.
@@ -26,7 +41,7 @@ def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Ite
     """
     console = Console(stderr=True)
     if not wanted or not (console.is_terminal or console.is_jupyter):
-        yield on_outcome or _nothing
+        yield Shown(on_outcome or _nothing, untold)
         return
     with SearchProgress(n_evaluations, console) as bar:
 
@@ -35,7 +50,7 @@ def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Ite
             if on_outcome is not None:
                 on_outcome(outcome)
 
-        yield both
+        yield Shown(both, bar.stage)
 
 
 def _nothing(outcome: Outcome) -> None:

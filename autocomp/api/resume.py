@@ -55,5 +55,5 @@ def resume(
     given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
     with reopened("resume", run, given, trust) as session:
         evaluations = session.setup.config.evaluations
-        with shown(evaluations, progress, on_outcome) as update:
-            return session.resume(update)
+        with shown(evaluations, progress, on_outcome) as show:
+            return session.resume(show.on_outcome)

@@ -73,8 +73,7 @@ def search(
         evaluations=evaluations,
         seed=seed,
     )
-    with torch_threads(config.threads):
-        setup = SearchSetup.build(config, model, data, agent, space, budgets)
+    with torch_threads(config.threads), shown(evaluations, progress, on_outcome) as show:
+        setup = SearchSetup.build(config, model, data, agent, space, budgets, show.on_stage)
         check_noise(setup.problem)
-        with shown(evaluations, progress, on_outcome) as update:
-            return Session.start(setup, folder, update)
+        return Session.start(setup, folder, show.on_outcome)

@@ -13,6 +13,7 @@ from autocomp.agents import Agent, make_agent
 from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
+from autocomp.core.stage import OnStage, untold
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
@@ -54,7 +55,7 @@ class SearchSetup:
     @classmethod
     def build(
         cls, config: SearchConfig, model: Any, data: Any, agent: Any, space: Any,
-        budgets: tuple[Budget, ...],
+        budgets: tuple[Budget, ...], on_stage: OnStage = untold,
     ) -> SearchSetup:  # fmt: skip
         """Builds every part of a search.
 
@@ -65,6 +66,7 @@ class SearchSetup:
             agent: an agent, or what names one.
             space: an action space, or what names one.
             budgets: what every plan must meet.
+            on_stage: told how far the work before the first evaluation is.
 
         Raises:
             AutocompError: in one line, for anything wrong with the input.
@@ -94,7 +96,7 @@ class SearchSetup:
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
                 cache=cache, unit_step=config.round_to,
-                decomposition=config.decomposition,
+                decomposition=config.decomposition, on_stage=on_stage,
             ),
         )  # fmt: skip
         feasible = FeasibleSpace.build(problem, made_space)  # refuses a budget out of reach at once

@@ -79,6 +79,12 @@ def option_cost(layer: LayerSpec) -> float:
     return float(layout.groups * layout.slices * layout.rows) * layout.width**2
 
 
+def work_of(layer: LayerSpec, options: int) -> float:
+    """Returns what making so many options takes, in operations; for telling how far that is."""
+    width = Layout.of(layer).width if layer.calls and layer.kind != "embedding" else 0
+    return width**3 + options * (option_cost(layer) + layer.n_weights)
+
+
 def is_costly(layer: LayerSpec, options: int) -> bool:
     """Whether to estimate a menu of so many options instead of making all of them.
 

@@ -16,7 +16,14 @@ from autocomp.artifacts.records import weight_bits
 from autocomp.artifacts.side_form import SideForm, eps_of
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.compressed_layer import CompressedLayer
-from autocomp.compression.estimates import Corrections, Estimate, estimated, is_costly
+from autocomp.compression.estimates import (
+    ANCHORS,
+    Corrections,
+    Estimate,
+    estimated,
+    is_costly,
+    work_of,
+)
 from autocomp.compression.noted_file import noted_file
 from autocomp.compression.output_error import OutputError
 from autocomp.compression.parallel import in_parallel
@@ -30,6 +37,7 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.quantized import Quantized
+from autocomp.core.stage import OnStage, StageCount, untold
 
 
 def _gains(model: nn.Module, network: Network) -> dict[str, float]:
@@ -86,6 +94,7 @@ class CompressionStore:
         example: Tensor | None = None,
         record: Mapping[str, Any] | None = None,
         earlier: PackedModel | None = None,
+        on_stage: OnStage = untold,
     ) -> None:
         self.model = model
         self.network = network
@@ -102,7 +111,7 @@ class CompressionStore:
         tensors.update(model.named_buffers(remove_duplicate=False))
         side = {name: tensors[name] for name in network.side}
         self.side_form = SideForm.of(side, network.norms, eps_of(model), _gains(model, network))
-        self._moments = moments
+        self._moments, self._on_stage = moments, on_stage
         self._tables = tables or TableFolder(None)
         self._options: OrderedDict[tuple[str, Choice], CompressedLayer] = OrderedDict()
         self._errors: dict[tuple[str, Choice], float] = {}
@@ -151,10 +160,10 @@ class CompressionStore:
         if missing:
             self._observe()
             missing.sort(key=lambda job: -job[0].n_weights)
-            in_parallel(lambda job: self._build(*job), missing)
+            self._all("tables", self._build, missing)
         if unknown:
             self._observe()
-            in_parallel(lambda job: self._estimate(*job), unknown)
+            self._all("estimates", self._estimate, unknown)
 
     @property
     def estimated_layers(self) -> tuple[str, ...]:
@@ -186,12 +195,7 @@ class CompressionStore:
         jobs = [job for job in new.values() if job[1]]
         if jobs:
             self._observe()
-        widest = [job for job in jobs if Layout.of(job[0]).width > _WIDE]
-        for job in widest:  # one after another, on all threads: two would take twice the memory
-            self._make_together(*job)
-        in_parallel(
-            lambda job: self._make_together(*job), [job for job in jobs if job not in widest]
-        )
+        self._all("options", self._make_together, jobs)
         for layer, choices in jobs:
             for choice in choices:
                 option = self._option(layer, choice)
@@ -201,6 +205,28 @@ class CompressionStore:
                     self._estimates[layer.name][choice], exact
                 )
         return bool(jobs)
+
+    def _all(
+        self, stage: str, make: Callable[[LayerSpec, list[Choice]], None],
+        jobs: Sequence[tuple[LayerSpec, list[Choice]]],
+    ) -> None:  # fmt: skip
+        """Makes something of every job, and tells how far that is."""
+        if not jobs:
+            return
+
+        def work(job: tuple[LayerSpec, list[Choice]]) -> float:
+            return work_of(job[0], ANCHORS if stage == "estimates" else len(job[1]))
+
+        count = StageCount(stage, sum(map(work, jobs)), self._on_stage)
+        # one after another, on all threads: two such would take twice the memory
+        widest = [j for j in jobs if stage == "options" and Layout.of(j[0]).width > _WIDE]
+        for job in widest:
+            make(*job)
+            count.add(work(job))
+        in_parallel(
+            lambda job: make(*job), [j for j in jobs if j not in widest],
+            lambda job: count.add(work(job)),
+        )  # fmt: skip
 
     def _make_together(self, layer: LayerSpec, choices: Sequence[Choice]) -> None:
         """Makes some options of an estimated layer that are neither in memory nor on disk."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from autocomp.artifacts.tensors import write_raw
 from autocomp.compression.estimates import option_cost
 from autocomp.core.choice import Choice
+from autocomp.core.stage import OnStage, untold
 from autocomp.network.batches import fitting
 from autocomp.problem.sensitivity import (
     POINTS,
@@ -50,11 +51,14 @@ class LossEstimates:
     Args:
         dense: the dense network's subnet, into which choices are written.
         images: gives the calibration inputs to measure on.
+        on_stage: told how far measurements are.
     """
 
-    def __init__(self, dense: Subnet, images: Callable[[], Tensor]) -> None:
+    def __init__(
+        self, dense: Subnet, images: Callable[[], Tensor], on_stage: OnStage = untold
+    ) -> None:
         self._dense = dense
-        self._images = images
+        self._images, self._on_stage = images, on_stage
         self._known: dict[tuple[object, object], list[Losses]] = {}
 
     def of(self, menus: Menus) -> list[Losses]:
@@ -136,7 +140,7 @@ class LossEstimates:
         def write(name: str, choice: Choice | None) -> None:
             writer.write(neutral if choice is None else neutral.replace(name, choice))
 
-        found = divergences(model, network.layers, options, write, images)
+        found = divergences(model, network.layers, options, write, images, self._on_stage)
         return [
             [(e[i], value) for i, value in zip(c, values, strict=True)]
             for e, c, values in zip(errors, chosen, found, strict=True)

@@ -114,12 +114,14 @@ class CompressionProblem:
         dense = copy_network(self._model)
         self.store = CompressionStore(
             dense, self.network, stats, self.settings.pipeline,
-            lambda: input_moments(dense, self.network, self._calibration),
+            lambda: input_moments(
+                dense, self.network, self._calibration, on_stage=self.settings.on_stage
+            ),
             table_folder(
                 self.settings.cache, self._model, self.data.calibration, self._calibration[0],
                 self.settings.pipeline,
             ),
-            example=self._calibration[0][:1],
+            example=self._calibration[0][:1], on_stage=self.settings.on_stage,
         )  # fmt: skip
         data.check_labels(data.search)
         few_searched = data.search.subset(self.settings.search_images, seed=0)
@@ -146,7 +148,7 @@ class CompressionProblem:
             (*keep, *self.network.unread), self.settings.unit_step,
             [labels for _, labels in pairs], self.settings.decomposition,
         )  # fmt: skip
-        self._estimates = LossEstimates(dense_subnet, self.slope_inputs)
+        self._estimates = LossEstimates(dense_subnet, self.slope_inputs, self.settings.on_stage)
         self._memo: dict[tuple[str, Fidelity], Outcome] = {}
 
     def dense_score(self, fidelity: Fidelity | str = Fidelity.SCREEN) -> Score:

@@ -17,6 +17,7 @@ from autocomp.compression.calibration.norms import batch_statistics
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
+from autocomp.core.stage import OnStage, StageCount, untold
 from autocomp.network.prefix_cache import PrefixCache
 from autocomp.network.scoring import logits_of
 from autocomp.tasks.classification import divergence
@@ -55,6 +56,7 @@ def divergences(
     options: Sequence[Sequence[Choice]],
     write: Callable[[str, Choice | None], None],
     images: Tensor,
+    on_stage: OnStage = untold,
 ) -> list[list[float]]:
     """Returns KL(dense || network with one layer compressed) for each option of each layer.
 
@@ -67,8 +69,10 @@ def divergences(
         options: the choices to measure for each.
         write: puts a choice into a layer, or the dense weight back (None).
         images: one batch of calibration images.
+        on_stage: told after each option.
     """
     found: list[list[float]] = []
+    count = StageCount("losses", sum(map(len, options)), on_stage)
     # a single image has no variance to normalise with
     mode: AbstractContextManager[Any] = (
         batch_statistics(model) if len(images) > 1 else nullcontext()
@@ -83,6 +87,7 @@ def divergences(
                     for choice in choices:
                         write(layer.name, choice)
                         values.append(max(divergence(logits_of(model, [images]), dense), 0.0))
+                        count.add(1)
                     write(layer.name, None)
             found.append(values)
     return found

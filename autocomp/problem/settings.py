@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autocomp.compression.weights.pipeline import Pipeline
+from autocomp.core.stage import OnStage, untold
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ProblemSettings:
         cache: folder of tables of compressed layers, or None to keep none on disk.
         unit_step: channels stay in multiples of this.
         decomposition: how ranks are lowered, a name of `autocomp decompositions`.
+        on_stage: told how far the work before the first evaluation is.
     """
 
     keep: tuple[str, ...] = ()
@@ -39,3 +41,4 @@ class ProblemSettings:
     cache: Path | None = None
     unit_step: int = 1
     decomposition: str = "data-svd"
+    on_stage: OnStage = untold

@@ -15,6 +15,7 @@ from autocomp.compression.recovery.layout import LIMIT, Layout
 from autocomp.compression.recovery.unfold import Lines, unfolded
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
+from autocomp.core.stage import OnStage, StageCount, untold
 from autocomp.network.modes import evaluation_mode
 
 ENOUGH, ENOUGH_A_COLUMN = 1 << 19, 64
@@ -25,8 +26,9 @@ needed: with an eighth of this, ResNet-20's plan at 3 % of its bytes diverged by
 
 
 def input_moments(
-    model: nn.Module, network: Network, batches: Sequence[Tensor], limit: int = LIMIT
-) -> dict[str, Gram]:
+    model: nn.Module, network: Network, batches: Sequence[Tensor], limit: int = LIMIT,
+    on_stage: OnStage = untold,
+) -> dict[str, Gram]:  # fmt: skip
     """Runs `model` once in evaluation mode and returns the moments of every layer's inputs.
 
     A layer whose matrix would have more than `limit` columns gets a block-diagonal one
@@ -39,6 +41,7 @@ def input_moments(
         network: its layers.
         batches: calibration inputs `(n, ...)`, on the model's device.
         limit: largest Gram matrix; bounds memory to 8 limit^2 bytes for each block.
+        on_stage: told after each batch.
     """
     modules = dict(model.named_modules())
     sums = {layer.name: GramSum(Layout.of(layer, limit)) for layer in network.layers}
@@ -64,9 +67,11 @@ def input_moments(
                 for module in _users(model, modules, layer):
                     handle = module.register_forward_hook(observe(layer), with_kwargs=True)
                     stack.callback(handle.remove)
+        count = StageCount("calibration", n, on_stage)
         with torch.inference_mode():
             for images in batches:
                 model(images)
+                count.add(len(images))
     found = {name: gram for name, total in sums.items() if (gram := total.result())}
     absorbing = absorbing_layers(model, network, batches[0][:2])
     return {name: gram.centre() if name in absorbing else gram for name, gram in found.items()}
