@@ -5,7 +5,8 @@
     python benchmarks/scale.py --networks resnet18 --before DIR  # an older package, side by side
 
 A search with `dp` at `size=10%`, 128 calibration inputs, nothing cached, two threads: seconds until
-the first plan is evaluated, and the peak of memory, each network in a process of its own. Weights
+the first plan is evaluated, and the peak of memory, each network in a process of its own, beside
+what `autocomp measure` says in advance. Weights
 are random but for ResNet-20, whose folder is AUTOCOMP_SHARED (default ../shared), and inputs are
 smooth noise, because what is timed does not depend on them; torchvision's and timm's networks need
 an environment that has them. DIR holds a package installed by `pip install --no-deps --target DIR`
@@ -53,8 +54,8 @@ def main() -> None:
         return
     print(f"Commit {commit()}, {given.threads} threads, torch {torch.__version__}.\n")
     before = ["before, s", "before, GB"] if given.before else []
-    print("| network | weights | " + " | ".join([*before, "s", "GB"]) + " |")
-    print("|" + "---|" * (4 + len(before)))
+    print("| network | weights | " + " | ".join([*before, "s", "GB", "forecast"]) + " |")
+    print("|" + "---|" * (5 + len(before)))
     for name in given.networks.split(","):
         cells: list[str] = []
         weights = ""
@@ -62,6 +63,7 @@ def main() -> None:
             found = _run(name, given.threads, given.limit, package)
             weights = found.get("weights", weights)
             cells += [found["seconds"], found["gigabytes"]]
+        cells.append(found.get("forecast", ""))
         print(f"| {name} | {weights} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -82,11 +84,11 @@ def _run(name: str, threads: int, limit: int, package: Path | None) -> dict[str,
     found = json.loads(done.stdout.splitlines()[-1])
     return {
         "seconds": f"{found['seconds']:.0f}", "gigabytes": f"{found['gigabytes']:.1f}",
-        "weights": f"{found['weights']:,}",
+        "weights": f"{found['weights']:,}", "forecast": found["forecast"],
     }  # fmt: skip
 
 
-def _one(name: str, threads: int) -> dict[str, float]:
+def _one(name: str, threads: int) -> dict[str, Any]:
     """Searches until the first plan is evaluated."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
@@ -110,7 +112,21 @@ def _one(name: str, threads: int) -> dict[str, float]:
         sys.exit("no plan was evaluated")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     count = sum(p.numel() for p in network.parameters())
-    return {"seconds": seen[0], "gigabytes": peak, "weights": count}
+    example = data[0][0][:2]
+    return {
+        "seconds": seen[0], "gigabytes": peak, "weights": count,
+        "forecast": _forecast(network, example),
+    }  # fmt: skip
+
+
+def _forecast(network: nn.Module, example: Tensor) -> str:
+    """Returns what the package says in advance; "" for one that does not."""
+    try:
+        from autocomp.compression.forecast import Forecast  # noqa: PLC0415
+        from autocomp.network.analysis import analyse  # noqa: PLC0415
+    except ImportError:
+        return ""
+    return str(Forecast.of(analyse(network, example)))
 
 
 def smooth(shape: tuple[int, ...], n: int) -> Tensor:

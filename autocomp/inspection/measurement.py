@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from autocomp.compression.forecast import Forecast
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL
 from autocomp.core.layer_spec import LayerSpec
@@ -78,6 +79,7 @@ class Measurement:
         latency_problem: why there is no time; "" if there is one.
         unmeasured: layers whose time is part of the rest of the network's.
         uncounted: operations that multiply in ways that `macs` does not count.
+        tables: what a search needs before its first evaluation, about.
     """
 
     layers: tuple[LayerMeasurement, ...]
@@ -91,6 +93,7 @@ class Measurement:
     latency_problem: str
     unmeasured: tuple[str, ...]
     uncounted: tuple[str, ...]
+    tables: Forecast = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field; tuples become lists in JSON."""
@@ -158,6 +161,7 @@ def measure_network(
         latency_problem=problem,
         unmeasured=tuple(clock.unmeasured) if timed else (),
         uncounted=network.uncounted,
+        tables=Forecast.of(network),
     )
 
 

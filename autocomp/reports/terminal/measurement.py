@@ -56,6 +56,10 @@ def measurement_notes(measurement: Measurement) -> list[str]:
         lines.append(f"Times: median, {measurement.machine}; layers are measured on their own.")
     if measurement.unmeasured:
         lines.append("Timed with all else: " + ", ".join(measurement.unmeasured) + ".")
+    lines.append(
+        f"A search's tables will take about {measurement.tables} with nothing in the cache (128 "
+        "calibration inputs, the default space, as many threads as torch has here)."
+    )
     return lines
 
 
