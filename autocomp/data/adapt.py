@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from autocomp.core.dtypes import is_dense
+from autocomp.data.item import numbers, pair_of
 from autocomp.data.split import Split
 from autocomp.errors import DataError
 
 MOST_SAMPLES, MOST_BYTES = 1 << 22, 1 << 33
 """What a split may hold in memory; a source may be endless."""
-_TAKES = "Give a Split, an (images, labels) pair, a torch Dataset of (x, y), or a DataLoader."
+_TAKES = (
+    "Give a Split, an (images, labels) pair, a torch Dataset of (x, y), a DataLoader, or a list of "
+    "batches."
+)
 
 
 def as_split(thing: object, name: str) -> Split:
@@ -26,8 +31,9 @@ def as_split(thing: object, name: str) -> Split:
     that random transforms and shuffling repeat and the caller's state stays untouched).
 
     Args:
-        thing: a Split (returned as is), a pair of tensors or arrays, a map-style torch Dataset of
-            (x, y), or a DataLoader of such batches.
+        thing: a Split (returned as is), a pair of tensors, arrays or lists of numbers, a map-style
+            torch Dataset of (x, y), a `datasets.Dataset`, or a DataLoader or an iterable of such
+            batches. An item may be a mapping with one entry of inputs and one of labels.
         name: what the split is called in messages.
 
     Raises:
@@ -35,16 +41,20 @@ def as_split(thing: object, name: str) -> Split:
     """
     if isinstance(thing, Split):
         return thing
-    if isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_is_array, thing)):
-        return Split.of(_tensor(thing[0], name), _tensor(thing[1], name), name)
+    if isinstance(thing, (tuple, list)) and len(thing) == 2:
+        parts = [numbers(part, name) for part in thing]
+        if all(map(_is_array, parts)):
+            return Split.of(_tensor(parts[0], name), _tensor(parts[1], name), name)
     if isinstance(thing, DataLoader):
         return Split(partial(_from_loader, thing, name), name)
     if isinstance(thing, IterableDataset):
         raise DataError(f"{name}: an IterableDataset has no length. Wrap it in a DataLoader.")
-    if isinstance(thing, Dataset):
+    if isinstance(thing, Dataset) or hasattr(thing, "column_names"):
         if not hasattr(thing, "__len__"):
             raise DataError(f"{name}: the Dataset needs a length. Define `__len__`.")
         return Split(partial(_from_dataset, thing, name), name)
+    if _is_batches(thing):
+        return Split(partial(_from_batches, thing, name), name)
     if isinstance(thing, (tuple, list)) and len(thing) == 2:
         kinds = " and ".join(type(part).__name__ for part in thing)
         raise DataError(
@@ -79,6 +89,16 @@ class Held:
             )
 
 
+def _is_batches(thing: object) -> TypeGuard[Iterable[Any]]:
+    """Whether something gives batches: an iterator, or a list of pairs or mappings.
+
+    Not a tuple: of two it would be inputs and labels.
+    """
+    if isinstance(thing, list):
+        return bool(thing) and all(isinstance(part, (tuple, Mapping)) for part in thing)
+    return isinstance(thing, Iterator)
+
+
 def _is_array(thing: object) -> bool:
     return isinstance(thing, (Tensor, np.ndarray))
 
@@ -110,7 +130,7 @@ def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
             image, label = _pair(dataset[index], f"{name}: item {index}")
             held.add(1, image)
             images.append(image)
-            labels.append(torch.as_tensor(label))
+            labels.append(torch.as_tensor(numbers(label, name)))
             if image.shape != images[0].shape:
                 raise DataError(
                     f"{name}: images must share one shape, but item {index} has "
@@ -122,25 +142,32 @@ def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
-    images, labels, held = [], [], Held(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        for index, batch in enumerate(loader):
-            image, value = _pair(batch, f"{name}: batch {index}")
-            label = torch.as_tensor(value)
-            if loader.batch_size is None and _is_sample(loader, image, label):
-                image, label = image[None], label.reshape(1)
-            held.add(label.numel(), image)
-            images.append(image)
-            labels.append(label)
-            if image.dim() == 0 or label.dim() == 0 or image.shape[1:] != images[0].shape[1:]:
-                raise DataError(
-                    f"{name}: batches must hold images of one shape and a label each, but batch "
-                    f"{index} has images {tuple(image.shape)} and labels {tuple(label.shape)}, and "
-                    f"batch 0 images {tuple(images[0].shape)}. Give the DataLoader a batch_size."
-                )
+        return _from_batches(loader, name, loader if loader.batch_size is None else None)
+
+
+def _from_batches(
+    batches: Iterable[Any], name: str, unbatched: DataLoader[Any] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reads batches, and single samples from a loader that makes no batches."""
+    images, labels, held = [], [], Held(name)
+    for index, batch in enumerate(batches):
+        image, value = _pair(batch, f"{name}: batch {index}")
+        label = torch.as_tensor(numbers(value, name))
+        if unbatched is not None and _is_sample(unbatched, image, label):
+            image, label = image[None], label.reshape(1)
+        held.add(label.numel(), image)
+        images.append(image)
+        labels.append(label)
+        if image.dim() == 0 or label.dim() == 0 or image.shape[1:] != images[0].shape[1:]:
+            raise DataError(
+                f"{name}: batches must hold images of one shape and a label each, but batch "
+                f"{index} has images {tuple(image.shape)} and labels {tuple(label.shape)}, and "
+                f"batch 0 images {tuple(images[0].shape)}. Give the DataLoader a batch_size."
+            )
     if not images:
-        raise DataError(f"{name}: the DataLoader is empty. Give at least one batch.")
+        raise DataError(f"{name}: the source is empty. Give at least one batch.")
     return torch.cat(images), torch.cat(labels)
 
 
@@ -157,12 +184,8 @@ def _is_sample(loader: DataLoader[Any], image: Tensor, label: Tensor) -> bool:
 
 
 def _pair(item: Any, where: str) -> tuple[Tensor, Any]:
-    if not isinstance(item, (tuple, list)) or len(item) < 2:
-        raise DataError(
-            f"{where} must be (image, label), but is a {type(item).__name__}. "
-            "Return the pair from `__getitem__`."
-        )
-    image, label = item[0], item[1]
+    image, label = pair_of(item, where)
+    image = numbers(image, where)
     if not _is_array(image):
         raise DataError(
             f"{where}: the image must be a tensor, but is a {type(image).__name__}. "
