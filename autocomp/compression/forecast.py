@@ -24,7 +24,7 @@ _SECONDS_A_LAYER = 0.165
 _GIGABYTES, _A_MOMENT, _A_CODE, _A_WEIGHT = 0.96, 1.9e-9, 1.2e-9, 1.5e-7
 """Fitted to `benchmarks/scale.py` on nine networks of 0.3 to 26 million weights, two threads:
 seconds within 8 %, gigabytes within 28 % (docs/benchmarks.md)."""
-_PRODUCT_SIZE, _PRODUCT_SECONDS = 768, 0.0113
+_PRODUCT_SIZE, _PRODUCT_SECONDS = 768, 0.0040
 """Side of two matrices in float32, and how long their product takes there."""
 
 
