@@ -180,7 +180,9 @@ def _own(name: str) -> Callable[[], nn.Module]:
     return make
 
 
-def _torchvision(name: str) -> Callable[[], nn.Module]:
+def from_torchvision(name: str) -> Callable[[], nn.Module]:
+    """Returns what builds a network of torchvision, untrained."""
+
     def make() -> nn.Module:
         import torchvision  # noqa: PLC0415 - does not import beside every torch
 
@@ -190,7 +192,9 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
     return make
 
 
-def _timm(name: str) -> Callable[[], nn.Module]:
+def from_timm(name: str) -> Callable[[], nn.Module]:
+    """Returns what builds a network of timm, untrained."""
+
     def make() -> nn.Module:
         import timm  # noqa: PLC0415
 
@@ -222,10 +226,10 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
         for name in ("resnet20", "resnet56", "resnet110", "vgg16")
     },
     "mlp200": _random(_mlp, (3, 8, 8)),
-    "resnet18": _random(_torchvision("resnet18"), (3, 224, 224)),
-    "resnet50": _random(_torchvision("resnet50"), (3, 224, 224)),
-    "mobilenet_v3_large": _random(_torchvision("mobilenet_v3_large"), (3, 224, 224)),
-    "vit_small": _random(_timm("vit_small_patch16_224"), (3, 224, 224)),
+    "resnet18": _random(from_torchvision("resnet18"), (3, 224, 224)),
+    "resnet50": _random(from_torchvision("resnet50"), (3, 224, 224)),
+    "mobilenet_v3_large": _random(from_torchvision("mobilenet_v3_large"), (3, 224, 224)),
+    "vit_small": _random(from_timm("vit_small_patch16_224"), (3, 224, 224)),
 }
 
 
