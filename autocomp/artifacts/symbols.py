@@ -17,6 +17,12 @@ Integers = NDArray[np.int32]
 _SCALES = (1 << 14, 1 << 7)
 """Sums of a table's frequencies: exact, and one byte a symbol for the codes of a small layer."""
 _MAX_ALPHABET = 1024
+_LOSS = 2e-4
+"""Bits that the range coder loses a symbol, at most.
+
+Its state has 64 bits, of which the range keeps at least 32, and probabilities have 24: dividing
+cuts 2^24 / range off it, 0.00013 bits for a range spread evenly over its logarithm; 0.00015 were
+measured on ResNet-50."""
 TABLE, GEOMETRIC, GAUSSIAN, FLAT = range(4)
 
 
@@ -60,8 +66,8 @@ class SymbolModel:
         """Bits that symbols with these `counts` (indexed from `low`) take, header not included."""
         used = counts > 0
         share = self.frequencies / self.frequencies.sum()
-        # the coder's own fixed point has 24 bits; its error is far below this allowance
-        return float(-(counts[used] * np.log2(share[used])).sum()) * (1 + 2e-5)
+        coded = counts.sum() if len(self.frequencies) > 1 else 0
+        return float(-(counts[used] * np.log2(share[used])).sum() + _LOSS * coded)
 
     @classmethod
     def fit(cls, values: Integers) -> SymbolModel:

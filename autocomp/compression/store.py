@@ -56,7 +56,7 @@ CACHE_BYTES = 2 << 30
 
 _WIDE = 3000
 """Inputs an output from which a layer's matrices take a hundred megabytes each."""
-_ESTIMATES = "estimates"
+_ESTIMATES = "estimates 2"
 """The fact under which estimates are kept."""
 _LOCK = Lock()
 """Guards every store's tables; no attribute, because stores are copied."""

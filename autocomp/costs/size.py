@@ -35,7 +35,7 @@ class Size(Cost):
 
     A layer's share is the exact code length of its codes under the symbol model that the file
     would hold, plus that model, its scales and its activation range, rounded up; so that the sum is
-    a few bytes above the file's real length (a byte a layer, 16, and 0.002 % of the codes at most)
+    a few bytes above the file's real length (a byte a layer, 16, and 0.0002 bits a code at most)
     and never below it. Rounding noise can make a
     choice with more sparsity or fewer bits a few bytes dearer. The dense reference is the length of
     the plain safetensors file of the state dict. Unit: bytes.
@@ -86,7 +86,7 @@ class Size(Cost):
             return weight_bits(store.weight(layer, part), part)
         found: list[float] = store.fact(
             layer,
-            f"bits in file {VERSION}",
+            f"bits of codes {VERSION}",
             lambda: [weight_bits(store.weight(layer, c), c) for c in menu],
         )
         return found[menu[part]]
