@@ -1,4 +1,4 @@
-"""How long `autocomp.load` takes on a large file, and how much memory beyond the network's own.
+"""How long `autocomp.load` takes on a large file.
 
     python benchmarks/loading.py                 # ResNet-50 at 12 % of its bytes
     python benchmarks/loading.py --size 6% --threads 1
@@ -10,7 +10,6 @@ it needs torchvision. Reading it does not depend on what made it. Loading is a p
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,10 +33,9 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     network = from_torchvision("resnet50")().eval()
     if given.file:
-        before = _peak()
         start = time.perf_counter()
         autocomp.load(given.file, model=network)
-        print(f"{time.perf_counter() - start:.2f} s, {_peak() - before:.2f} GB more")
+        print(f"{time.perf_counter() - start:.2f} s")
         return
     print(f"Commit {commit()}, {given.threads} threads, torch {torch.__version__}.", flush=True)
     inputs, labels = torch.randn(3, 8, 3, 64, 64), torch.randint(1000, (3, 8))
@@ -54,10 +52,6 @@ def main() -> None:
         command = [sys.executable, "-P", __file__, "--file", str(result.file)]
         command += ["--threads", str(given.threads)]
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":
