@@ -81,8 +81,9 @@ def option_cost(layer: LayerSpec) -> float:
 
 def work_of(layer: LayerSpec, options: int) -> float:
     """Returns what making so many options takes, in operations; for telling how far that is."""
-    width = Layout.of(layer).width if layer.calls and layer.kind != "embedding" else 0
-    return width**3 + options * (option_cost(layer) + layer.n_weights)
+    cost = option_cost(layer)
+    factor = Layout.of(layer).width ** 3 if cost else 0
+    return factor + options * (cost + layer.n_weights)
 
 
 def is_costly(layer: LayerSpec, options: int) -> bool:

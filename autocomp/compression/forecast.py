@@ -81,7 +81,7 @@ def _share(layer: LayerSpec) -> float:
 
 
 def _moment_bytes(layer: LayerSpec) -> int:
-    if layer.kind == "embedding" or not layer.calls:
+    if not option_cost(layer):
         return 0
     layout = Layout.of(layer)
     return 8 * layout.groups * layout.slices * layout.width**2
