@@ -163,9 +163,9 @@ def evaluate_feasible(feasible: FeasibleSpace, indices: list[int], evaluate: Eva
 def result_of(problem: CompressionProblem, outcome: Outcome) -> Result:
     """Returns what a reward may see of an outcome."""
     return Result(
-        accuracy=outcome.accuracy,
+        accuracy=outcome.utility,
         loss=outcome.loss,
-        dense_accuracy=problem.dense_score(outcome.fidelity).accuracy,
+        dense_accuracy=problem.dense_score(outcome.fidelity).utility,
         cost=float(outcome.costs[problem.budgets[0].cost]),
         merit=outcome.merit,
     )

@@ -22,11 +22,12 @@ class Result:
     """The end of an episode.
 
     Attributes:
-        accuracy: of the compressed network, in [0, 1].
-        loss: its cross-entropy in nats.
-        dense_accuracy: of the dense network.
+        accuracy: of the compressed network, in [0, 1]; for other tasks than classification the
+            quality as a number that is larger for better networks (`Outcome.utility`).
+        loss: the task's loss; for classifications the cross-entropy in nats.
+        dense_accuracy: the same of the dense network.
         cost: the first budget's cost of the plan, in its unit.
-        merit: the accuracy, less the weighted divergence from the dense outputs (`Outcome.merit`).
+        merit: the quality, less the weighted divergence from the dense outputs (`Outcome.merit`).
     """
 
     accuracy: float

@@ -9,13 +9,16 @@ from typing import Any
 from torch import nn
 
 from autocomp.compression.loading import load
+from autocomp.core.score import Score
 from autocomp.data import load_data
 from autocomp.errors import AutocompError
+from autocomp.network.as_one import as_one
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.scoring import score
+from autocomp.network.working_copy import working_copy
 from autocomp.plugins.border import border
-from autocomp.tasks.classification import Score
+from autocomp.tasks import Task, make_task
 
 
 @border("autocomp.evaluate")
@@ -25,16 +28,20 @@ def evaluate(
     *,
     split: str = "test",
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    task: str | Task = "classification",
+    dense: nn.Module | None = None,
     batch_size: int = 500,
     device: str = "cpu",
 ) -> Score:
-    """Returns accuracy and loss of a compressed file on one split of a data set.
+    """Returns quality and loss of a compressed file on one split of a data set.
 
     Args:
         file: a run's `model.safetensors`.
         data: as for `autocomp.search`.
         split: "calibration", "search" or "test".
         model: the architecture, where the file names none; as for `autocomp.load`.
+        task: what the network is for: a task, or its name and options.
+        dense: the dense network, for a task without labels, which compares with it.
         batch_size: images per forward pass, at least 1.
         device: where the network runs.
 
@@ -48,4 +55,13 @@ def evaluate(
     where = usable_device(device)
     network = load(file, model).to(where)
     chosen = load_data(data).named(split)
-    return score(network, Batches(chosen, batch_size, where, dtype_of(network)))
+    made = make_task(task)
+    made.check_labels(chosen.labels, chosen.name)
+    if made.name == "embedding" and dense is None:
+        raise AutocompError(
+            "An embedding is compared with the dense network's, but `dense` is missing; give it."
+        )
+    batches = Batches(chosen, batch_size, where, dtype_of(network))
+    few = next(iter(batches))[0][:2]
+    original = None if dense is None else as_one(working_copy(dense, where), made, few)
+    return score(as_one(network, made, few), batches, made, original)

@@ -14,6 +14,7 @@ from autocomp.exporters.onnx_run import export_run
 from autocomp.exporters.report import Exported
 from autocomp.plugins.border import border
 from autocomp.storage.paths import user_path
+from autocomp.tasks import Task, make_task
 
 FORMATS = ("onnx",)
 
@@ -26,6 +27,7 @@ def export(
     out: str | Path | None = None,
     data: Any = None,
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    task: str | Task | None = None,
     split: str = "test",
     opset: int | None = None,
     threads: int = 1,
@@ -39,6 +41,7 @@ def export(
         out: file to write; beside the compressed one by default.
         data: as for `autocomp.search`; the run's own by default.
         model: the architecture; the run's own, or the file's, by default.
+        task: what the network is for; the run's own by default.
         split: the images on which the file is compared with the network.
         opset: ONNX opset, 21 to 25.
         threads: threads of the runtime.
@@ -49,6 +52,8 @@ def export(
     """
     if to not in FORMATS:
         raise ArtifactError(unknown("format", to, FORMATS))
-    file, data, model = source_of_export(run, data, model, trust)
+    file, data, model, task = source_of_export(run, data, model, trust, task)
     target = file.with_suffix(".onnx") if out is None else user_path(out, "out", ArtifactError)
-    return export_run(file, target, data, model, opset, split=split, threads=threads)
+    return export_run(
+        file, target, data, model, opset, split=split, threads=threads, task=make_task(task)
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.compression.loading import load
+from autocomp.core.structured import Inputs
 from autocomp.data import load_data
 from autocomp.errors import AutocompError, LayerError, RunError
 from autocomp.models import MODELS, build_model, noted_source
@@ -40,7 +41,7 @@ def network_for(
     return build_model(model, weights or None)
 
 
-def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor:
+def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Inputs:
     """Returns a batch of one input.
 
     Args:
@@ -88,15 +89,16 @@ def example_for(network: nn.Module, data: Any = None, shape: str = "") -> Tensor
 
 
 def source_of_export(
-    path: str | PathLike[str], data: Any, model: Any, trust: bool = False
-) -> tuple[Path, Any, Any]:
-    """Returns a compressed file, and the data and architecture that go with it.
+    path: str | PathLike[str], data: Any, model: Any, trust: bool = False, task: Any = None
+) -> tuple[Path, Any, Any, Any]:
+    """Returns a compressed file, and the data, the architecture and the task that go with it.
 
     Args:
         path: a run folder, or a compressed file.
         data: data to use; the run's own if None.
         model: architecture to use; the run's own, or the file's, if None.
         trust: whether the run may name code to import.
+        task: task to use; the run's own if None.
 
     Raises:
         AutocompError: if there is no such file, no data are known, or the run names code and is
@@ -119,7 +121,14 @@ def source_of_export(
     data = _named(settings, "data") if data is None else data
     if data is None:
         raise AutocompError("The data must be known to check an export; give --data.")
-    return found, data, _named(settings, "model") if model is None else model
+    if task is None:
+        task = settings.get("task", "classification")
+        if str(task).startswith("<"):
+            raise RunError(
+                "The run was started with its task given as a Python object; give it again, as in "
+                "autocomp.export(run, task=...)."
+            )
+    return found, data, _named(settings, "model") if model is None else model, task
 
 
 def _named(settings: Mapping[str, Any], name: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autocomp.api.inputs import example_for, network_for
+from autocomp.core.structured import Inputs
 from autocomp.errors import AutocompError
 from autocomp.inspection.measurement import Measurement, measure_network
 from autocomp.plugins.border import border
@@ -42,7 +43,7 @@ def measure(
     if isinstance(input, Tensor):
         if not len(input):
             raise AutocompError("`input` must hold an example, but the batch is empty; give one.")
-        example = input
+        example: Inputs = input
     else:
         example = example_for(network, None if data == "" else data, _shape_text(input))
     keep = (keep,) if isinstance(keep, str) else keep

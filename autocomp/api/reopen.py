@@ -16,8 +16,8 @@ from autocomp.runs.folder import Run
 from autocomp.runs.settings import SearchConfig
 from autocomp.runs.trust import confined, refuse_code
 
-_PARTS = ("model", "data", "agent", "space")
-_CHOSEN = ("agent", "space")
+_PARTS = ("model", "data", "agent", "space", "task")
+_CHOSEN = ("agent", "space", "task")
 """What no fingerprint tells apart."""
 
 

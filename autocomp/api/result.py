@@ -51,12 +51,13 @@ class Result:
         return str(self.run.path)
 
     def __repr__(self) -> str:
-        test, dense = self.summary.test.accuracy, self.summary.test_dense.accuracy
+        test, dense = self.summary.test, self.summary.test_dense
+        text = test.metric.text
         after, before = self.summary.compressed["size"], self.summary.dense["size"]
         return (
-            f"Result({after:,} of {before:,} bytes ({after / max(1, before):.2%}), test accuracy "
-            f"{test:.2%} of {dense:.2%}, {self.summary.evaluations} evaluations, "
-            f"{str(self.run.path)!r})"
+            f"Result({after:,} of {before:,} bytes ({after / max(1, before):.2%}), "
+            f"test {test.metric.name} {text(test.quality)} of {text(dense.quality)}, "
+            f"{self.summary.evaluations} evaluations, {str(self.run.path)!r})"
         )
 
     def _repr_html_(self) -> str:

@@ -15,6 +15,7 @@ from autocomp.api.result import Result
 from autocomp.core.budget import Budgets
 from autocomp.plugins.border import border
 from autocomp.search_spaces import SearchSpace
+from autocomp.tasks import Task
 
 
 @border("autocomp.resume")
@@ -25,6 +26,7 @@ def resume(
     data: Any = None,
     agent: str | Agent | None = None,
     space: str | SearchSpace | None = None,
+    task: str | Task | None = None,
     budget: Budgets | None = None,
     trust: bool = False,
     on_outcome: OnOutcome | None = None,
@@ -43,6 +45,7 @@ def resume(
         data: the data, likewise.
         agent: the agent, likewise.
         space: the action space, likewise.
+        task: what the network is for, likewise.
         budget: the budgets, if one was given with a cost of its own when the run was started.
         trust: whether the run may name code to import, and files outside of its folder to write:
             yes for a folder that nobody else has made.
@@ -52,7 +55,8 @@ def resume(
     Raises:
         RunError: if the folder is no run, in use, damaged, or of another network or data.
     """
-    given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
+    given: dict[str, Any] = {"model": model, "data": data, "agent": agent, "space": space}
+    given |= {"task": task, "budget": budget}
     with reopened("resume", run, given, trust) as session:
         evaluations = session.setup.config.evaluations
         with shown(evaluations, progress, on_outcome) as show:

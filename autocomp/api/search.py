@@ -21,6 +21,7 @@ from autocomp.problem.limits import check_noise
 from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import SearchSpace
 from autocomp.storage.paths import user_path
+from autocomp.tasks import Task
 
 
 @border("autocomp.search")
@@ -29,6 +30,7 @@ def search(
     data: Any,
     budget: Budgets = "size=10%",
     *,
+    task: str | Task = "classification",
     agent: str | Agent = "ddpg",
     space: str | SearchSpace = "joint",
     evaluations: int = 100,
@@ -45,7 +47,8 @@ def search(
         model: a trained network, a name of `autocomp models`, "package.module:function", or a
             function that builds it. It is not modified.
         data: what `autocomp.data.load_data` takes: a name, "cifar10:FOLDER", a `DataSplits`, or
-            (calibration, search, test) pairs of inputs and labels.
+            (calibration, search, test) pairs of inputs and labels, or inputs alone.
+        task: what the network is for: a task, or its name and options ("regression:metric=rmse").
         budget: "size=8%", "size=60kB", or several.
         agent: an agent, or its name and options.
         space: an action space, or its name and options.
@@ -67,6 +70,7 @@ def search(
         model=model if isinstance(model, str) else OBJECT,
         weights="" if weights is None else str(weights),
         data=data if isinstance(data, str) else OBJECT,
+        task=task if isinstance(task, str) else OBJECT,
         budget=tuple(map(str, budgets)),
         space=space if isinstance(space, str) else OBJECT,
         agent=agent if isinstance(agent, str) else OBJECT,
@@ -74,6 +78,9 @@ def search(
         seed=seed,
     )
     with torch_threads(config.threads), shown(evaluations, progress, on_outcome) as show:
-        setup = SearchSetup.build(config, model, data, agent, space, budgets, show.on_stage)
+        setup = SearchSetup.build(
+            config, model, data, agent, space, budgets, show.on_stage,
+            None if isinstance(task, str) else task,
+        )  # fmt: skip
         check_noise(setup.problem)
         return Session.start(setup, folder, show.on_outcome)

@@ -25,12 +25,14 @@ from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
-from autocomp.errors import AgentError, ArtifactError, AutocompError
+from autocomp.core.structured import single
+from autocomp.errors import AgentError, ArtifactError, AutocompError, BudgetError
 from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
 from autocomp.network.device import dtype_of, of_type
+from autocomp.network.forward import forward
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
@@ -126,8 +128,8 @@ class Session:
                 run.write_plan(outcome.plan)
             costs = ", ".join(f"{cost} {value:,}" for cost, value in outcome.costs.items())
             _LOG.info(
-                "%s: accuracy %.4f, loss %.4f, %s", outcome.fidelity.value, outcome.accuracy,
-                outcome.loss, costs,
+                "%s: %s %.4f, loss %.4f, %s", outcome.fidelity.value, outcome.metric.name,
+                outcome.quality, outcome.loss, costs,
             )  # fmt: skip
             if board is not None:
                 board.record(outcome)
@@ -295,7 +297,7 @@ class Session:
         """Measures what the search only estimated."""
         if "latency" not in self.setup.problem.limits:
             return {}
-        example = self.setup.data.example_inputs(1)
+        example = single(self.setup.data.example_inputs(1), "A latency", BudgetError)
         pair = measured_latency(self.setup.problem.store.model.cpu(), model, data, example)
         return {"latency": Measured(*pair)}
 
@@ -304,12 +306,13 @@ class Session:
         images = self.setup.data.example_inputs(min(16, len(self.setup.data.calibration)))
         images = of_type(images, dtype_of(model))
         again = load(path, model=self.setup.network).cpu()
+        task = self.setup.problem.settings.task
         with torch.inference_mode():
-            expected = model(images)
-            gap = float((again(images) - expected).abs().max())
+            expected = task.outputs(forward(model, images), images)
+            gap = float((task.outputs(forward(again, images), images) - expected).abs().max())
         if not gap <= 1e-5 * max(1.0, float(expected.abs().max())):
             raise ArtifactError(
-                f"The file must give the evaluated logits, but they differ by {gap:.3g}; "
+                f"The file must give the evaluated outputs, but they differ by {gap:.3g}; "
                 "report this defect."
             )
 

@@ -27,6 +27,7 @@ from autocomp.runs.settings import SearchConfig
 from autocomp.search_spaces import FeasibleSpace, make_space
 from autocomp.storage.cache import default_root
 from autocomp.storage.paths import user_path
+from autocomp.tasks import make_task
 
 OBJECT = "<object>"
 """Stands in a run's settings for what was given as a Python object."""
@@ -55,7 +56,7 @@ class SearchSetup:
     @classmethod
     def build(
         cls, config: SearchConfig, model: Any, data: Any, agent: Any, space: Any,
-        budgets: tuple[Budget, ...], on_stage: OnStage = untold,
+        budgets: tuple[Budget, ...], on_stage: OnStage = untold, task: Any = None,
     ) -> SearchSetup:  # fmt: skip
         """Builds every part of a search.
 
@@ -67,6 +68,7 @@ class SearchSetup:
             space: an action space, or what names one.
             budgets: what every plan must meet.
             on_stage: told how far the work before the first evaluation is.
+            task: what the network is for, where it is an object.
 
         Raises:
             AutocompError: in one line, for anything wrong with the input.
@@ -75,6 +77,7 @@ class SearchSetup:
         cache = _cache_folder(config.cache)
         made_space = make_space(space)
         made_agent = make_agent(agent)
+        made_task = make_task(config.task if task is None else task)
         if config.policy:
             made_agent = made_agent.with_policy(config.policy)
         make_decomposition(config.decomposition)
@@ -96,7 +99,7 @@ class SearchSetup:
                 keep=config.keep, search_images=config.search_images,
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
                 cache=cache, unit_step=config.round_to,
-                decomposition=config.decomposition, on_stage=on_stage,
+                decomposition=config.decomposition, task=made_task, on_stage=on_stage,
             ),
         )  # fmt: skip
         feasible = FeasibleSpace.build(problem, made_space)  # refuses a budget out of reach at once

@@ -16,6 +16,7 @@ _LISTS = {
     "agents": ("autocomp.agents", "AGENTS", "agents"),
     "rewards": ("autocomp.envs", "REWARDS", "rewards of learning agents"),
     "costs": ("autocomp.costs", "COSTS", "costs that a budget can name"),
+    "tasks": ("autocomp.tasks", "TASKS", "tasks: what a network is for"),
     "models": ("autocomp.models", "MODELS", "networks"),
     "data": ("autocomp.data", "DATA", "data sets"),
     "criteria": (

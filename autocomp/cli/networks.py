@@ -20,6 +20,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--data", default="digits", help="as for search")
     evaluate.add_argument("--split", default="test", choices=SPLITS, help="which images")
     evaluate.add_argument("--model", default=None, help="architecture, where the file names none")
+    evaluate.add_argument("--task", default="classification", help="as for search")
     evaluate.add_argument("--batch-size", type=int, default=500, help="images per forward pass")
     evaluate.add_argument("--device", default="cpu", help="where the network runs")
     evaluate.set_defaults(run=_evaluate)
@@ -55,11 +56,11 @@ def _evaluate(given: argparse.Namespace) -> int:
 
     result = evaluate(
         given.file, given.data, split=given.split, model=given.model, batch_size=given.batch_size,
-        device=given.device,
+        device=given.device, task=given.task,
     )  # fmt: skip
     say(
-        f"{given.split}: accuracy {result.accuracy:.2%} +- {result.standard_error:.2%}, "
-        f"loss {result.loss:.4f}, {result.n} images"
+        f"{given.split}: {result.metric.name} {result}, loss {result.loss:.4f}, {result.n} "
+        f"{'images' if result.metric.name == 'accuracy' else 'samples'}"
     )
     return 0
 
@@ -71,7 +72,7 @@ def _export(given: argparse.Namespace) -> int:
 
     if Path(given.run_or_file).is_dir():
         tell_trusted(given, given.run_or_file)
-    file, _, _ = source_of_export(
+    file, *_ = source_of_export(
         given.run_or_file, given.data or None, given.model or None, given.trust_run
     )
     out = file.with_suffix(".onnx") if given.out is None else Path(given.out)

@@ -18,6 +18,7 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
+from autocomp.core.structured import Inputs
 
 _ATTEMPTS = 4
 _STEP = 0.004
@@ -30,7 +31,7 @@ def reconstruct(
     store: CompressionStore,
     writer: PlanWriter,
     correction: NormCorrection,
-    batches: Sequence[Tensor],
+    batches: Sequence[Inputs],
     plan: Plan,
     length: Bytes,
     room: int | None,

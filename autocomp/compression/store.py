@@ -38,6 +38,7 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.quantized import Quantized
 from autocomp.core.stage import OnStage, StageCount, untold
+from autocomp.core.structured import Inputs
 
 
 def _gains(model: nn.Module, network: Network) -> dict[str, float]:
@@ -91,7 +92,7 @@ class CompressionStore:
         moments: Moments | None = None,
         tables: TableFolder | None = None,
         *,
-        example: Tensor | None = None,
+        example: Inputs | None = None,
         record: Mapping[str, Any] | None = None,
         earlier: PackedModel | None = None,
         on_stage: OnStage = untold,

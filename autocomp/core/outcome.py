@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autocomp.core.fidelity import Fidelity
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.core.plan import Plan
+from autocomp.core.score import accuracy_of, quality_json, quality_of
 from autocomp.errors import AutocompError, RunError
 
 CLOSENESS = 3000
@@ -21,19 +23,21 @@ class Outcome:
 
     Attributes:
         plan: the plan.
-        accuracy: share of right predictions on the search images, in [0, 1].
-        loss: mean cross-entropy on them, in nats.
-        n: how many search images.
+        quality: the figure of the task's leading metric on the search samples; for classifications
+            the accuracy, in [0, 1].
+        loss: mean of the task's loss on them; for classifications the cross-entropy in nats.
+        n: how many search samples.
         costs: cost name -> whole number, for every registered cost that is measured.
         within_budget: whether every budget holds.
         fidelity: the level at which the plan was judged; its value ("F1") is taken, too.
         seconds: how long the evaluation took.
-        divergence: mean Kullback-Leibler divergence of the outputs on these images from the dense
-            network's, in nats.
+        divergence: how far the outputs on these samples are from the dense network's; for
+            classifications the mean Kullback-Leibler divergence in nats.
+        metric: what `quality` is a figure of.
     """
 
     plan: Plan
-    accuracy: float
+    quality: float
     loss: float
     n: int
     costs: Mapping[str, int]
@@ -41,32 +45,44 @@ class Outcome:
     fidelity: Fidelity
     seconds: float
     divergence: float = 0.0
+    metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
         """Raises AutocompError for an unknown level."""
         object.__setattr__(self, "fidelity", Fidelity.of(self.fidelity))
 
     @property
-    def merit(self) -> float:
-        """The accuracy, less 3000 / n times the divergence: what agents maximise.
+    def accuracy(self) -> float:
+        """The quality of a classification; AttributeError where another metric leads."""
+        return accuracy_of(self.quality, self.metric)
 
-        On few images the accuracies of good plans differ by less than their own error, and their
+    @property
+    def utility(self) -> float:
+        """The quality as a number that is larger for better networks, see `Metric.utility`."""
+        return self.metric.utility(self.quality)
+
+    @property
+    def merit(self) -> float:
+        """The quality, less 3000 / n times the divergence: what agents maximise.
+
+        The quality counts as `utility`, which is the accuracy of classifications. On few images the
+        accuracies of good plans differ by less than their own error, and their
         order says next to nothing about the whole split; the divergence, which needs no labels,
         hardly varies with the images drawn. The more images, the more the accuracy counts.
         `benchmarks/recovery.py --parts rank` prints how the two agree with the whole split.
         """
-        return self.accuracy - CLOSENESS / self.n * self.divergence
+        return self.utility - CLOSENESS / self.n * self.divergence
 
     @property
     def rank(self) -> tuple[bool, float, float]:
-        """Sorts outcomes: feasible first, then merit (on the whole split: accuracy), then loss."""
-        first = self.merit if self.fidelity is Fidelity.SCREEN else self.accuracy
+        """Sorts outcomes: feasible first, then merit (on the whole split: quality), then loss."""
+        first = self.merit if self.fidelity is Fidelity.SCREEN else self.utility
         return (self.within_budget, first, -self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object, one line of `outcomes.jsonl`."""
         return {
-            "accuracy": self.accuracy,
+            **quality_json(self.quality, self.metric),
             "loss": self.loss,
             "divergence": self.divergence,
             "n": self.n,
@@ -81,15 +97,16 @@ class Outcome:
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
         """Reads `to_json`'s object; RunError if a field is missing or of the wrong kind."""
         try:
-            numbers = [float(values[x]) for x in ("accuracy", "loss", "seconds", "divergence")]
-            if any(map(math.isnan, numbers)) or not 0 <= numbers[0] <= 1:
+            quality, metric = quality_of(values)
+            numbers = [float(values[x]) for x in ("loss", "seconds", "divergence")]
+            if any(map(math.isnan, numbers)):
                 raise ValueError(f"numbers {numbers}")
             counts = [values["n"], *values["costs"].values()]
             if not all(type(x) is int and abs(x) < 2**63 for x in counts) or values["n"] < 1:
                 raise ValueError("counts")
             return cls(
                 plan=Plan.from_json(values["plan"]),
-                accuracy=float(values["accuracy"]),
+                quality=quality,
                 loss=float(values["loss"]),
                 n=int(values["n"]),
                 costs={str(k): int(v) for k, v in values["costs"].items()},
@@ -97,6 +114,7 @@ class Outcome:
                 fidelity=Fidelity.of(values["fidelity"]),
                 seconds=float(values["seconds"]),
                 divergence=float(values["divergence"]),
+                metric=metric,
             )
         except (
             KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,

@@ -6,21 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeGuard
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from autocomp.core.dtypes import is_dense
-from autocomp.data.item import numbers, pair_of
-from autocomp.data.split import Split
+from autocomp.core.structured import Inputs, Structured, joined, leaves_of
+from autocomp.data.item import as_tensor, inputs_of, is_array, numbers, pair_of
+from autocomp.data.split import Loaded, Split
 from autocomp.errors import DataError
 
 MOST_SAMPLES, MOST_BYTES = 1 << 22, 1 << 33
 """What a split may hold in memory; a source may be endless."""
 _TAKES = (
-    "Give a Split, an (images, labels) pair, a torch Dataset of (x, y), a DataLoader, or a list of "
-    "batches."
+    "Give a Split, an (inputs, labels) pair, inputs alone, a torch Dataset, a DataLoader, or a "
+    "list of batches."
 )
 
 
@@ -31,20 +30,22 @@ def as_split(thing: object, name: str) -> Split:
     that random transforms and shuffling repeat and the caller's state stays untouched).
 
     Args:
-        thing: a Split (returned as is), a pair of tensors, arrays or lists of numbers, a map-style
-            torch Dataset of (x, y), a `datasets.Dataset`, or a DataLoader or an iterable of such
-            batches. An item may be a mapping with one entry of inputs and one of labels.
+        thing: a Split (returned as is); a pair of inputs and labels, or inputs alone, which are
+            tensors, arrays or lists of numbers, or tuples or mappings of them; a map-style torch
+            Dataset of such items, a `datasets.Dataset`, or a DataLoader or an iterable of such
+            batches. An item may be a mapping of which one entry is the labels.
         name: what the split is called in messages.
 
     Raises:
-        DataError: if `thing` is none of these, or a pair breaks a rule of `Split`.
+        DataError: if `thing` is none of these, or breaks a rule of `Split`.
     """
     if isinstance(thing, Split):
         return thing
-    if isinstance(thing, (tuple, list)) and len(thing) == 2:
-        parts = [numbers(part, name) for part in thing]
-        if all(map(_is_array, parts)):
-            return Split.of(_tensor(parts[0], name), _tensor(parts[1], name), name)
+    if is_array(thing) or isinstance(thing, (Structured, Mapping)):
+        inputs, labels = pair_of(thing, name)
+        return _of_pair(inputs, labels, name)
+    if isinstance(thing, (tuple, list)) and len(thing) == 2 and not _is_batches(thing):
+        return _of_pair(thing[0], thing[1], name)
     if isinstance(thing, DataLoader):
         return Split(partial(_from_loader, thing, name), name)
     if isinstance(thing, IterableDataset):
@@ -55,13 +56,20 @@ def as_split(thing: object, name: str) -> Split:
         return Split(partial(_from_dataset, thing, name), name)
     if _is_batches(thing):
         return Split(partial(_from_batches, thing, name), name)
-    if isinstance(thing, (tuple, list)) and len(thing) == 2:
-        kinds = " and ".join(type(part).__name__ for part in thing)
-        raise DataError(
-            f"{name}: inputs and labels must each be one tensor or array, but got {kinds}; wrap a "
-            "network that takes a dictionary or several tensors in a module that takes one."
-        )
     raise DataError(f"{name}: a {type(thing).__name__} is not a split. {_TAKES}")
+
+
+def _of_pair(inputs: Any, labels: Any, name: str) -> Split:
+    """Returns the split of inputs and labels in memory; labels may be None."""
+    wanted = numbers(labels, name)
+    if labels is not None and not is_array(wanted):
+        kinds = " and ".join(type(part).__name__ for part in (inputs, labels))
+        raise DataError(
+            f"{name}: labels must be one tensor or array, or None, but inputs and labels are "
+            f"{kinds}; several inputs are one tuple or mapping, ((a, b), labels)."
+        )
+    targets = None if labels is None else as_tensor(wanted, name)
+    return Split.of(inputs_of(inputs, name), targets, name)
 
 
 class Held:
@@ -77,10 +85,10 @@ class Held:
         self._name = name
         self._samples = self._bytes = 0
 
-    def add(self, samples: int, images: Tensor) -> None:
+    def add(self, samples: int, inputs: Inputs) -> None:
         """Counts a batch; DataError if a split in memory may not hold so much."""
         self._samples += max(samples, 1)
-        self._bytes += images.numel() * images.element_size()
+        self._bytes += sum(leaf.numel() * leaf.element_size() for leaf in leaves_of(inputs))
         if self._samples > self.most_samples or self._bytes > self.most_bytes:
             raise DataError(
                 f"{self._name}: a split may have {self.most_samples} samples and "
@@ -95,53 +103,77 @@ def _is_batches(thing: object) -> TypeGuard[Iterable[Any]]:
     Not a tuple: of two it would be inputs and labels.
     """
     if isinstance(thing, list):
-        return bool(thing) and all(isinstance(part, (tuple, Mapping)) for part in thing)
+        return bool(thing) and all(
+            isinstance(part, Mapping) or (isinstance(part, tuple) and any(map(_holds, part)))
+            for part in thing
+        )
     return isinstance(thing, Iterator)
 
 
-def _is_array(thing: object) -> bool:
-    return isinstance(thing, (Tensor, np.ndarray))
+def _holds(part: object) -> bool:
+    """Whether a part of a pair holds tensors: so it is a batch, not a row of numbers."""
+    return is_array(part) or isinstance(part, (Mapping, tuple, list, Structured))
 
 
-def _tensor(thing: Any, name: str = "data") -> Tensor:
-    """Returns a tensor of its own (an array may be read-only or have negative strides)."""
-    if isinstance(thing, Tensor):
-        if not is_dense(thing):
+class _Gathered:
+    """Samples of a source, one after the other.
+
+    Args:
+        name: what the split is called.
+        unit: what the source gives: "item" or "batch".
+    """
+
+    def __init__(self, name: str, unit: str) -> None:
+        self._name, self._unit = name, unit
+        self._inputs: list[Inputs] = []
+        self._labels: list[Tensor] = []
+        self._held = Held(name)
+
+    def add(self, inputs: Inputs, labels: Tensor | None, place: int) -> None:
+        """Adds a batch; DataError if it does not fit the first, or there are too many samples."""
+        first = self._inputs[0] if self._inputs else inputs
+        if _shapes(inputs) != _shapes(first):
             raise DataError(
-                f"{name}: a tensor must be dense and hold numbers, but got one of {thing.dtype} in "
-                f"the layout {thing.layout} on {thing.device}; convert it first."
+                f"{self._name}: inputs must share one shape, but {self._unit} {place} has images "
+                f"{_told(inputs)} and {self._unit} 0 {_told(first)}. Resize them, or pad texts to "
+                "one length."
             )
-        return thing
-    try:
-        array = np.array(thing)
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{name}: an array must hold numbers that torch has, but got one of {thing.dtype}; "
-            "convert it, as array.astype(np.float32) or labels.astype(np.int64)."
-        ) from None
+        if (labels is None) != (len(self._labels) < len(self._inputs)) and self._inputs:
+            raise DataError(
+                f"{self._name}: all samples or none must have labels, but {self._unit} {place} "
+                "differs from those before; give labels to each."
+            )
+        self._held.add(len(inputs), inputs)
+        self._inputs.append(inputs)
+        if labels is not None:
+            if self._labels and labels.shape[1:] != self._labels[0].shape[1:]:
+                raise DataError(
+                    f"{self._name}: labels must share one shape, but {self._unit} {place} has "
+                    f"{tuple(labels.shape[1:])} and {self._unit} 0 "
+                    f"{tuple(self._labels[0].shape[1:])}. Bring them to one."
+                )
+            self._labels.append(labels)
+
+    def loaded(self, empty: str) -> Loaded:
+        """Returns everything; DataError with these words where there is nothing."""
+        if not self._inputs:
+            raise DataError(f"{self._name}: {empty}")
+        return joined(self._inputs), torch.cat(self._labels) if self._labels else None
 
 
-def _from_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
-    images, labels, held = [], [], Held(name)
+def _from_dataset(dataset: Any, name: str) -> Loaded:
+    gathered = _Gathered(name, "item")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for index in range(len(dataset)):
-            image, label = _pair(dataset[index], f"{name}: item {index}")
-            held.add(1, image)
-            images.append(image)
-            labels.append(torch.as_tensor(numbers(label, name)))
-            if image.shape != images[0].shape:
-                raise DataError(
-                    f"{name}: images must share one shape, but item {index} has "
-                    f"{tuple(image.shape)} and item 0 {tuple(images[0].shape)}. Resize them."
-                )
-    if not images:
-        raise DataError(f"{name}: the Dataset is empty. Give at least one sample.")
-    return torch.stack(images), torch.stack(labels)
+            where = f"{name}: item {index}"
+            given, label = pair_of(dataset[index], where)
+            value = None if label is None else _label(label, where)[None]
+            gathered.add(inputs_of(given, where, single=True), value, index)
+    return gathered.loaded("the Dataset is empty. Give at least one sample.")
 
 
-def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
+def _from_loader(loader: DataLoader[Any], name: str) -> Loaded:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return _from_batches(loader, name, loader if loader.batch_size is None else None)
@@ -149,46 +181,58 @@ def _from_loader(loader: DataLoader[Any], name: str) -> tuple[Tensor, Tensor]:
 
 def _from_batches(
     batches: Iterable[Any], name: str, unbatched: DataLoader[Any] | None = None
-) -> tuple[Tensor, Tensor]:
+) -> Loaded:
     """Reads batches, and single samples from a loader that makes no batches."""
-    images, labels, held = [], [], Held(name)
+    gathered = _Gathered(name, "batch")
     for index, batch in enumerate(batches):
-        image, value = _pair(batch, f"{name}: batch {index}")
-        label = torch.as_tensor(numbers(value, name))
-        if unbatched is not None and _is_sample(unbatched, image, label):
-            image, label = image[None], label.reshape(1)
-        held.add(label.numel(), image)
-        images.append(image)
-        labels.append(label)
-        if image.dim() == 0 or label.dim() == 0 or image.shape[1:] != images[0].shape[1:]:
+        where = f"{name}: batch {index}"
+        given, value = pair_of(batch, where)
+        label = None if value is None else _label(value, where)
+        lone = unbatched is not None and _is_sample(unbatched, given, label)
+        inputs = inputs_of(given, where, single=lone)
+        if lone and label is not None:
+            label = label.reshape(1) if label.numel() == 1 else label[None]
+        whole = isinstance(inputs, Structured) or inputs.dim() > 0
+        if not whole or (label is not None and (label.dim() == 0 or len(label) != len(inputs))):
+            sizes = "none" if label is None else tuple(label.shape)
             raise DataError(
                 f"{name}: batches must hold images of one shape and a label each, but batch "
-                f"{index} has images {tuple(image.shape)} and labels {tuple(label.shape)}, and "
-                f"batch 0 images {tuple(images[0].shape)}. Give the DataLoader a batch_size."
+                f"{index} has images {_told(inputs)} and labels {sizes}. Give the DataLoader a "
+                "batch_size."
             )
-    if not images:
-        raise DataError(f"{name}: the source is empty. Give at least one batch.")
-    return torch.cat(images), torch.cat(labels)
+        gathered.add(inputs, label, index)
+    return gathered.loaded("the source is empty. Give at least one batch.")
 
 
-def _is_sample(loader: DataLoader[Any], image: Tensor, label: Tensor) -> bool:
+def _is_sample(loader: DataLoader[Any], inputs: Any, label: Tensor | None) -> bool:
     """Whether a loader without batches (batch_size=None) gives a sample rather than a batch.
 
     A batch of one and a sample of one channel look alike; the items of a map-style Dataset are
     samples.
     """
+    streamed = isinstance(loader.dataset, IterableDataset)
+    if label is None:
+        return not streamed
     if label.dim() == 0:
         return True
-    streamed = isinstance(loader.dataset, IterableDataset)
-    return label.shape == (1,) and not (streamed and image.shape[:1] == (1,))
+    given = getattr(inputs, "shape", ())
+    return label.shape == (1,) and not (streamed and tuple(given[:1]) == (1,))
 
 
-def _pair(item: Any, where: str) -> tuple[Tensor, Any]:
-    image, label = pair_of(item, where)
-    image = numbers(image, where)
-    if not _is_array(image):
+def _label(value: Any, where: str) -> Tensor:
+    value = numbers(value, where)
+    try:
+        return as_tensor(value, where) if is_array(value) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
         raise DataError(
-            f"{where}: the image must be a tensor, but is a {type(image).__name__}. "
-            "Convert it in the Dataset's transform (ToTensor, then Normalize)."
-        )
-    return _tensor(image, where), label
+            f"{where}: a label must be a number, a tensor or an array, but is a "
+            f"{type(value).__name__}; convert it."
+        ) from None
+
+
+def _shapes(inputs: Inputs) -> list[tuple[int, ...]]:
+    return [tuple(leaf.shape[1:]) for leaf in leaves_of(inputs)]
+
+
+def _told(inputs: Inputs) -> str:
+    return ", ".join(str(tuple(leaf.shape)) for leaf in leaves_of(inputs))

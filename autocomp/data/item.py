@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from autocomp.core.dtypes import is_dense
+from autocomp.core.structured import Inputs, Structured
 from autocomp.errors import DataError
 
 LABELS = ("label", "labels", "target", "targets", "y")
@@ -46,52 +49,128 @@ def numbers(thing: Any, where: str) -> Any:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
+def as_tensor(thing: Any, name: str = "data") -> Tensor:
+    """Returns a tensor of its own (an array may be read-only or have negative strides).
+
+    Raises:
+        DataError: if it holds what torch has not, or is no dense tensor.
+    """
+    if isinstance(thing, Tensor):
+        if not is_dense(thing):
+            raise DataError(
+                f"{name}: a tensor must be dense and hold numbers, but got one of {thing.dtype} in "
+                f"the layout {thing.layout} on {thing.device}; convert it first."
+            )
+        return thing
+    try:
+        array = np.array(thing)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (TypeError, ValueError):
+        kind = getattr(thing, "dtype", type(thing).__name__)
+        raise DataError(
+            f"{name}: an array must hold numbers that torch has, but got one of {kind}; "
+            "convert it, as array.astype(np.float32) or labels.astype(np.int64)."
+        ) from None
+
+
+def is_array(thing: object) -> bool:
+    """Whether something is a tensor or an array."""
+    return isinstance(thing, (Tensor, np.ndarray))
+
+
 def pair_of(item: Any, where: str) -> tuple[Any, Any]:
-    """Returns inputs and labels of an item or a batch.
+    """Returns inputs and labels of an item or a batch; labels are None where there are none.
 
     Args:
-        item: a pair, or a mapping with one entry of inputs and one named as `LABELS`.
+        item: a pair, inputs alone, or a mapping, in which one entry named as `LABELS` is the
+            labels and all others are inputs that the network takes by name (a single one: by
+            position).
         where: what it is, for messages.
 
     Raises:
-        DataError: if it is neither, or holds more than that; what is not used is named.
+        DataError: if it is none of these; what is not used is named.
     """
-    if isinstance(item, Mapping):
-        return _of_mapping(item, where)
-    if not isinstance(item, (tuple, list)) or len(item) < 2:
+    if isinstance(item, (Mapping, Structured)) or is_array(item):
+        return _of_mapping(item, where) if isinstance(item, Mapping) else (item, None)
+    if not isinstance(item, (tuple, list)) or not item:
         raise DataError(
             f"{where} must be (image, label), but is a {type(item).__name__}. "
             "Return the pair from `__getitem__`."
         )
+    if len(item) == 1:
+        return item[0], None
     if len(item) > 2:
         kinds = ", ".join(_kind(part) for part in item[2:])
         raise DataError(
-            f"{where} must be (image, label), but has {len(item)} elements, and nothing would use "
-            f"what follows the second ({kinds}); return two, and wrap a network that takes several "
-            "inputs in a module that takes one tensor."
+            f"{where} must be (inputs, label), but has {len(item)} elements, and nothing would use "
+            f"what follows the second ({kinds}); return two: several inputs as one tuple or "
+            "mapping, ((a, b), label), or a mapping with an entry 'labels'."
         )
     return item[0], item[1]
 
 
-def _of_mapping(item: Mapping[Any, Any], where: str) -> tuple[Any, Any]:
-    labels = [key for key in item if key in LABELS]
-    inputs = [key for key in item if key not in LABELS]
-    if len(labels) == 1 and len(inputs) == 1:
-        return item[inputs[0]], item[labels[0]]
-    keys = ", ".join(repr(str(key)) for key in item) or "nothing"
-    if len(labels) != 1:
-        raise DataError(
-            f"{where}: a mapping must have one entry of labels, named {', '.join(LABELS)}, but has "
-            f"{keys}; rename or remove entries."
-        )
+def inputs_of(thing: Any, where: str, single: bool = False) -> Inputs:
+    """Returns inputs as a tensor, or as several in one.
+
+    Args:
+        thing: a tensor, an array, a list of numbers, or a tuple or mapping of such.
+        where: what it is, for messages.
+        single: whether it is one sample, not a batch; it becomes a batch of one.
+
+    Raises:
+        DataError: if it is something else, or holds nothing.
+    """
+    if isinstance(thing, Structured):
+        return thing
+    thing = numbers(thing, where)
+    if is_array(thing):
+        tensor = as_tensor(thing, where)
+        return tensor[None] if single else tensor
+    if isinstance(thing, Mapping) and thing:
+        return Structured(**{str(k): _part(v, f"{where}, {k!r}", single) for k, v in thing.items()})
+    if isinstance(thing, (tuple, list)) and thing:
+        return Structured(*(_part(v, f"{where}, input {i}", single) for i, v in enumerate(thing)))
     raise DataError(
-        f"{where}: a mapping must have one entry of inputs beside {labels[0]!r}, but has {keys}; "
-        "remove those that the network does not need (as dataset.remove_columns does), or return "
-        "(image, label)."
+        f"{where}: the image must be a tensor, but is a {type(thing).__name__}. "
+        "Convert it in the Dataset's transform (ToTensor, then Normalize)."
     )
 
 
+def _part(value: Any, where: str, single: bool) -> Any:
+    """Returns a tensor of structured inputs; flags and None go with every batch."""
+    if value is None or isinstance(value, bool):
+        return value
+    value = numbers(value, where)
+    if single and isinstance(value, (int, float, np.number)):
+        value = np.array(value)
+    if is_array(value):
+        tensor = as_tensor(value, where)
+        return tensor[None] if single else tensor
+    raise DataError(
+        f"{where}: each input must be a tensor, an array or a list of numbers, but is a "
+        f"{type(value).__name__}; leave it out (as dataset.remove_columns does) or convert it."
+    )
+
+
+def _of_mapping(item: Mapping[Any, Any], where: str) -> tuple[Any, Any]:
+    labels = [key for key in item if key in LABELS]
+    inputs = {key: value for key, value in item.items() if key not in LABELS}
+    keys = ", ".join(repr(str(key)) for key in item) or "nothing"
+    if len(labels) > 1:
+        raise DataError(
+            f"{where}: a mapping must have at most one entry of labels, named {', '.join(LABELS)}, "
+            f"but has {keys}; rename or remove entries."
+        )
+    if not inputs:
+        raise DataError(
+            f"{where}: a mapping must have an entry of inputs beside labels, but has {keys}; add "
+            "it."
+        )
+    label = item[labels[0]] if labels else None
+    return (next(iter(inputs.values())) if len(inputs) == 1 else inputs), label
+
+
 def _kind(part: object) -> str:
-    if isinstance(part, (Tensor, np.ndarray)):
-        return f"{type(part).__name__} of shape {tuple(part.shape)}"
+    if is_array(part):
+        return f"{type(part).__name__} of shape {tuple(part.shape)}"  # type: ignore[attr-defined]
     return type(part).__name__

@@ -1,34 +1,39 @@
-"""One split of a data set: its images and labels, loaded when they are first asked for."""
+"""One split of a data set: its inputs and labels, loaded when they are first asked for."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from autocomp.core.structured import Inputs, Structured, leaves_of
 from autocomp.data.stratify import stratified
 from autocomp.errors import AutocompError, DataError
 from autocomp.plugins.imports import describe
 
-Loader = Callable[[], tuple[Tensor, Tensor]]
+Loaded: TypeAlias = tuple[Inputs, Tensor | None]
+Loader = Callable[[], Loaded]
 
 _TOKENS = (torch.int64, torch.int32, torch.int16)
 """Inputs of these types are token numbers, for an embedding; they are not normalised."""
 
 
 class Split:
-    """Images and integer labels of one split, loaded lazily and only once.
+    """Inputs and labels of one split, loaded lazily and only once.
 
-    Images are `(N, C, H, W)` or any `(N, ...)`. Stored as floating numbers they are what the
-    network expects, or lie in [0, 1] where `mean` and `std` are given; stored as uint8 they lie in
-    [0, 255] and need `mean` and `std`. `batch` gives what the network expects in every case:
+    Inputs are images `(N, C, H, W)`, any tensor `(N, ...)`, or several as one (`Structured`).
+    Labels are what the task makes of them, `(N,)` whole numbers for classes, or None. Images
+    stored as floating numbers are what the network expects, or lie in [0, 1] where `mean` and
+    `std` are given; stored as uint8 they lie in [0, 255] and need `mean` and `std`. `batch` gives
+    what the network expects in every case:
     `(x - mean) / std`, channel by channel, with `x` in [0, 1].
 
     Args:
-        loader: returns images and labels; run when the split is first read.
+        loader: returns inputs and labels; run when the split is first read.
         name: what the split is called in messages ("digits test").
         mean: per channel, for images in [0, 1]; `std` must be given with it.
         std: per channel, positive.
@@ -63,13 +68,13 @@ class Split:
         self.std = None if std is None else tuple(float(value) for value in std)
         self.reads = 0
         self._loader: Loader = loader
-        self._held: tuple[Tensor, Tensor] | None = None
+        self._held: Loaded | None = None
 
     @classmethod
     def of(
         cls,
-        images: Tensor,
-        labels: Tensor,
+        images: Inputs,
+        labels: Tensor | None,
         name: str,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -84,26 +89,29 @@ class Split:
         return split
 
     @property
-    def images(self) -> Tensor:
-        """The images as stored, `(N, ...)` float32 or uint8; do not modify them."""
+    def images(self) -> Inputs:
+        """The inputs as stored, `(N, ...)` float32, uint8 or int64; do not modify them."""
         return self._read()[0]
 
     @property
-    def labels(self) -> Tensor:
-        """The labels, `(N,)` int64 and not negative; do not modify them."""
+    def labels(self) -> Tensor | None:
+        """The labels, `(N, ...)` int64 or float32, or None; do not modify them."""
         return self._read()[1]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
 
     def __repr__(self) -> str:
         size = "not loaded" if self._held is None else f"{len(self)} samples"
         return f"Split({self.name!r}, {size})"
 
-    def batch(self, indices: Tensor | slice | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Returns normalised float32 images and the int64 labels of some samples."""
+    def batch(self, indices: Tensor | slice | Sequence[int]) -> Loaded:
+        """Returns normalised float32 inputs and the labels of some samples."""
         where = indices if isinstance(indices, slice) else torch.as_tensor(indices)
-        images, labels = self.images[where], self.labels[where]
+        images = self.images[where]
+        labels = None if self.labels is None else self.labels[where]
+        if isinstance(images, Structured):
+            return images, labels
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
         if self.mean is not None:
@@ -118,20 +126,24 @@ class Split:
         Raises:
             DataError: if `n < 1`.
         """
-        rows = stratified(self.labels, n, seed)
+        labels = self.labels
+        alike = torch.zeros(len(self), dtype=torch.int64)  # no classes to keep the shares of
+        classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
+        rows = stratified(labels if classes and labels is not None else alike, n, seed)
         rows = rows if n < len(self) else torch.arange(len(self))
-        name = f"{n} of {self.name}"
-        return Split.of(self.images[rows], self.labels[rows], name, self.mean, self.std)
+        some = None if labels is None else labels[rows]
+        return Split.of(self.images[rows], some, f"{n} of {self.name}", self.mean, self.std)
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that change with any image, label, mean or std."""
         digest = hashlib.sha256(f"{self.mean} {self.std}".encode())
-        for tensor in (self.images, self.labels):
+        labels = [] if self.labels is None else [self.labels]
+        for tensor in (*leaves_of(self.images), *labels):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
-    def _read(self) -> tuple[Tensor, Tensor]:
+    def _read(self) -> Loaded:
         if self._held is None:
             self.reads += 1
             try:
@@ -145,14 +157,34 @@ class Split:
             self._held = self._checked(images, labels)
         return self._held
 
-    def _checked(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked(self, images: Inputs, labels: Tensor | None) -> Loaded:
         """Returns both as they are stored, or raises the `DataError` for the first broken rule."""
-        if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        known = isinstance(images, (Tensor, Structured))
+        if not known or not (labels is None or isinstance(labels, Tensor)):
             raise DataError(
                 f"{self.name}: images and labels must be tensors, but got "
                 f"{type(images).__name__} and {type(labels).__name__}. Use torch.as_tensor."
             )
+        if isinstance(images, Structured):
+            if self.mean is not None:
+                raise DataError(
+                    f"{self.name}: `mean` and `std` are of one tensor of images, but there are "
+                    "several inputs; normalise them yourself."
+                )
+            return images.map(self._checked_leaf), self._checked_labels(labels, images)
         return self._checked_images(images), self._checked_labels(labels, images)
+
+    def _checked_leaf(self, leaf: Tensor) -> Tensor:
+        """Returns one of several inputs: numbers in float32, indices and masks as they are."""
+        leaf = leaf.detach().cpu()
+        if not leaf.is_floating_point():
+            return leaf if leaf.dtype == torch.bool else leaf.long()
+        if not bool(torch.isfinite(leaf).all()):
+            raise DataError(
+                f"{self.name}: inputs must be finite, but one of shape {tuple(leaf.shape)} holds "
+                "NaN or infinity. Repair or drop samples."
+            )
+        return leaf.float()
 
     def _checked_images(self, images: Tensor) -> Tensor:
         shape = tuple(images.shape)
@@ -197,29 +229,21 @@ class Split:
             )
         return images
 
-    def _checked_labels(self, labels: Tensor, images: Tensor) -> Tensor:
+    def _checked_labels(self, labels: Tensor | None, images: Inputs) -> Tensor | None:
+        if labels is None:
+            return None
         labels = labels.detach().cpu()
-        integral = not (
-            labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
-        )
-        if labels.ndim != 1 or not integral:
+        if labels.ndim == 0 or len(labels) != len(images):
             raise DataError(
-                f"{self.name}: labels must be (N,) integers, but got shape {tuple(labels.shape)} "
-                f"of {labels.dtype}. One class number a sample: labels.argmax(1) if one-hot."
+                f"{self.name}: one label an image, but got {len(images)} images and labels of "
+                f"shape {tuple(labels.shape)}. Give as many of one as of the other."
             )
-        if len(labels) != len(images):
+        if labels.is_complex():
             raise DataError(
-                f"{self.name}: one label an image, but got {len(images)} images and "
-                f"{len(labels)} labels. Give as many of one as of the other."
+                f"{self.name}: labels must be real numbers, but got {labels.dtype}. Convert them."
             )
-        labels = labels.long()
-        if labels.min() < 0:
-            raise DataError(
-                f"{self.name}: labels must not be negative, but one is {int(labels.min())}. "
-                "Drop the samples without a label; count classes from 0."
-            )
-        return labels
+        return labels.float() if labels.is_floating_point() else labels.long()
 
 
-def _same(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _same(images: Inputs, labels: Tensor | None) -> Loaded:
     return images, labels

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
-
+from autocomp.core.structured import Inputs, leaves_of
 from autocomp.data.adapt import as_split
-from autocomp.data.split import Split
+from autocomp.data.split import Loaded, Split
 from autocomp.errors import DataError, unknown
 
 _KEYS = {
@@ -36,7 +35,7 @@ class DataSplits:
         calibration: unlabelled use only: layer statistics and reconstruction.
         search: plans are judged and chosen on it.
         test: read once, at the very end.
-        n_classes: labels lie in `range(n_classes)`.
+        n_classes: labels lie in `range(n_classes)`; None where they are no class numbers.
         train: for fine-tuning; None where there is nothing beyond `calibration`.
 
     Raises:
@@ -47,11 +46,11 @@ class DataSplits:
     calibration: Split
     search: Split
     test: Split
-    n_classes: int
+    n_classes: int | None
     train: Split | None = None
 
     def __post_init__(self) -> None:
-        if self.n_classes < 1:
+        if self.n_classes is not None and self.n_classes < 1:
             raise DataError(
                 f"{self.name}: `n_classes >= 1` must hold, but got {self.n_classes}. "
                 "Give 1 + the largest label."
@@ -64,8 +63,8 @@ class DataSplits:
             raise DataError(unknown("split", str(split), found))
         return found[split]
 
-    def example_inputs(self, n: int = 1) -> Tensor:
-        """Returns the first `n` calibration images, normalised, `(n, ...)` float32.
+    def example_inputs(self, n: int = 1) -> Inputs:
+        """Returns the first `n` calibration inputs, normalised, `(n, ...)`.
 
         Raises:
             DataError: if `n` lies outside [1, number of calibration images].
@@ -83,7 +82,10 @@ class DataSplits:
         Raises:
             DataError: if a label of `split` is not below `n_classes`.
         """
-        largest = int(split.labels.max())
+        labels = split.labels
+        if labels is None or self.n_classes is None:
+            return
+        largest = int(labels.max())
         if largest >= self.n_classes:
             raise DataError(
                 f"{split.name}: labels must be below n_classes={self.n_classes}, but one is "
@@ -124,19 +126,40 @@ def as_splits(thing: object, name: str = "user") -> DataSplits:
         train = splits["train"]
         splits["calibration"] = Split(draw, f"{name} calibration", train.mean, train.std)
     calibration, search = splits["calibration"], splits["search"]
-    if calibration.images.shape[1:] != search.images.shape[1:]:
+    if _shapes(calibration.images) != _shapes(search.images):
         raise DataError(
-            f"{name}: calibration images are {tuple(calibration.images.shape[1:])} but search "
-            f"images {tuple(search.images.shape[1:])}. Bring both to one shape."
+            f"{name}: calibration images are {_told(calibration.images)} but search images "
+            f"{_told(search.images)}. Bring both to one shape."
         )
-    test = found["test"]
-    if isinstance(test, (tuple, list)) and test[0].shape[1:] != search.images.shape[1:]:
+    test = found["test"]  # its split is not to be read
+    shape = getattr(test[0], "shape", None) if isinstance(test, (tuple, list)) and test else None
+    if shape is not None and [tuple(shape[1:])] != _shapes(search.images):
         raise DataError(
-            f"{name}: search images are {tuple(search.images.shape[1:])} but test images "
-            f"{tuple(test[0].shape[1:])}. Bring both to one shape."
+            f"{name}: search images are {_told(search.images)} but test images "
+            f"{tuple(shape[1:])}. Bring both to one shape."
         )
-    n_classes = 1 + max(int(calibration.labels.max()), int(search.labels.max()))
+    n_classes = _classes(calibration, search)
     return DataSplits(name, calibration, search, splits["test"], n_classes, splits.get("train"))
+
+
+def _classes(*splits: Split) -> int | None:
+    """Returns 1 + the largest label; None where labels are no class numbers."""
+    largest = -1
+    for split in splits:
+        labels = split.labels
+        if labels is None or labels.dim() != 1 or labels.is_floating_point():
+            return None
+        largest = max(largest, int(labels.max()))
+    return 1 + largest if largest >= 0 else None
+
+
+def _shapes(inputs: Inputs) -> list[tuple[int, ...]]:
+    """Returns the shape of one sample of each tensor."""
+    return [tuple(leaf.shape[1:]) for leaf in leaves_of(inputs)]
+
+
+def _told(inputs: Inputs) -> str:
+    return ", ".join(map(str, _shapes(inputs)))
 
 
 def _named(thing: Mapping[object, object], name: str) -> dict[str, object]:
@@ -156,6 +179,6 @@ def _named(thing: Mapping[object, object], name: str) -> dict[str, object]:
     return found
 
 
-def _draw(train: Split, name: str) -> tuple[Tensor, Tensor]:
+def _draw(train: Split, name: str) -> Loaded:
     drawn = train.subset(CALIBRATION_SIZE, seed=0)
     return drawn.images, drawn.labels

@@ -10,6 +10,7 @@ from torch import nn
 
 from autocomp.compression.loading import load
 from autocomp.compression.noted_file import file_of
+from autocomp.core.structured import single
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import ArtifactError
 from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
@@ -17,6 +18,7 @@ from autocomp.exporters.report import Exported
 from autocomp.exporters.verify import verify
 from autocomp.network.batches import Batches
 from autocomp.runtime import REPEATS, latencies
+from autocomp.tasks import Classification, Task
 
 
 def export_run(
@@ -28,6 +30,7 @@ def export_run(
     split: str = "test",
     threads: int = 1,
     repeats: int = REPEATS,
+    task: Task | None = None,
 ) -> Exported:
     """Exports a run's compressed file, checks it on a split and measures it.
 
@@ -40,6 +43,7 @@ def export_run(
         split: "calibration", "search" or "test".
         threads: of onnxruntime.
         repeats: timed runs of one image; fewer for a network that takes long.
+        task: what the network is for; None for classification.
 
     Raises:
         ArtifactError, ModelError, UnknownNameError, DataError: for bad input, in one line.
@@ -49,14 +53,15 @@ def export_run(
         raise ArtifactError(
             f"`split` must be calibration, search or test, but got {split!r}; use test."
         )
+    task = task or Classification()
     network = load(file, model)
     packed = file_of(network)
     assert packed is not None  # `load` notes it
     splits = load_data(data)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
-    example = splits.example_inputs(1)
+    example = single(splits.example_inputs(1), "An export to ONNX", ArtifactError)
     report = export_onnx(network, packed, example, out, opset)
-    check = verify(out, network, batches, threads)
+    check = verify(out, network, batches, task, threads)
     reference = export_float(network, example, report.opset)
     floats, seconds = latencies([reference, out], example, threads, repeats)
     return Exported(report, check, seconds, floats, len(reference), threads)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autocomp.core.metric import ACCURACY, Metric
+from autocomp.core.score import accuracy_of
+
 
 @dataclass(frozen=True)
 class LayerExport:
@@ -52,20 +55,33 @@ class Check:
     """An exported file against the evaluated network, on the same labelled images.
 
     Attributes:
-        n: number of images.
-        accuracy: share of right predictions of the file, in [0, 1].
-        network_accuracy: the network's.
-        agreement: share of images for which both predict the same class.
-        largest_difference: the largest absolute difference of two logits.
+        n: number of samples.
+        quality: the file's figure; for classifications the share of right predictions, in [0, 1].
+        network_quality: the network's.
+        agreement: share of decisions (classes, pixels, labels) that both make alike; None for
+            tasks that decide nothing.
+        largest_difference: the largest absolute difference of two outputs.
         bytes: length of the file.
+        metric: what the qualities are figures of.
     """
 
     n: int
-    accuracy: float
-    network_accuracy: float
-    agreement: float
+    quality: float
+    network_quality: float
+    agreement: float | None
     largest_difference: float
     bytes: int
+    metric: Metric = ACCURACY
+
+    @property
+    def accuracy(self) -> float:
+        """The file's quality, of a classification."""
+        return accuracy_of(self.quality, self.metric)
+
+    @property
+    def network_accuracy(self) -> float:
+        """The network's quality, of a classification."""
+        return accuracy_of(self.network_quality, self.metric)
 
 
 @dataclass(frozen=True)

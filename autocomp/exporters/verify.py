@@ -6,19 +6,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from autocomp.core.structured import single
 from autocomp.errors import ArtifactError
 from autocomp.exporters.report import Check
-from autocomp.network.device import dtype_of
+from autocomp.network.batches import Batch
+from autocomp.network.device import dtype_of, of_type
+from autocomp.network.scoring import Predicted, Tally, checked
 from autocomp.runtime import open_session, run
-from autocomp.tasks.classification import check_logits, is_right
+from autocomp.tasks import Task
 
 
 def verify(
     path: Path,
     network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Batch],
+    task: Task,
     threads: int = 1,
 ) -> Check:
     """Compares an exported file with the network that it was made from.
@@ -26,34 +30,42 @@ def verify(
     Args:
         path: the file.
         network: the evaluated network, in evaluation mode, with its activation quantizers.
-        batches: (images, labels), for instance `evaluate.Batches`.
+        batches: inputs and labels, for instance `Batches`.
+        task: what the network is for.
         threads: of onnxruntime.
 
     Raises:
-        ArtifactError: if the file cannot be read, or there are no images.
+        ArtifactError: if the file cannot be read, or there are no samples.
         ModelError: if onnxruntime cannot run it.
-        DataError: if the outputs are no logits, or there is a label beyond them.
+        DataError: if outputs or labels are not of the task's kind.
     """
     loaded = open_session(path, threads)
-    n = right = network_right = same = 0
-    largest = 0.0
+    of_file, of_network = Tally(task), Tally(task)
+    largest, same, decided = 0.0, 0, 0
+    n = 0
     device, kind = _device(network), dtype_of(network)
-    with torch.inference_mode():
-        for images, labels in batches:
-            given = images.to(device, kind) if images.is_floating_point() else images.to(device)
-            expected = network(given).float().cpu()
-            found = run(loaded, images)
-            labels = labels.cpu()
-            check_logits(found, labels)
-            right += int(is_right(found, labels).sum())
-            network_right += int(is_right(expected, labels).sum())
-            same += int((found.argmax(1) == expected.argmax(1)).sum())
-            largest = max(largest, float((found - expected).abs().max()))
-            n += len(labels)
+    for batch, labels in batches:
+        inputs = single(batch, "A check of an exported file", ArtifactError)
+        targets = task.targets(labels, inputs)
+        targets = None if targets is None else targets.cpu()
+        with torch.inference_mode():
+            raw = network(of_type(inputs, kind).to(device))
+            expected = task.outputs(raw, inputs).float().cpu()
+            found = checked(task.outputs(run(loaded, inputs), inputs), len(inputs), task, targets)
+        of_file.add(Predicted(found, targets), expected)
+        of_network.add(Predicted(expected, targets), expected)
+        ours, theirs = task.decisions(found), task.decisions(expected)
+        if not ours.is_floating_point():
+            same += int((ours == theirs).sum())
+            decided += ours.numel()
+        largest = max(largest, float((found - expected).abs().max()))
+        n += len(inputs)
     if n == 0:
         raise ArtifactError("A check needs at least one labelled image, but got none; give data.")
-    size = path.stat().st_size
-    return Check(n, right / n, network_right / n, same / n, largest, size)
+    return Check(
+        n, of_file.score().quality, of_network.score().quality,
+        same / decided if decided else None, largest, path.stat().st_size, task.metric,
+    )  # fmt: skip
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -18,16 +18,16 @@ class LayerAblation:
     """One layer whose choice differs from the solver's.
 
     The differences are of the plan as it is, less the plan with this one layer put back: negative
-    divergences and positive accuracies say that departing paid.
+    divergences and better qualities say that departing paid.
 
     Attributes:
         layer: the layer.
         chosen: the plan's choice, in words.
         solver: the solver's choice, in words.
         cost: units of the first budget that departing takes.
-        estimated: nats of the additive model (F0).
-        divergence: nats, measured (F1).
-        accuracy: measured (F1).
+        estimated: divergence of the additive model (F0).
+        divergence: measured (F1).
+        quality: measured (F1).
         within_budget: whether the plan that is put back would meet every budget.
     """
 
@@ -37,7 +37,7 @@ class LayerAblation:
     cost: int
     estimated: float
     divergence: float
-    accuracy: float
+    quality: float
     within_budget: bool
 
 
@@ -73,7 +73,7 @@ def ablations(feasible: FeasibleSpace, plan: Plan) -> tuple[LayerAblation, ...]:
                 cost=int(costs[indices[step]] - costs[solver[step]]),
                 estimated=_estimated(feasible, indices, solver, step),
                 divergence=own.divergence - back.divergence,
-                accuracy=own.accuracy - back.accuracy,
+                quality=own.quality - back.quality,
                 within_budget=back.within_budget,
             )
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from autocomp.core.metric import Metric
 from autocomp.inspection.grouping import RunGroup, group_runs, seed_of
 from autocomp.inspection.paired import PairedDifference
 from autocomp.inspection.record import RunRecord
@@ -52,8 +53,8 @@ class GroupFigures:
     Attributes:
         label: what is particular to the group, in words.
         runs: its runs, by seed.
-        search_accuracy: in [0, 1], over the runs that were scored on most images.
-        test_accuracy: in [0, 1]; None while no run is complete.
+        search_quality: over the runs that were scored on most images.
+        test_quality: None while no run is complete.
         size: bytes.
         evaluations: distinct plans.
         seconds: of the search.
@@ -61,11 +62,16 @@ class GroupFigures:
 
     label: str
     runs: tuple[RunFigures, ...]
-    search_accuracy: Spread | None
-    test_accuracy: Spread | None
+    search_quality: Spread | None
+    test_quality: Spread | None
     size: Spread | None
     evaluations: Spread | None
     seconds: Spread | None
+
+    @property
+    def metric(self) -> Metric:
+        """What the qualities are figures of."""
+        return self.runs[0].metric
 
     @classmethod
     def of(cls, group: RunGroup) -> GroupFigures:
@@ -75,8 +81,8 @@ class GroupFigures:
         return cls(
             label=group.label,
             runs=runs,
-            search_accuracy=Spread.of(r.search_accuracy for r in runs if r.search_images == most),
-            test_accuracy=Spread.of(r.test_accuracy for r in runs),
+            search_quality=Spread.of(r.search_quality for r in runs if r.search_images == most),
+            test_quality=Spread.of(r.test_quality for r in runs),
             size=Spread.of(r.size for r in runs),
             evaluations=Spread.of(r.evaluations for r in runs),
             seconds=Spread.of(r.seconds for r in runs),
@@ -143,24 +149,30 @@ def compare_runs(records: Sequence[RunRecord]) -> Comparison:
 def _differences(first: RunGroup, second: RunGroup) -> tuple[PairedDifference, ...]:
     """Returns the measures that both groups have at a common seed."""
     sides = (first, second)
+    metric = first.records[0].metric
     images = max(RunFigures.of(record).search_images for g in sides for record in g.records)
 
     def searched(record: RunRecord) -> float | None:
         figures = RunFigures.of(record)
-        return figures.search_accuracy if figures.search_images == images else None
+        return figures.search_quality if figures.search_images == images else None
 
     measures: list[tuple[str, Measure]] = [
-        ("test accuracy", lambda record: RunFigures.of(record).test_accuracy),
-        ("search accuracy", searched),
+        (f"test {metric.name}", lambda record: RunFigures.of(record).test_quality),
+        (f"search {metric.name}", searched),
     ]
     if first.settings["search_images"] == second.settings["search_images"]:
         total = min(int(group.settings["evaluations"]) for group in sides)
         counts = {max(1, round(total * percent / 100)): percent for percent in PERCENTS}
         for count, percent in counts.items():
-            name = f"merit after {count} ({percent} %)"
-            measures.append((name, partial(merit_after, evaluations=count)))
+            merit = f"merit after {count} ({percent} %)"
+            measures.append((merit, partial(merit_after, evaluations=count)))
     found = (
-        PairedDifference.of(name, *(_by_seed(group, measure) for group in sides))
+        PairedDifference.of(
+            name,
+            _by_seed(first, measure),
+            _by_seed(second, measure),
+            percent=metric.percent and not name.startswith("merit"),
+        )
         for name, measure in measures
     )
     return tuple(difference for difference in found if difference is not None)
@@ -182,7 +194,9 @@ def _notes(
     lines = []
     stopped = [record.name for record in records if record.summary is None]
     if stopped:
-        lines.append("Stopped early, no test accuracy: " + ", ".join(stopped) + ".")
+        lines.append(
+            f"Stopped early, no test {records[0].metric.name}: " + ", ".join(stopped) + "."
+        )
     versions = {str(record.config.get("versions", {}).get("autocomp", "?")) for record in records}
     if len(versions) > 1:
         lines.append("The runs are of different versions: " + ", ".join(sorted(versions)) + ".")

@@ -9,6 +9,7 @@ from typing import Any
 
 import cattrs
 
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.errors import RunError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import ErrorCurve
@@ -22,7 +23,7 @@ from autocomp.storage.json_files import read_json
 from autocomp.storage.sealed import seal
 
 FILE = "inspection.json"
-FORMAT = 2
+FORMAT = 3
 _RENAMED = {"departures": "ablations"}
 """What format 1 called otherwise."""
 
@@ -44,6 +45,7 @@ class Findings:
         policy: the learned policy; None without one.
         study: the Optuna study; None without one.
         left_out: section -> why it is missing.
+        metric: what the run's qualities are figures of.
     """
 
     plan: str
@@ -58,6 +60,7 @@ class Findings:
     policy: PolicyPicture | None = None
     study: StudyPicture | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    metric: Metric = ACCURACY
 
     def write(self, folder: Path) -> Path:
         """Writes `inspection.json` into a run folder and returns its path."""
@@ -88,8 +91,11 @@ class Findings:
                 raise ValueError("its checksum differs")
             if written == 1:
                 values = _renamed(values)
-            elif written != FORMAT:
+            elif written not in (2, FORMAT):
                 return None
+            if written < 3:
+                for row in values.get("ablations", []):
+                    row["quality"] = row.pop("accuracy")
             return cattrs.structure(values, cls)
         except (
             OSError, ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError,

@@ -70,10 +70,13 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
             "predictions",
             lambda: compare_predictions(problem.data.search, *problem.outputs(plan, whole)),
             None,
-        ),
+        )
+        if problem.settings.task.name == "classification"
+        else None,
         policy=part("policy", lambda: _policy(feasible, agent, folder), None),
         study=part("study", lambda: _study(agent, folder), None),
         left_out=left_out,
+        metric=best.metric,
     )
 
 

@@ -16,6 +16,7 @@ from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
+from autocomp.core.structured import Inputs
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.latency.table import LatencyTable
@@ -25,6 +26,7 @@ from autocomp.costs.size import Size
 from autocomp.errors import ModelError
 from autocomp.network.activation_memory import peak_activation_bytes
 from autocomp.network.analysis import analyse
+from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 
 
@@ -102,7 +104,7 @@ class Measurement:
 
 def measure_network(
     model: nn.Module,
-    example_inputs: Tensor,
+    example_inputs: Inputs,
     keep: Iterable[str] = (),
     latency: bool = True,
     table: LatencyTable | None = None,
@@ -126,8 +128,11 @@ def measure_network(
     store = CompressionStore(model, network)
     macs, bitops = Macs(store), BitOps(store)
     seen = _activation_bytes(model, example_inputs, network)
-    clock = Latency(store, example_inputs, table)
+    one = example_inputs if isinstance(example_inputs, Tensor) else None
+    clock = Latency(store, one, table)
     problem = "" if latency else "time was not asked for"
+    if latency and one is None:
+        latency, problem = False, "time is measured of networks with one input tensor"
     nanoseconds = None
     if latency:
         try:
@@ -165,7 +170,7 @@ def measure_network(
     )
 
 
-def _activation_bytes(model: nn.Module, example: Tensor, network: Network) -> dict[str, int]:
+def _activation_bytes(model: nn.Module, example: Inputs, network: Network) -> dict[str, int]:
     """Runs one example; returns bytes of input and output of each layer's first call."""
     found: dict[str, int] = {}
 
@@ -188,7 +193,7 @@ def _activation_bytes(model: nn.Module, example: Tensor, network: Network) -> di
             handle = module.register_forward_hook(hook_for(layer.name), with_kwargs=True)
             stack.callback(handle.remove)
         with torch.no_grad():
-            model(example[:1])
+            forward(model, example[:1])
     return found
 
 

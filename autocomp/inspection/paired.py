@@ -23,6 +23,7 @@ class PairedDifference:
         mean: their mean.
         low, high: a 95 % percentile bootstrap interval of the mean; None with a single seed, which
             says nothing about the spread.
+        percent: whether they are shares.
     """
 
     measure: str
@@ -31,10 +32,15 @@ class PairedDifference:
     mean: float
     low: float | None
     high: float | None
+    percent: bool = False
 
     @classmethod
     def of(
-        cls, measure: str, first: Mapping[int, float], second: Mapping[int, float]
+        cls,
+        measure: str,
+        first: Mapping[int, float],
+        second: Mapping[int, float],
+        percent: bool = False,
     ) -> PairedDifference | None:
         """Returns the first less the second over their common seeds; None if there are none.
 
@@ -42,13 +48,14 @@ class PairedDifference:
             measure: what is compared.
             first: seed -> value.
             second: seed -> value.
+            percent: whether values are shares.
         """
         seeds = tuple(sorted(first.keys() & second.keys()))
         if not seeds:
             return None
         values = tuple(first[seed] - second[seed] for seed in seeds)
         low, high = bootstrap_interval(values) or (None, None)
-        return cls(measure, seeds, values, float(np.mean(values)), low, high)
+        return cls(measure, seeds, values, float(np.mean(values)), low, high, percent)
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autocomp.data.split import Split
-from autocomp.errors import RunError
+from autocomp.errors import DataError, RunError
 from autocomp.plugins.imports import optional_import
 
 BINS = 10
@@ -125,11 +125,14 @@ def compare_predictions(split: Split, dense: Tensor, compressed: Tensor) -> Pred
         compressed: logits `(n, classes)` of the compressed one.
     """
     labels = split.labels
+    if labels is None:
+        raise DataError(f"{split.name}: predictions are compared with labels, but there are none.")
     finite = [torch.nan_to_num(logits.cpu().double()) for logits in (dense, compressed)]
     logs = [F.log_softmax(logits, 1) for logits in finite]
     (dense_p, dense_top), (compressed_p, compressed_top) = (x.exp().max(1) for x in logs)
     apart = F.kl_div(logs[1], logs[0], log_target=True, reduction="none").sum(1)
     apart = torch.nan_to_num(apart, nan=_FAR, posinf=_FAR).clamp(0, _FAR)
+    images = split.images if isinstance(split.images, Tensor) else None
     return Predictions(
         split=split.name,
         n=len(labels),
@@ -154,7 +157,7 @@ def compare_predictions(split: Split, dense: Tensor, compressed: Tensor) -> Pred
                 dense_p=float(dense_p[i]),
                 compressed_p=float(compressed_p[i]),
                 divergence=float(apart[i]),
-                png=png_of(split.images[i]),
+                png="" if images is None else png_of(images[i]),
             )
             for i in apart.argsort(descending=True, stable=True)[:MOST].tolist()
         ),

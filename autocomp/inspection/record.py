@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autocomp.core.fidelity import Fidelity
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.inspection.findings import Findings
 from autocomp.runs.folder import Run
@@ -67,6 +68,11 @@ class RunRecord:
         """The search's settings, as `SearchConfig.to_json` gives them."""
         settings: Mapping[str, Any] = self.config["settings"]
         return settings
+
+    @property
+    def metric(self) -> Metric:
+        """What the run's qualities are figures of."""
+        return self.outcomes[0].metric if self.outcomes else ACCURACY
 
     @property
     def screened(self) -> tuple[Outcome, ...]:

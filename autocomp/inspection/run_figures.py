@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.inspection.grouping import seed_of
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import best_so_far
@@ -17,23 +18,25 @@ class RunFigures:
         name: the run folder's name.
         seed: the search's seed.
         complete: whether it was finished.
-        search_accuracy: of the best plan, in [0, 1]; None without a plan within the budgets.
+        search_quality: of the best plan; None without a plan within the budgets.
         search_images: on how many images: the whole search split, if the run came that far.
-        test_accuracy: of the compressed network; None before the run is complete.
+        test_quality: of the compressed network; None before the run is complete.
         size: bytes of the file; of the best plan, before there is one.
         evaluations: distinct plans evaluated.
         seconds: how long the search took.
+        metric: what the qualities are figures of.
     """
 
     name: str
     seed: int
     complete: bool
-    search_accuracy: float | None
+    search_quality: float | None
     search_images: int
-    test_accuracy: float | None
+    test_quality: float | None
     size: int | None
     evaluations: int
     seconds: float
+    metric: Metric = ACCURACY
 
     @classmethod
     def of(cls, record: RunRecord) -> RunFigures:
@@ -44,12 +47,13 @@ class RunFigures:
             name=record.name,
             seed=seed_of(record),
             complete=summary is not None,
-            search_accuracy=best.accuracy if best else None,
+            search_quality=best.quality if best else None,
             search_images=best.n if best else 0,
-            test_accuracy=summary.test.accuracy if summary else None,
+            test_quality=summary.test.quality if summary else None,
             size=costs.get("size"),
             evaluations=summary.evaluations if summary else len(record.screened),
             seconds=summary.seconds if summary else sum(o.seconds for o in record.screened),
+            metric=record.metric,
         )
 
 

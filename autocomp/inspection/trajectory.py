@@ -1,4 +1,4 @@
-"""What a list of outcomes says: the best so far, and the front of accuracy against a cost."""
+"""What a list of outcomes says: the best so far, and the front of quality against a cost."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def improvements(trail: Iterable[TrailPoint]) -> tuple[TrailPoint, ...]:
 
 
 def pareto_front(outcomes: Iterable[Outcome], cost: str = "size") -> tuple[Outcome, ...]:
-    """Returns the outcomes that no other undercuts in cost without being less accurate.
+    """Returns the outcomes that no other undercuts in cost without being worse.
 
-    Both cost and accuracy rise strictly along the front; of equals the earliest is on it.
+    Both cost and quality rise strictly along the front; of equals the earliest is on it.
 
     Args:
-        outcomes: any outcomes; those that do not know `cost` are passed over. Accuracies of
+        outcomes: any outcomes; those that do not know `cost` are passed over. Qualities of
             different splits do not compare, so give those of one fidelity.
         cost: the cost's name.
 
@@ -69,5 +69,5 @@ def pareto_front(outcomes: Iterable[Outcome], cost: str = "size") -> tuple[Outco
     if not known:
         return ()
     costs = np.array([outcome.costs[cost] for outcome in known], np.int64)
-    errors = np.array([-outcome.accuracy for outcome in known])
+    errors = np.array([-outcome.utility for outcome in known])
     return tuple(known[i] for i in front_of(costs, errors).tolist())

@@ -136,6 +136,7 @@ def _one_thread() -> Iterator[None]:
 
 def _fit(model: nn.Module, split: Split, generator: torch.Generator) -> None:
     images, labels = split.images, split.labels
+    assert isinstance(images, Tensor) and labels is not None
     shifted = _shifts(images)
     steps = -(-len(images) // _BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 
 
-def peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
+def peak_activation_bytes(model: nn.Module, example: Inputs) -> int:
     """Returns the largest number of bytes of activations that live at once, for one example.
 
     A forward pass is recorded as a list of operators. A tensor lives from the operator that makes
@@ -36,7 +37,7 @@ def peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
     Raises:
         LayerError: if the forward pass fails.
     """
-    inputs = example[:1].clone()
+    inputs = moved(example[:1], Tensor.clone)
     trace = _Trace(model, inputs)
     with evaluation_mode(model), torch.no_grad(), _plain_attention(), trace:
         outputs = forward(model, inputs)
@@ -46,7 +47,7 @@ def peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
 class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes when each piece of memory is made and used; holds it, so that none is reused."""
 
-    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         fixed = (*model.parameters(), *model.buffers())
         self._fixed = {_memory(tensor) for tensor in fixed}
@@ -54,7 +55,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._made: dict[int, int] = {}
         self._used: dict[int, int] = {}
         self._step = 0
-        self._use([inputs])
+        self._use(leaves_of(inputs))
         self._step = 1
 
     def __torch_dispatch__(

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network, split_frozen
+from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError
 from autocomp.network.faithful import place_of, read_places
 from autocomp.network.forward import forward
@@ -26,7 +27,7 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 _FUSIBLE = ({torch.float32}, {torch.float64})
 
 
-def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) -> Network:
+def analyse(model: nn.Module, example_inputs: Inputs, keep: Iterable[str] = ()) -> Network:
     """Lists the layers of `model` that can be compressed, with MACs of a real forward pass.
 
     Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
@@ -72,7 +73,7 @@ def analyse(model: nn.Module, example_inputs: Tensor, keep: Iterable[str] = ()) 
     )
 
 
-def _unread(model: nn.Module, inputs: Tensor, specs: Sequence[LayerSpec]) -> tuple[str, ...]:
+def _unread(model: nn.Module, inputs: Inputs, specs: Sequence[LayerSpec]) -> tuple[str, ...]:
     """Names the layers whose weights no operation of a forward pass reads."""
     for few in (inputs[:2], inputs):  # some inputs may take other ways than the first
         try:
@@ -100,7 +101,7 @@ class _Trace:
     uncounted: tuple[str, ...]
 
 
-def _trace(model: nn.Module, example_inputs: Tensor, sites: dict[str, Site]) -> _Trace:
+def _trace(model: nn.Module, example_inputs: Inputs, sites: dict[str, Site]) -> _Trace:
     macs: dict[str, int] = {}
     calls: dict[str, int] = {}
     shapes: dict[str, Shapes] = {}

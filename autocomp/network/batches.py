@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.data.split import Split
 from autocomp.network.device import of_type
 
+Batch: TypeAlias = tuple[Inputs, Tensor | None]
+"""Inputs and labels, if any."""
 LARGEST = 5_000_000
 """Numbers of a batch of inputs: 33 images of 224 x 224, or 1,627 of 32 x 32.
 
 A network's activations take a hundred times as much."""
+_TOKEN = 1000
+"""Numbers that a token becomes, about: a vector."""
 _KEEP_BYTES = 1 << 29
 """Batches up to this size together are prepared once and kept."""
 
@@ -42,12 +48,12 @@ class Batches:
         self._channels_last = channels_last
         self._batch_size = batch_size
         self._device = device
-        self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._kept: list[Batch] | None = None
 
     def __len__(self) -> int:
         return len(self._split)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         if self._kept is not None:
             yield from self._kept
             return
@@ -57,17 +63,27 @@ class Batches:
         size = min(self._batch_size, fitting(given))
         for start in range(0, len(self._split), size):
             images, labels = self._split.batch(slice(start, start + size))
-            images = of_type(images, self._dtype).to(self._device)
-            if self._channels_last and images.dim() == 4:
-                images = images.contiguous(memory_format=torch.channels_last)
-            batch = (images, labels.to(self._device))
+            images = moved(images, self._placed)
+            batch = (images, None if labels is None else labels.to(self._device))
             if small:
                 kept.append(batch)
             yield batch
         if small:
             self._kept = kept
 
+    def _placed(self, leaf: Tensor) -> Tensor:
+        leaf = of_type(leaf, self._dtype).to(self._device)
+        if self._channels_last and leaf.dim() == 4:
+            return leaf.contiguous(memory_format=torch.channels_last)
+        return leaf
 
-def fitting(images: Tensor) -> int:
-    """Returns how many of these images make a batch of `LARGEST` numbers; at least two."""
-    return max(2, LARGEST // max(1, images[:1].numel()))
+
+def fitting(images: Inputs) -> int:
+    """Returns how many of these samples make a batch of `LARGEST` numbers; at least two.
+
+    A token counts as the numbers of its vector.
+    """
+    leaves = leaves_of(images[:1])
+    tokens = not any(leaf.is_floating_point() for leaf in leaves)
+    one = max(leaf.numel() for leaf in leaves) * _TOKEN if tokens else images[:1].numel()
+    return max(2, LARGEST // max(1, one))

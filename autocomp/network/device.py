@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from autocomp.core.structured import AnyInputs, Structured
 from autocomp.errors import AutocompError
 from autocomp.plugins.imports import describe
 
@@ -24,8 +25,10 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def of_type(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+def of_type(inputs: AnyInputs, dtype: torch.dtype) -> AnyInputs:
     """Returns inputs that are numbers in the network's type; indices stay as they are."""
+    if isinstance(inputs, Structured):
+        return inputs.map(lambda leaf: of_type(leaf, dtype))
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError, ModelError
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
@@ -41,7 +42,7 @@ def place_of(tensor: Tensor) -> int:
         return 0
 
 
-def read_places(model: nn.Module, inputs: Tensor) -> set[int]:
+def read_places(model: nn.Module, inputs: Inputs) -> set[int]:
     """Returns the places of the tensors that a forward pass in evaluation mode reads.
 
     The second pass counts: what a network works out from a weight once, and keeps, does not follow
@@ -55,7 +56,7 @@ def read_places(model: nn.Module, inputs: Tensor) -> set[int]:
     return reads.places - {0}
 
 
-def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
+def check_copy(original: nn.Module, copied: nn.Module, inputs: Inputs) -> None:
     """Checks that a copy reads none of the original's tensors and computes what that computes.
 
     Args:
@@ -105,7 +106,7 @@ def check_copy(original: nn.Module, copied: nn.Module, inputs: Tensor) -> None:
 
 
 def without_effect(
-    model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+    model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs
 ) -> tuple[str, ...]:
     """Names the weights that may be anything without the outputs changing, one by one.
 
@@ -139,7 +140,7 @@ def without_effect(
     return tuple(found)
 
 
-def try_channels_last(model: nn.Module, inputs: Tensor) -> bool:
+def try_channels_last(model: nn.Module, inputs: Inputs) -> bool:
     """Puts the weights of a network in channels-last order where it computes the same with it.
 
     Args:
@@ -148,7 +149,7 @@ def try_channels_last(model: nn.Module, inputs: Tensor) -> bool:
         inputs: a few inputs.
     """
     wide = [p for p in model.parameters() if p.dim() == 4]
-    if inputs.dim() != 4 or not wide:
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not wide:
         return False
     plain = outputs_of(model, inputs)
     before = [p.data for p in wide]
@@ -188,7 +189,7 @@ def _near(first: Tensor, second: Tensor) -> bool:
     return torch.allclose(first, second, rtol=0.0, atol=TOLERANCE * scale, equal_nan=True)
 
 
-def outputs_of(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+def outputs_of(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Returns the tensors of a network's output; its buffers stay as they were."""
     buffers = [(b, b.clone()) for b in model.buffers()]
     with torch.no_grad(), evaluation_mode(model):

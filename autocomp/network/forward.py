@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from autocomp.errors import AutocompError, LayerError
+from autocomp.core.structured import Inputs, Structured
+from autocomp.errors import AutocompError, DataError, LayerError
 from autocomp.plugins.imports import describe
 
 
 def forward(
-    model: nn.Module, inputs: Tensor | None, error: type[AutocompError] = LayerError,
+    model: nn.Module, inputs: Inputs | None, error: type[AutocompError] = LayerError,
     on: str = "example inputs",
 ) -> Any:  # fmt: skip
     """Returns what the network makes of a batch; gradients are the caller's business.
@@ -26,10 +27,20 @@ def forward(
         AutocompError: of class `error`, if the network raises anything.
     """
     try:
+        if isinstance(inputs, Structured):
+            args, kwargs = inputs.arguments(model)
+            return model(*args, **kwargs)
         return model(inputs)
+    except DataError:  # ours, of structured inputs or outputs
+        raise
     except (Exception, SystemExit) as problem:  # the user's own code: it may raise anything
-        shape = None if inputs is None else tuple(inputs.shape)
         raise error(
-            f"The network must run on its {on}, but a batch of shape {shape} raised "
+            f"The network must run on its {on}, but a batch of shape {_shape(inputs)} raised "
             f"{describe(problem)}; check that the data fit the network."
         ) from problem
+
+
+def _shape(inputs: Inputs | None) -> str:
+    if isinstance(inputs, Structured):
+        return ", ".join(f"{name} {tuple(leaf.shape)}" for name, leaf in inputs.named())
+    return str(None if inputs is None else tuple(inputs.shape))

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autocomp.core.structured import Inputs
+
 LIMIT = 1 << 29
 """Bytes of activations that a cache may hold; where more would be needed, modules run again."""
 
@@ -30,7 +32,7 @@ class PrefixCache:
         limit: bytes that may be held.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, limit: int = LIMIT) -> None:
+    def __init__(self, model: nn.Module, images: Inputs, limit: int = LIMIT) -> None:
         self._model = model
         self._images = images
         self._limit = limit
@@ -135,7 +137,7 @@ class PrefixCache:
 
 
 @torch.no_grad()
-def run_until(model: nn.Module, name: str, images: Tensor) -> None:
+def run_until(model: nn.Module, name: str, images: Inputs) -> None:
     """Runs a network up to where module `name` is first called, or to its end."""
 
     def stop(module: nn.Module, inputs: Any) -> None:

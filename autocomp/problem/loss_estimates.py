@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from autocomp.artifacts.tensors import write_raw
 from autocomp.compression.estimates import option_cost
 from autocomp.core.choice import Choice
 from autocomp.core.stage import OnStage, untold
+from autocomp.core.structured import Inputs, leaves_of
 from autocomp.network.batches import fitting
 from autocomp.problem.sensitivity import (
     POINTS,
@@ -24,6 +24,7 @@ from autocomp.problem.sensitivity import (
     measured_choices,
 )
 from autocomp.problem.subnet import Subnet
+from autocomp.tasks import Task
 
 Losses = NDArray[np.float64]
 Menus = Sequence[Sequence[Choice]]
@@ -50,19 +51,21 @@ class LossEstimates:
 
     Args:
         dense: the dense network's subnet, into which choices are written.
+        task: what the network is for.
         images: gives the calibration inputs to measure on.
         on_stage: told how far measurements are.
     """
 
     def __init__(
-        self, dense: Subnet, images: Callable[[], Tensor], on_stage: OnStage = untold
+        self, dense: Subnet, task: Task, images: Callable[[], Inputs], on_stage: OnStage = untold
     ) -> None:
         self._dense = dense
+        self._task = task
         self._images, self._on_stage = images, on_stage
         self._known: dict[tuple[object, object], list[Losses]] = {}
 
     def of(self, menus: Menus) -> list[Losses]:
-        """Returns, per layer, the loss in nats of each choice on its menu."""
+        """Returns, per layer, the divergence of each choice on its menu."""
         store, asked = self._dense.store, tuple(tuple(menu) for menu in menus)
         store.prepare(menus)
         if (asked, store.trusted) not in self._known:
@@ -96,13 +99,15 @@ class LossEstimates:
             [(x.name, [c.to_json() for c in m]) for x, m in zip(layers, menus, strict=True)]
         )
         on = self._images() if images is None else images
-        seen = hashlib.sha256(write_raw(on, 32))
+        seen = hashlib.sha256(self._task.name.encode())
+        for leaf in leaves_of(on):
+            seen.update(write_raw(leaf, 32))
         seen.update(menu_text.encode())
         name = f"slopes {len(on)} {seen.hexdigest()[:12]}"
         found = [store.fact(layer, name, partial(points, i)) for i, layer in enumerate(layers)]
         return [loss_curve(p, e) for p, e in zip(found, errors, strict=True)]
 
-    def _measured_images(self) -> Tensor | None:
+    def _measured_images(self) -> Inputs | None:
         """Returns the images to measure on; None where one backward pass has to do."""
         images, network = self._images(), self._dense.network
         images = images[: max(_FEWEST, fitting(images))]  # they are one batch
@@ -127,20 +132,22 @@ class LossEstimates:
 
     def _measure(
         self, menus: Menus, errors: Sequence[Sequence[float]], chosen: Sequence[Sequence[int]],
-        images: Tensor | None,
+        images: Inputs | None,
     ) -> list[list[Point]]:  # fmt: skip
         network, model, writer = self._dense.network, self._dense.model, self._dense.writer
         neutral = network.neutral_plan()
         writer.write(neutral)
         if images is None:
-            slopes = gradient_slopes(model, network, self._images())
+            slopes = gradient_slopes(model, network, self._images(), self._task)
             return [[(1.0, slope)] for slope in slopes]
         options = [[menu[i] for i in c] for menu, c in zip(menus, chosen, strict=True)]
 
         def write(name: str, choice: Choice | None) -> None:
             writer.write(neutral if choice is None else neutral.replace(name, choice))
 
-        found = divergences(model, network.layers, options, write, images, self._on_stage)
+        found = divergences(
+            model, network.layers, options, write, images, self._task, self._on_stage
+        )
         return [
             [(e[i], value) for i, value in zip(c, values, strict=True)]
             for e, c, values in zip(errors, chosen, found, strict=True)

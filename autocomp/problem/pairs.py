@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from autocomp.tasks.classification import Score
+from autocomp.core.score import Score
 
 
 class ScorePair(NamedTuple):
@@ -17,7 +17,7 @@ class ScorePair(NamedTuple):
 
 
 class OutputPair(NamedTuple):
-    """Two networks' logits `(n, classes)` on the same inputs, in their order."""
+    """Two networks' outputs `(n, ...)` on the same inputs, in their order."""
 
     dense: Tensor
     compressed: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,10 +21,13 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
+from autocomp.core.structured import Inputs, joined
 from autocomp.costs import ALWAYS, Cost, reference_cost
 from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
+from autocomp.network.as_one import as_one, plain
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.faithful import (
@@ -32,7 +36,7 @@ from autocomp.network.faithful import (
     try_channels_last,
 )
 from autocomp.network.rebinding import copy_network
-from autocomp.network.scoring import logits_of, score
+from autocomp.network.scoring import Reference, outputs_on, score
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.allocate import allocate
 from autocomp.problem.loss_estimates import LossEstimates
@@ -44,8 +48,8 @@ from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
 from autocomp.problem.table_folder import table_folder
-from autocomp.tasks.classification import Score
-from autocomp.tasks.paired import PairedAccuracy
+from autocomp.tasks import Paired
+from autocomp.tasks.measure import standard_error
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
 
@@ -94,14 +98,18 @@ class CompressionProblem:
             )
         data = load_data(data)
         self.data: DataSplits = data
-        self._logits: Tensor | None = None
+        task = self.settings.task
+        for split in (data.calibration, data.search):
+            task.check_labels(split.labels, split.name)
         self._channels_last = False
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
         self._model = working_copy(model, device)
         first = next(iter(self._batches(data.calibration.subset(FEW, seed=0))))[0]
         check_copy(model, self._model, first)
-        logits_of(self._model, [first])  # what it returns is said before anything is made of it
+        as_one(self._model, task, first)
+        # what it returns is said before anything is made of it
+        outputs_on(self._model, [first], task)
         self._channels_last = try_channels_last(self._model, first)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
@@ -112,6 +120,11 @@ class CompressionProblem:
         )  # fmt: skip
         stats = calibrate(self._model, self.network, self._calibration)
         dense = copy_network(self._model)
+        task = task.fitted(
+            outputs_on(dense, self._some_calibration(self.settings.slope_images), task)
+        )
+        self.settings = replace(self.settings, task=task)
+        reference = Reference(dense, self._calibration, task)
         self.store = CompressionStore(
             dense, self.network, stats, self.settings.pipeline,
             lambda: input_moments(
@@ -119,7 +132,7 @@ class CompressionProblem:
             ),
             table_folder(
                 self.settings.cache, self._model, self.data.calibration, self._calibration[0],
-                self.settings.pipeline,
+                self.settings.pipeline, task,
             ),
             example=self._calibration[0][:1], on_stage=self.settings.on_stage,
         )  # fmt: skip
@@ -131,6 +144,7 @@ class CompressionProblem:
                 Fidelity.SCREEN: self._batches(few_searched),
                 Fidelity.FULL: self._batches(data.search),
             },
+            task,
         )
         few = self._some_calibration(self.settings.correction_images)
         corrections = {
@@ -139,16 +153,19 @@ class CompressionProblem:
         }
         factories = dict.fromkeys(ALWAYS) | {b.cost: b.factory for b in self.budgets}
         dense_subnet = Subnet(
-            self._model, self.store, corrections, factories, self._calibration, self._dense_logits
+            self._model, self.store, corrections, factories, self._calibration, reference
         )
         self.costs: dict[str, Cost] = dense_subnet.costs
         self.limits = {b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in self.budgets}
         self.subnets = Subnets(
-            dense_subnet, self._calibration, corrections, self._dense_logits,
+            dense_subnet, self._calibration, corrections, reference,
             (*keep, *self.network.unread), self.settings.unit_step,
-            [labels for _, labels in pairs], self.settings.decomposition,
+            [x for _, x in pairs if x is not None] if task.name == "classification" else None,
+            self.settings.decomposition,
         )  # fmt: skip
-        self._estimates = LossEstimates(dense_subnet, self.slope_inputs, self.settings.on_stage)
+        self._estimates = LossEstimates(
+            dense_subnet, task, self.slope_inputs, self.settings.on_stage
+        )
         self._memo: dict[tuple[str, Fidelity], Outcome] = {}
 
     def dense_score(self, fidelity: Fidelity | str = Fidelity.SCREEN) -> Score:
@@ -156,7 +173,7 @@ class CompressionProblem:
         return self._scorer.dense_score(_evaluated(fidelity).images)
 
     def outputs(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> OutputPair:
-        """Returns the logits `(n, classes)` of the dense and of the compressed network.
+        """Returns the outputs `(n, ...)` of the dense and of the compressed network.
 
         On the search images of `fidelity`, in their order. Nothing is counted or remembered.
         """
@@ -166,14 +183,23 @@ class CompressionProblem:
             dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
         )
 
-    def paired(self, first: Outcome, second: Outcome) -> PairedAccuracy:
-        """Returns how much more accurate one evaluated plan is than another, image by image.
+    def paired(self, first: Outcome, second: Outcome) -> Paired:
+        """Returns how much one evaluated plan's figure is above another's, sample by sample.
 
         Each as its outcome's level makes it, on the whole search split; nothing is counted.
         """
-        return PairedAccuracy.of(
-            *(self._right(o.plan, max(o.fidelity, Fidelity.FULL)) for o in (first, second))
+        return Paired.of(
+            *(self._shares(o.plan, max(o.fidelity, Fidelity.FULL)) for o in (first, second))
         )
+
+    def error_of(self, outcome: Outcome) -> float | None:
+        """Returns the standard error of an outcome's quality; None for that of a share.
+
+        On the whole search split, where the plan's network is run again if it has to be.
+        """
+        if outcome.metric.name == "accuracy":
+            return None
+        return standard_error(self._shares(outcome.plan, max(outcome.fidelity, Fidelity.FULL)))
 
     def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.
@@ -246,7 +272,7 @@ class CompressionProblem:
         """
         if self.known(plan, Fidelity.FULL):
             return self.evaluate(plan, Fidelity.FULL)
-        self._right(best, Fidelity.FULL)  # the scorer compares with what it remembers
+        self._shares(best, Fidelity.FULL)  # the scorer compares with what it remembers
         start = time.perf_counter()
         judged = self._scorer.judge(self._realise(plan).model, Fidelity.FULL, plan.key, best.key)
         if judged is None:
@@ -282,16 +308,19 @@ class CompressionProblem:
         limit = self.limits.get("size")
         if limit is not None and self.is_within(plan) and len(data) > limit:
             raise BudgetError(f"The file must have at most {limit} bytes, but has {len(data)}.")
-        return in_plain_order(copy_network(subnet.model).cpu()), data
+        return in_plain_order(plain(copy_network(subnet.model)).cpu()), data
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
         batches = self._batches(self.data.test)
-        dense = score(self.store.model, batches)
-        return ScorePair(dense, score(self._realise(plan, _evaluated(fidelity)).model, batches))
+        task, original = self.settings.task, self.store.model
+        task.check_labels(self.data.test.labels, self.data.test.name)
+        dense = score(original, batches, task)
+        small = self._realise(plan, _evaluated(fidelity)).model
+        return ScorePair(dense, score(small, batches, task, original))
 
     def losses(self, menus: Menus) -> Losses:
-        """Returns F0: per layer, the divergence in nats that each choice alone is expected to add.
+        """Returns F0: per layer, the divergence that each choice alone is expected to add.
 
         The divergence of the outputs from the dense network's, measured on calibration images at
         about five choices a layer and interpolated over the layers' output errors; for networks
@@ -324,9 +353,9 @@ class CompressionProblem:
         """
         return allocate(self, menus, structural, losses)
 
-    def slope_inputs(self) -> Tensor:
+    def slope_inputs(self) -> Inputs:
         """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
-        return torch.cat(self._some_calibration(self.settings.slope_images))
+        return joined(self._some_calibration(self.settings.slope_images))
 
     def _batches(self, split: Split) -> Batches:
         device = torch.device(self.settings.device)
@@ -339,21 +368,22 @@ class CompressionProblem:
     ) -> Outcome:
         costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
+        found = judged.score
         return Outcome(
-            plan, judged.score.accuracy, judged.score.loss, judged.score.n, costs, within, fidelity,
-            round(time.perf_counter() - start, 4), judged.divergence,
+            plan, found.quality, found.loss, found.n, costs, within, fidelity,
+            round(time.perf_counter() - start, 4), judged.divergence, found.metric,
         )  # fmt: skip
 
-    def _right(self, plan: Plan, level: Fidelity) -> Tensor:
-        """Returns which images of the whole split a plan's network gets right."""
-        found = self._scorer.right(plan.key, level)
+    def _shares(self, plan: Plan, level: Fidelity) -> Tensor:
+        """Returns each sample's share in the figure of a plan's network, on the whole split."""
+        found = self._scorer.shares(plan.key, level)
         if found is None:  # judged before the run was resumed
             self._scorer.judge(self._realise(plan, level).model, level, plan.key)
-            found = self._scorer.right(plan.key, level)
+            found = self._scorer.shares(plan.key, level)
         assert found is not None  # every judgement on the whole split is remembered
         return found
 
-    def _some_calibration(self, n: int) -> list[Tensor]:
+    def _some_calibration(self, n: int) -> list[Inputs]:
         return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
 
     def _realise(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> Subnet:
@@ -361,11 +391,6 @@ class CompressionProblem:
         subnet = self.subnets.of(plan, fidelity)
         subnet.realise(plan, fidelity, self.limits.get("size"))
         return subnet
-
-    def _dense_logits(self) -> Tensor:
-        if self._logits is None:
-            self._logits = logits_of(self.store.model, self._calibration)
-        return self._logits
 
 
 def _evaluated(fidelity: Fidelity | str) -> Fidelity:

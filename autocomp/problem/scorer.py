@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from autocomp.core.fidelity import Fidelity
+from autocomp.core.metric import Metric
+from autocomp.core.score import Score
+from autocomp.core.structured import Inputs
+from autocomp.errors import DataError
 from autocomp.network.batches import Batches
-from autocomp.network.scoring import predictions
-from autocomp.tasks.classification import Score, divergence, is_behind, is_right, total_score
+from autocomp.network.scoring import Reference, Tally, predictions
+from autocomp.tasks import Task
+from autocomp.tasks.paired import is_behind
 
 
 @dataclass(frozen=True)
@@ -23,63 +28,92 @@ class ComparedScore:
 
 
 class Scorer:
-    """Scores networks on fixed images, and remembers what the dense network makes of them.
+    """Scores networks on fixed samples, and remembers what the dense network makes of them.
 
     Args:
         dense: the dense network.
-        splits: level ("F1", "F2") -> its images.
+        splits: level ("F1", "F2") -> its samples.
+        task: what the networks are for.
     """
 
-    def __init__(self, dense: nn.Module, splits: Mapping[Fidelity, Batches]) -> None:
+    def __init__(self, dense: nn.Module, splits: Mapping[Fidelity, Batches], task: Task) -> None:
         self._dense = dense
         self._splits = splits
+        self._task = task
         self._scores: dict[Fidelity, Score] = {}
-        self._outputs: dict[Fidelity, Tensor] = {}
-        self._right: dict[tuple[str, Fidelity], Tensor] = {}
+        self._references = {
+            level: Reference(dense, _InputsOf(batches), task) for level, batches in splits.items()
+        }
+        self._rows: dict[tuple[str, Fidelity], Tensor] = {}
 
     def dense_score(self, level: Fidelity) -> Score:
         """Returns the dense network's score."""
-        self.dense_outputs(level)
+        if level not in self._scores:
+            tally = Tally(self._task)
+            parts = predictions(self._dense, self._splits[level], self._task)
+            for part, dense in zip(parts, self._references[level], strict=True):
+                tally.add(part, dense)
+            found = tally.score()
+            self._scores[level] = tally.score(self._task.metric.of_dense(found.quality))
         return self._scores[level]
 
+    def metric(self, level: Fidelity) -> Metric:
+        """Returns the metric, which knows the dense network's figure."""
+        return self.dense_score(level.images).metric
+
     def dense_outputs(self, level: Fidelity) -> Tensor:
-        """Returns the dense network's logits, `(n, classes)`."""
-        if level not in self._outputs:
-            parts = list(predictions(self._dense, self._splits[level]))
-            self._outputs[level] = torch.cat([logits for logits, _ in parts])
-            self._scores[level] = total_score(parts)
-        return self._outputs[level]
+        """Returns the dense network's outputs, `(n, ...)`."""
+        return torch.cat(list(self._references[level]))
 
     def outputs(self, model: nn.Module, level: Fidelity) -> Tensor:
-        """Returns a network's logits, `(n, classes)`."""
-        return torch.cat([logits for logits, _ in predictions(model, self._splits[level])])
+        """Returns a network's outputs, `(n, ...)`."""
+        parts = predictions(model, self._splits[level], self._task)
+        return torch.cat([part.outputs for part in parts])
 
-    def right(self, key: str, fidelity: Fidelity = Fidelity.FULL) -> Tensor | None:
-        """Returns which images a network was right on, `(n,)`; None if it was not judged so."""
-        return self._right.get((key, fidelity))
+    def shares(self, key: str, fidelity: Fidelity = Fidelity.FULL) -> Tensor | None:
+        """Returns each sample's share in a network's figure; None if it was not judged so."""
+        rows = self._rows.get((key, fidelity))
+        return None if rows is None else self._task.measure.shares(rows)
 
     def judge(
         self, model: nn.Module, fidelity: Fidelity, key: str, best: str | None = None
     ) -> ComparedScore | None:
-        """Scores a network as it is; remembers which images of the whole split are right.
+        """Scores a network as it is; remembers what it makes of each sample of the whole split.
 
         Args:
             model: the network.
             fidelity: "F1", "F2" or "F2S".
             key: identifies what was written into it.
             best: key of a network that was judged on the whole split; None is returned as soon as
-                this one is significantly behind, image by image.
+                this one is significantly behind, sample by sample.
         """
-        parts: list[tuple[Tensor, Tensor]] = []
-        for logits, labels in predictions(model, self._splits[fidelity.images]):
-            parts.append((logits, labels))
-            if best is not None:
-                right = torch.cat([is_right(*part) for part in parts])
-                if is_behind(right, self._right[best, Fidelity.FULL][: len(right)]):
-                    return None
-        outputs = torch.cat([logits for logits, _ in parts])
-        if fidelity.images is Fidelity.FULL:
-            self._right[key, fidelity] = torch.cat([is_right(*part) for part in parts])
-        return ComparedScore(
-            total_score(parts), divergence(outputs, self.dense_outputs(fidelity.images))
-        )
+        level = fidelity.images
+        metric = self.metric(level)
+        tally = Tally(self._task)
+        parts = predictions(model, self._splits[level], self._task)
+        for part, dense in zip(parts, self._references[level], strict=True):
+            tally.add(part, dense)
+            if best is not None and self._is_behind(tally.rows(), best, metric):
+                return None
+        if level is Fidelity.FULL:
+            self._rows[key, fidelity] = tally.rows()
+        return ComparedScore(tally.score(metric), tally.divergence)
+
+    def _is_behind(self, rows: Tensor, best: str, metric: Metric) -> bool:
+        shares = self._task.measure.shares
+        other = self._rows[best, Fidelity.FULL][: len(rows)]
+        try:
+            return is_behind(shares(rows), shares(other), metric.larger_is_better)
+        except DataError:  # a figure of the user's own has no value on some samples
+            return False
+
+
+class _InputsOf:
+    """The inputs of batches, whenever they are asked for."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for inputs, _ in self._batches:
+            yield inputs

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from autocomp.core.network import Network
+from autocomp.core.structured import Inputs
 from autocomp.network.analysis import analyse
 from autocomp.network.faithful import without_effect
 
@@ -19,7 +20,7 @@ _COUNTED = {"macs", "bitops", "latency"}
 
 
 def searched_layers(
-    model: nn.Module, network: Network, inputs: Tensor, keep: Sequence[str], costs: Iterable[str]
+    model: nn.Module, network: Network, inputs: Inputs, keep: Sequence[str], costs: Iterable[str]
 ) -> Network:
     """Returns a network's layers; those without part in its outputs are frozen, and named.
 

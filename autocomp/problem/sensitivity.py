@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
@@ -18,12 +17,13 @@ from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.stage import OnStage, StageCount, untold
+from autocomp.core.structured import Inputs, cut
 from autocomp.network.prefix_cache import PrefixCache
-from autocomp.network.scoring import logits_of
-from autocomp.tasks.classification import divergence
+from autocomp.network.scoring import finite, outputs_on
+from autocomp.tasks import Task
 
 Point = tuple[float, float]
-"""(relative output error of a layer, divergence of the network's outputs in nats)."""
+"""(relative output error of a layer, divergence of the network's outputs)."""
 
 POINTS = 5
 """Options per layer whose divergence is measured."""
@@ -55,10 +55,11 @@ def divergences(
     layers: Sequence[LayerSpec],
     options: Sequence[Sequence[Choice]],
     write: Callable[[str, Choice | None], None],
-    images: Tensor,
+    images: Inputs,
+    task: Task,
     on_stage: OnStage = untold,
 ) -> list[list[float]]:
-    """Returns KL(dense || network with one layer compressed) for each option of each layer.
+    """Returns the divergence of a network with one layer compressed, for each option of each.
 
     Batch norms normalise with the batch in both networks, as they will once their statistics are
     corrected. What comes before the layer is computed once.
@@ -69,6 +70,7 @@ def divergences(
         options: the choices to measure for each.
         write: puts a choice into a layer, or the dense weight back (None).
         images: one batch of calibration images.
+        task: says how far outputs are from the dense ones.
         on_stage: told after each option.
     """
     found: list[list[float]] = []
@@ -78,7 +80,7 @@ def divergences(
         batch_statistics(model) if len(images) > 1 else nullcontext()
     )
     with mode, torch.no_grad():
-        dense = logits_of(model, [images])
+        dense = outputs_on(model, [images], task)
         cache = PrefixCache(model, images)
         for layer, choices in zip(layers, options, strict=True):
             values: list[float] = []
@@ -86,25 +88,27 @@ def divergences(
                 with cache.before(layer.host):
                     for choice in choices:
                         write(layer.name, choice)
-                        values.append(max(divergence(logits_of(model, [images]), dense), 0.0))
+                        seen = task.divergence(outputs_on(model, [images], task), dense)
+                        values.append(max(finite(float(seen.double().mean())), 0.0))
                         count.add(1)
                     write(layer.name, None)
             found.append(values)
     return found
 
 
-def gradient_slopes(model: nn.Module, network: Network, images: Tensor) -> list[float]:
+def gradient_slopes(model: nn.Module, network: Network, images: Inputs, task: Task) -> list[float]:
     """Returns each layer's divergence per relative output error, from one backward pass.
 
-    To second order KL = 1/2 E (g . dy)^2, where g is the gradient of the log-likelihood of a label
-    drawn from the network's own softmax (the Fisher information). With errors spread evenly over
-    the C outputs of a layer: slope = 1/2 sum(g^2) / C * sum_c Var(y_c). For networks on which
-    measuring every layer would take too long.
+    To second order the divergence is 1/2 E (g . dy)^2, where g is the gradient of the task's drawn
+    loss: of a label drawn from the network's own softmax (the Fisher information). With errors
+    spread evenly over the C outputs of a layer: slope = 1/2 sum(g^2) / C * sum_c Var(y_c). For
+    networks on which measuring every layer would take too long.
 
     Args:
         model: the dense network, in evaluation mode.
         network: its layers.
         images: one batch of calibration images.
+        task: gives the drawn loss.
     """
     modules = dict(model.named_modules())
     outputs: dict[str, Tensor] = {}
@@ -128,12 +132,9 @@ def gradient_slopes(model: nn.Module, network: Network, images: Tensor) -> list[
             for layer in network.layers:
                 hook = modules[layer.host].register_forward_hook(keep(layer.name))
                 stack.callback(hook.remove)
-            for some in torch.split(images, _CHUNK):  # activations of a few images at a time
+            for some in cut(images, _CHUNK):  # activations of a few images at a time
                 outputs.clear()
-                logits = model(some)
-                drawn = torch.multinomial(logits.detach().softmax(1).cpu(), 1, generator=generator)
-                loss = F.cross_entropy(logits, drawn[:, 0].to(logits.device), reduction="sum")
-                torch.autograd.backward(loss)
+                torch.autograd.backward(task.drawn_loss(model(some), generator))
                 for layer in network.layers:
                     if layer.name in outputs:
                         sums.setdefault(layer.name, _ChannelSums()).add(layer, outputs[layer.name])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.stage import OnStage, untold
+from autocomp.tasks import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ProblemSettings:
         cache: folder of tables of compressed layers, or None to keep none on disk.
         unit_step: channels stay in multiples of this.
         decomposition: how ranks are lowered, a name of `autocomp decompositions`.
+        task: what the network is for.
         on_stage: told how far the work before the first evaluation is.
     """
 
@@ -41,4 +43,5 @@ class ProblemSettings:
     cache: Path | None = None
     unit_step: int = 1
     decomposition: str = "data-svd"
+    task: Task = field(default_factory=Classification)
     on_stage: OnStage = untold

@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from autocomp.compression.store import CompressionStore
 from autocomp.core.budget import Budget
 from autocomp.core.choice import Choice
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
+from autocomp.core.structured import Inputs
 from autocomp.costs import Cost
 from autocomp.problem.settings import ProblemSettings
 from autocomp.problem.subnets import Subnets
@@ -43,6 +43,6 @@ class StatedProblem(Protocol):
         """Returns the real bytes of the plan's file."""
         ...
 
-    def slope_inputs(self) -> Tensor:
+    def slope_inputs(self) -> Inputs:
         """Returns the calibration inputs on which effects on the outputs are measured."""
         ...

@@ -305,7 +305,9 @@ class StructuredModel:
             repair(model, network, subnets.moments, [groups[name]], subnets.kept(plan))
 
         chosen = [_measured(menu) for menu in self.menus]
-        values = divergences(model, network.layers, chosen, write, images)
+        values = divergences(
+            model, network.layers, chosen, write, images, self.problem.settings.task
+        )
         found = []
         for menu, some, losses in zip(self.menus, chosen, values, strict=True):
             curves: dict[Choice, float] = {NEUTRAL: 0.0}

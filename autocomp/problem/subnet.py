@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from autocomp.artifacts.container import pack
 from autocomp.compression.calibration.norms import NormCorrection, install
@@ -18,11 +18,11 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
+from autocomp.core.structured import Inputs
 from autocomp.costs import Cost, make_cost, total
 from autocomp.costs.size import Size
-from autocomp.network.scoring import logits_of
+from autocomp.network.scoring import Reference
 from autocomp.plugins.registry import Factory
-from autocomp.tasks.classification import divergence
 
 
 class Subnet:
@@ -45,8 +45,8 @@ class Subnet:
         store: CompressionStore,
         corrections: Mapping[Fidelity, NormCorrection],
         factories: Mapping[str, Factory | None],
-        calibration: Sequence[Tensor],
-        logits: Callable[[], Tensor],
+        calibration: Sequence[Inputs],
+        reference: Reference,
         parts: Mapping[str, tuple[str, ...]] | None = None,
         measured: Mapping[str, Cost] | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class Subnet:
             corrections: fidelity -> what corrects batch norms.
             factories: name -> what makes each cost to know; None for what is registered so.
             calibration: calibration inputs.
-            logits: gives the dense network's logits on them.
+            reference: what the dense network makes of them.
             parts: layer of a plan -> layers here that stand for it; None if they are the same.
             measured: costs that stay the dense network's own, which was measured.
         """
@@ -74,7 +74,7 @@ class Subnet:
         self.factories = dict(factories)
         self._corrections = corrections
         self._calibration = calibration
-        self._logits = logits
+        self._reference = reference
         self._parts = parts
         self._rebuilt: dict[str, dict[str, CompressedLayer]] = {}
 
@@ -132,7 +132,7 @@ class Subnet:
 
     def divergence(self) -> float:
         """Returns how far the outputs are from the dense network's, on the calibration inputs."""
-        return divergence(logits_of(self.model, list(self._calibration)), self._logits())
+        return self._reference.divergence(self.model)
 
     def _write(
         self, inside: Plan, fidelity: Fidelity, options: Mapping[str, CompressedLayer] | None

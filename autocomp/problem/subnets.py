@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -31,9 +31,11 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.plan import Plan
+from autocomp.core.structured import Inputs
 from autocomp.errors import ChoiceError
 from autocomp.network.analysis import analyse
 from autocomp.network.rebinding import copy_network
+from autocomp.network.scoring import Reference
 from autocomp.problem.subnet import Subnet, structure_of
 
 LATEST = 8
@@ -52,9 +54,9 @@ class Subnets:
     def __init__(
         self,
         dense: Subnet,
-        calibration: Sequence[Tensor],
+        calibration: Sequence[Inputs],
         corrections: Mapping[Fidelity, NormCorrection],
-        logits: Callable[[], Tensor],
+        reference: Reference,
         keep: Sequence[str],
         unit_step: int = 1,
         labels: Sequence[Tensor] | None = None,
@@ -66,7 +68,7 @@ class Subnets:
             dense: the dense network.
             calibration: calibration inputs.
             corrections: fidelity -> what corrects the dense network's batch norms.
-            logits: gives the dense network's logits on the calibration inputs.
+            reference: what the dense network makes of the calibration inputs.
             keep: layers to leave alone.
             unit_step: units stay in multiples of this.
             labels: labels of the calibration inputs, for criteria that need them.
@@ -76,7 +78,7 @@ class Subnets:
         self.dense = dense
         self._calibration = calibration
         self._corrections = corrections
-        self._logits = logits
+        self._reference = reference
         self._keep = tuple(keep)
         self._unit_step = unit_step
         self._labels = labels
@@ -237,7 +239,7 @@ class Subnets:
             for level, correction in self._corrections.items()
         }
         return Subnet(
-            small, store, corrections, self.dense.factories, self._calibration, self._logits,
+            small, store, corrections, self.dense.factories, self._calibration, self._reference,
             parts,
             {name: c for name, c in self.dense.costs.items() if c.measured},
         )  # fmt: skip

@@ -15,10 +15,11 @@ from autocomp.reports.group_figures import (
 )
 from autocomp.reports.html.blocks import Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section, render_page
+from autocomp.reports.sections.wording import capital
 from autocomp.reports.terminal.comparison_tables import (
-    HEAD,
     change_text,
     group_rows,
+    heads,
     interval_text,
     run_rows,
 )
@@ -33,20 +34,22 @@ def render_comparison(records: Sequence[RunRecord]) -> str:
         BudgetError: if a run's config.json holds a budget that cannot be read.
     """
     groups, comparison = group_runs(records), compare_runs(records)
+    metric, head = comparison.groups[0].metric, heads(comparison)
+    side = "up" if metric.larger_is_better else "down"
     sections = [
         Section(
             "groups", "Groups", "Runs of one group differ in their seeds alone.",
             (
                 Table(
-                    ("group", "runs", *HEAD), group_rows(comparison),
+                    ("group", "runs", *head), group_rows(comparison),
                     "Median, and least and largest in brackets",
                 ),
                 results_figure(groups),
             ),
         ),
         Section(
-            "fronts", "Accuracy against size",
-            "Left and up is better: no plan of the same run is both smaller and more accurate.",
+            "fronts", f"{capital(metric.name)} against size",
+            f"Left and {side} is better: no plan of the same run is both smaller and better.",
             (fronts_figure(groups),),
         ),
         Section(
@@ -61,7 +64,7 @@ def render_comparison(records: Sequence[RunRecord]) -> str:
         Section(
             "runs", "Runs", "",
             (
-                Table(("run", "group", "seed", *HEAD, "state"), run_rows(comparison), texts=2),
+                Table(("run", "group", "seed", *head, "state"), run_rows(comparison), texts=2),
                 *(_settings(group) for group in groups),
             ),
         ),
@@ -78,7 +81,7 @@ def _differences(comparison: Comparison) -> tuple[Block, ...]:
     rows = [
         (
             f"{pair.first} less {pair.second}", d.measure, str(len(d.seeds)),
-            change_text(d.measure, d.mean), interval_text(d),
+            change_text(d, d.mean), interval_text(d),
         )
         for pair in comparison.pairs
         for d in pair.differences

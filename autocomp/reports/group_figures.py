@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from autocomp.core.metric import Metric
 from autocomp.inspection.comparison import Comparison
 from autocomp.inspection.grouping import RunGroup, seed_of
 from autocomp.inspection.paired import PairedDifference
@@ -32,16 +33,18 @@ _POINTS = 240
 
 
 def fronts_figure(groups: Sequence[RunGroup]) -> Figure:
-    """Returns the front of accuracy against size of every run, over its whole search."""
+    """Returns the front of quality against size of every run, over its whole search."""
     traces: list[Trace] = []
     images: set[int] = set()
+    metric = _metric(groups)
     for place, group in enumerate(groups):
         for record in group.records:
             front = pareto_front(record.screened)
             images |= {outcome.n for outcome in front}
             number = {id(o): at for at, o in enumerate(record.screened, 1)}
             said = [
-                f"{o.accuracy:.2%} at {o.costs['size']:,} bytes<br>evaluation {number[id(o)]}"
+                f"{metric.text(o.quality)} at {o.costs['size']:,} bytes"
+                f"<br>evaluation {number[id(o)]}"
                 for o in front
             ]
             drawn = {
@@ -50,36 +53,36 @@ def fronts_figure(groups: Sequence[RunGroup]) -> Figure:
                 "marker": {"color": colour(_hue(place)), "size": 6},
             }
             sizes = [o.costs["size"] for o in front]
-            accuracies = [o.accuracy for o in front]
-            traces.append(_trace(sizes, accuracies, said, group, record, drawn))
+            qualities = [o.quality for o in front]
+            traces.append(_trace(sizes, qualities, said, group, record, drawn))
     split = ", ".join(f"{n:,}" for n in sorted(images)) or "no"
     return Figure(
-        "Fronts of accuracy against size, one line a run",
+        f"Fronts of {metric.name} against size, one line a run",
         traces,
-        {"xaxis": {"title": {"text": "bytes"}}, "yaxis": _accuracy_axis("search accuracy")},
+        {"xaxis": {"title": {"text": "bytes"}}, "yaxis": _quality_axis("search", metric)},
         note=f"Everything that was evaluated during the search, on {split} search images.",
         keys=_keys(groups),
     )
 
 
 def results_figure(groups: Sequence[RunGroup]) -> Figure:
-    """Returns test accuracy against the file's size, a point for every complete run."""
+    """Returns test quality against the file's size, a point for every complete run."""
     traces: list[Trace] = []
     for place, group in enumerate(groups):
         for record in group.records:
             summary = record.summary
             if summary is None:
                 continue
-            size, accuracy = summary.compressed["size"], summary.test.accuracy
-            said = f"{accuracy:.2%} +- {summary.test.standard_error:.2%} at {size:,} bytes"
+            size, test = summary.compressed["size"], summary.test
+            said = f"{test} at {size:,} bytes"
             drawn = {"mode": "markers", "marker": {"color": colour(_hue(place)), "size": 9}}
-            traces.append(_trace([size], [accuracy], [said], group, record, drawn))
+            traces.append(_trace([size], [test.quality], [said], group, record, drawn))
     return Figure(
         "What was handed back, one point a complete run",
         traces,
         {
             "xaxis": {"title": {"text": "bytes of the file"}},
-            "yaxis": _accuracy_axis("test accuracy"),
+            "yaxis": _quality_axis("test", _metric(groups)),
         },
         keys=tuple(Key(key.name, key.colour, "dot") for key in _keys(groups)),
     )
@@ -132,7 +135,8 @@ def progress_figure(groups: Sequence[RunGroup]) -> Figure:
         "Best so far against evaluations: median of the runs, and their range",
         [*bands, *lines],
         {"xaxis": {"title": {"text": "evaluations"}}, "yaxis": {"title": {"text": "merit"}}},
-        note="Merit, which agents maximise: accuracy less 3000/n times the divergence on n images.",
+        note=f"Merit, which agents maximise: {_metric(groups).name} less 3000/n times the "
+        "divergence on n images.",
         keys=_keys(groups),
     )
 
@@ -151,7 +155,7 @@ def differences_rows(comparison: Comparison) -> Rows | None:
             for d in pair.differences
             if d.measure == measure
         ]
-        share = measure.endswith("accuracy")
+        share = any(d.percent for _, d in found)
         axis = {"tickformat": "+.2~%" if share else "+.3~f", "zeroline": True, "zerolinewidth": 2}
         panels.append(Panel(measure, [_seeds(found), _means(found)], axis))
     return Rows(
@@ -172,14 +176,14 @@ def _means(found: Sequence[tuple[int, PairedDifference]]) -> Trace:
             "array": [0.0 if d.high is None else d.high - d.mean for _, d in found],
             "arrayminus": [0.0 if d.low is None else d.mean - d.low for _, d in found],
         },
-        "text": [f"{change_text(d.measure, d.mean)}, {interval_text(d)}" for _, d in found],
+        "text": [f"{change_text(d, d.mean)}, {interval_text(d)}" for _, d in found],
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
 
 
 def _seeds(found: Sequence[tuple[int, PairedDifference]]) -> Trace:
     each = [
-        (row, value, f"seed {seed}: {change_text(d.measure, value)}")
+        (row, value, f"seed {seed}: {change_text(d, value)}")
         for row, d in found
         for seed, value in zip(d.seeds, d.values, strict=True)
     ]
@@ -234,8 +238,13 @@ def _trace(
     }  # fmt: skip
 
 
-def _accuracy_axis(title: str) -> Trace:
-    return {"title": {"text": title}, "tickformat": ".2~%"}
+def _metric(groups: Sequence[RunGroup]) -> Metric:
+    return groups[0].records[0].metric
+
+
+def _quality_axis(split: str, metric: Metric) -> Trace:
+    title = {"text": f"{split} {metric.name}"}
+    return {"title": title, "tickformat": ".2~%" if metric.percent else ""}
 
 
 def _hue(place: int) -> str:

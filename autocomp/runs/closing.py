@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from autocomp.core.score import Score
 from autocomp.runs.summary import Summary
-from autocomp.tasks.classification import Score
 
 HEAD = ("", "dense", "compressed", "change", "budget")
 
 
 def closing_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """Returns accuracy and costs, dense and compressed, a row each under `HEAD`.
+    """Returns quality and costs, dense and compressed, a row each under `HEAD`.
 
-    Accuracies change by points, costs to a share of the dense network's.
+    Accuracies and other shares change by points, costs to a share of the dense network's.
     """
+    name = summary.test.metric.name
     rows: list[tuple[str, ...]] = [
-        ("search accuracy", *_accuracies(summary.search_dense, summary.search)),
-        ("test accuracy", *_accuracies(summary.test_dense, summary.test)),
+        (f"search {name}", *_qualities(summary.search_dense, summary.search)),
+        (f"test {name}", *_qualities(summary.test_dense, summary.test)),
     ]
     for cost, after in summary.compressed.items():
         before, unit = summary.dense[cost], summary.units[cost]
@@ -64,22 +65,25 @@ def gain_sentence(summary: Summary) -> str:
         return ""
     if gain.own:
         return "The plan is the one that the search started from: it found none better."
-    if gain.low > 0:
+    metric = summary.search.metric
+    better, worse = gain.low > 0, gain.high < 0
+    if not metric.larger_is_better:
+        better, worse = worse, better
+    if better:
         told = "The search improved on the plan it started from"
-    elif gain.high < 0:
+    elif worse:
         told = "The search ended below the plan it started from"
     else:
-        told = "The search did not measurably improve the accuracy of the plan it started from"
+        told = (
+            f"The search did not measurably improve the {metric.name} of the plan it started from"
+        )
+    low, high = (metric.change(x).removesuffix(" points") for x in (gain.low, gain.high))
     return (
-        f"{told}: {100 * gain.difference:+.2f} points (95 % interval {100 * gain.low:+.2f} to "
-        f"{100 * gain.high:+.2f}, paired over the {gain.n:,} images that chose it)."
+        f"{told}: {metric.change(gain.difference)} (95 % interval {low} to {high}, paired over the "
+        f"{gain.n:,} {'images' if metric.name == 'accuracy' else 'samples'} that chose it)."
     )
 
 
-def _accuracies(dense: Score, compressed: Score) -> tuple[str, str, str, str]:
-    change = f"{100 * (compressed.accuracy - dense.accuracy):+.2f} points"
-    return _percent(dense), _percent(compressed), change, ""
-
-
-def _percent(score: Score) -> str:
-    return f"{score.accuracy:.2%} +- {score.standard_error:.2%}"
+def _qualities(dense: Score, compressed: Score) -> tuple[str, str, str, str]:
+    change = dense.metric.change(compressed.quality - dense.quality)
+    return str(dense), str(compressed), change, ""

@@ -37,6 +37,11 @@ class SearchConfig:
     )
     weights: str = _option("", "weights file: safetensors, or a state dict saved by torch")
     data: str = _option("digits", "digits, cifar10:FOLDER, ..., or PACKAGE.MODULE:FUNCTION")
+    task: str = _option(
+        "classification",
+        "what the network is for: classification, regression, segmentation, multilabel, embedding, "
+        "language-model; NAME or NAME:OPTION=VALUE,...",
+    )
     budget: tuple[str, ...] = _option(
         ("size=10%",), "COST=LIMIT, as size=8% or size=60kB or macs=50%; several hold at once"
     )

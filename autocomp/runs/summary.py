@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 from autocomp.compression.recovery.layout import Layout
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
+from autocomp.core.score import Score
 from autocomp.errors import AutocompError, RunError
 from autocomp.problem.pairs import ScorePair
 from autocomp.problem.problem import CompressionProblem
 from autocomp.runs.layer_result import LayerResult, layer_results
-from autocomp.tasks.classification import Score
+
+_SCORES = ("search_dense", "search", "test_dense", "test")
 
 
 class Measured(NamedTuple):
@@ -28,9 +30,9 @@ class Gain:
     """How much better the plan is than the best one that the search started from.
 
     Attributes:
-        difference: of the accuracies on the whole search split, in [-1, 1].
-        low, high: a 95 % interval of it, paired image by image.
-        n: images.
+        difference: of the figures on the whole search split, in their own unit.
+        low, high: a 95 % interval of it, paired sample by sample.
+        n: samples.
         own: whether the plan is the start's own.
     """
 
@@ -88,22 +90,14 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
-        return asdict(self)
+        scores = {name: getattr(self, name).to_json() for name in _SCORES}
+        return {**asdict(self), **scores}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
         """Reads `to_json`'s object; RunError if it is damaged."""
         try:
-            scores: dict[str, Any] = {
-                name: Score(**values[name])
-                for name in ("search_dense", "search", "test_dense", "test")
-            }
-            for name, score in scores.items():
-                numbers = (score.accuracy, score.loss)
-                if not all(isinstance(x, float | int) for x in numbers) or not (
-                    0 <= score.accuracy <= 1 and type(score.n) is int and score.n >= 1
-                ):
-                    raise ValueError(name)
+            scores: dict[str, Any] = {name: Score.from_json(values[name]) for name in _SCORES}
             rows = tuple(LayerResult.from_json(row) for row in values["layers"])
             rest = {k: v for k, v in values.items() if k not in scores and k != "layers"}
             pairs = rest.get("measured", {}).items()
@@ -170,7 +164,7 @@ def summarise(
         dense={name: cost.reference for name, cost in problem.costs.items()},
         compressed={**best.costs, "size": file_bytes},
         search_dense=problem.dense_score(Fidelity.FULL),
-        search=Score(best.accuracy, best.loss, best.n),
+        search=Score(best.quality, best.loss, best.n, best.metric, problem.error_of(best)),
         test_dense=tested.dense,
         test=tested.compressed,
         limits=dict(problem.limits),

@@ -21,9 +21,9 @@ BOARD = "tensorboard"
 class TensorBoardWriter:
     """Writes scalars and histograms of each outcome, whatever the agent.
 
-    Per evaluation: accuracy, loss, divergence, merit, best merit so far, and every budget's share
+    Per evaluation: quality, loss, divergence, merit, best merit so far, and every budget's share
     that is spent; over the layers, histograms of sparsity, weight bits, channels and rank.
-    Finalists come under their level's name (`F2/accuracy`).
+    Finalists come under their level's name (`F2/accuracy` for classifications).
 
     Args:
         folder: where records go.
@@ -55,7 +55,7 @@ class TensorBoardWriter:
         level = outcome.fidelity
         step = self._counts[level] = self._counts.get(level, 0) + 1
         scalars = {
-            "accuracy": outcome.accuracy,
+            outcome.metric.name: outcome.quality,
             "loss": outcome.loss,
             "divergence": outcome.divergence,
             "merit": outcome.merit,
@@ -72,7 +72,7 @@ class TensorBoardWriter:
             self._best = best_of(o for o in (self._best, outcome) if o is not None)
             if self._best is not None:
                 scalars["best merit"] = self._best.merit
-                scalars["best accuracy"] = self._best.accuracy
+                scalars[f"best {outcome.metric.name}"] = self._best.quality
             for name in ("sparsity", "weight_bits", "channels", "rank"):
                 values = np.array([float(c.value(name)) for c in outcome.plan.values()])
                 self._writer.add_histogram(f"plan/{name}", values, step)

@@ -21,7 +21,7 @@ from autocomp.runs.settings import SearchConfig
 
 _LOADS_CODE = ("datasets", "torchvision-cifar10", "torchvision-cifar100")
 """Data sets that are unpickled, or come from a hub."""
-_SPECS = ("agent", "space", "pruner", "quantizer", "decomposition")
+_SPECS = ("agent", "space", "task", "pruner", "quantizer", "decomposition")
 _OUTSIDE = "storage"
 """The option of agents that names a file of its own."""
 

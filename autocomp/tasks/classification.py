@@ -2,81 +2,89 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.errors import DataError
-
-_CONFIDENCE = 2.4
-"""Standard errors of a paired difference: one-sided 5 % over ten looks at growing sets (Pocock)."""
-WORST_LOSS = 1e9
-"""Stands for a loss that is not finite."""
+from autocomp.tasks.base import Task
+from autocomp.tasks.measure import Measure, SumMeasure
 
 
-@dataclass(frozen=True)
-class Score:
-    """A network's quality on `n` samples.
+class Classification(Task):
+    """One class out of several for each sample: logits `(n, classes)`, labels `(n,)`.
 
-    Attributes:
-        accuracy: share of right top-1 predictions, in [0, 1].
-        loss: mean cross-entropy in nats.
-        n: number of samples.
+    Metrics: accuracy (top-1), top5. Loss: cross-entropy in nats. Divergence:
+    KL(dense || compressed) in nats; unlike the cross-entropy on training images, which the network
+    has memorised, it is zero only where nothing changed.
     """
 
-    accuracy: float
-    loss: float
-    n: int
+    name: ClassVar[str] = "classification"
 
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the accuracy: sqrt(p (1 - p) / n)."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.n)
+    def measures(self) -> Mapping[str, Measure]:
+        """Returns accuracy and top5."""
+        return {
+            "accuracy": SumMeasure(ACCURACY, _right, ratio),
+            "top5": SumMeasure(Metric("top-5 accuracy"), _among_five, ratio),
+        }
 
+    def check(self, outputs: Tensor, targets: Tensor | None) -> None:
+        """Raises DataError unless outputs are `(n, classes)` and every label is below `classes`."""
+        n = len(outputs) if targets is None else len(targets)
+        classes = logits_matrix(outputs, n).shape[1]
+        top = -1 if targets is None else int(targets.max())
+        if top >= classes:
+            raise DataError(
+                f"Every label must be below the network's {classes} outputs, but got {top}; "
+                "give the data that belong to this network."
+            )
 
-def total_score(parts: Iterable[tuple[Tensor, Tensor]]) -> Score:
-    """Returns the score of a split from the logits and labels of its batches."""
-    right, loss, n = 0, 0.0, 0
-    for logits, labels in parts:
-        right += int(is_right(logits, labels).sum())
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        n += len(labels)
-    mean = loss / n
-    return Score(right / n, mean if math.isfinite(mean) else WORST_LOSS, n)
+    def check_labels(self, labels: Tensor | None, name: str) -> None:
+        """Raises DataError unless labels are whole numbers from 0, one a sample."""
+        super().check_labels(labels, name)
+        if labels is None:
+            return
+        if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+            raise DataError(
+                f"{name}: labels must be (N,) integers, but got shape {tuple(labels.shape)} of "
+                f"{labels.dtype}. One class number a sample: labels.argmax(1) if one-hot; for "
+                "other targets name the task (regression, multilabel, segmentation, ...)."
+            )
+        if labels.min() < 0:
+            raise DataError(
+                f"{name}: labels must not be negative, but one is {int(labels.min())}. "
+                "Drop the samples without a label; count classes from 0."
+            )
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the cross-entropy in nats."""
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    def divergence(self, outputs: Tensor, dense: Tensor) -> Tensor:
+        """Returns KL(dense || compressed) in nats."""
+        return kullback_leibler(outputs, dense).sum(1)
+
+    def drawn_loss(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the cross-entropy of classes drawn from the network's own softmax."""
+        drawn = torch.multinomial(outputs.detach().softmax(1).cpu(), 1, generator=generator)
+        return F.cross_entropy(outputs, drawn[:, 0].to(outputs.device), reduction="sum")
+
+    def decisions(self, outputs: Tensor) -> Tensor:
+        """Returns the classes of largest logit."""
+        return outputs.argmax(1)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Returns the softmax."""
+        return outputs.softmax(1)
 
 
 def is_right(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns for each sample whether its top-1 prediction is right."""
     return logits.argmax(1) == labels
-
-
-def is_behind(right: Tensor, best: Tensor) -> bool:
-    """Whether one network's right predictions lie significantly behind another's, image by image.
-
-    With a images that only the other gets right and b that only this one does:
-    a - b > 2.4 sqrt(a + b): McNemar's test, strict enough to be repeated.
-
-    Args:
-        right: boolean `(n,)`: this network's.
-        best: boolean `(n,)`: the other's.
-    """
-    lost, won = int((best & ~right).sum()), int((right & ~best).sum())
-    return lost - won > _CONFIDENCE * math.sqrt(lost + won)
-
-
-def check_logits(logits: object, labels: Tensor) -> None:
-    """Raises DataError unless `logits` are `(n, classes)` and every label is below `classes`."""
-    classes = logits_matrix(logits, len(labels)).shape[1]
-    top = int(labels.max())
-    if top >= classes:
-        raise DataError(
-            f"Every label must be below the network's {classes} outputs, but got {top}; "
-            "give the data that belong to this network."
-        )
 
 
 def logits_matrix(logits: object, n: int) -> Tensor:
@@ -92,20 +100,29 @@ def logits_matrix(logits: object, n: int) -> Tensor:
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     raise DataError(
         f"The network must return logits of shape (n, classes), but returned {shape} for "
-        f"{n} samples; wrap it so that it does."
+        f"{n} samples; wrap it so that it does, or name what it is for with `task` "
+        "(regression, segmentation, multilabel, embedding, language-model)."
     )
 
 
-def divergence(logits: Tensor, dense_logits: Tensor) -> float:
-    """Returns the mean Kullback-Leibler divergence KL(dense || compressed) in nats.
+def kullback_leibler(outputs: Tensor, dense: Tensor, axis: int = 1) -> Tensor:
+    """Returns the summands of KL(dense || compressed) over the classes, which lie along an axis."""
+    return F.kl_div(
+        F.log_softmax(outputs, axis), F.log_softmax(dense, axis), log_target=True, reduction="none"
+    )
 
-    It needs no labels, and unlike the cross-entropy on training images, which the network has
-    memorised, it is zero only where nothing changed.
-    """
-    value = float(
-        F.kl_div(
-            F.log_softmax(logits, 1), F.log_softmax(dense_logits, 1),
-            log_target=True, reduction="batchmean",
-        )
-    )  # fmt: skip
-    return value if math.isfinite(value) else WORST_LOSS
+
+def ratio(sums: Tensor) -> Tensor:
+    """Returns the first sum over the second."""
+    return sums[0] / sums[1]
+
+
+def _right(outputs: Tensor, targets: Any, dense: Tensor) -> Tensor:
+    right = is_right(outputs, targets)
+    return torch.stack([right, torch.ones_like(right)], 1)
+
+
+def _among_five(outputs: Tensor, targets: Any, dense: Tensor) -> Tensor:
+    best = outputs.topk(min(5, outputs.shape[1]), 1).indices
+    right = (best == targets[:, None]).any(1)
+    return torch.stack([right, torch.ones_like(right)], 1)

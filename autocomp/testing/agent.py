@@ -84,7 +84,7 @@ class AgentContract:
         for outcome in result.outcomes:
             assert all(c in m for c, m in zip(outcome.plan.values(), menus, strict=True))
         assert result.best is not None
-        assert result.best.accuracy == max(o.accuracy for o in result.outcomes)
+        assert result.best.quality == max(o.quality for o in result.outcomes)
 
     def test_the_same_seed_gives_the_same_outcomes(self) -> None:
         """Whatever the agent searched before, and whatever else ran in the process."""
@@ -112,7 +112,7 @@ class AgentContract:
         best = toy.optimum(self._space())
         found = self._search(toy, self.n_evaluations, 0).best
         assert found is not None
-        assert found.accuracy == pytest.approx(best, abs=1e-3)
+        assert found.quality == pytest.approx(best, abs=1e-3)
 
     def test_one_evaluation_is_enough(self) -> None:
         """A plan, and no second."""

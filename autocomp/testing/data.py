@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from autocomp.core.structured import leaves_of
 from autocomp.data import DataSplits, Split, as_splits
 
 NAMES = ("calibration", "search", "test")
@@ -17,9 +18,9 @@ class DataContract:
 
     What is registered is a function, of no argument or of a path; it returns what `as_splits`
     takes. There are three splits, calibration, search and test (and perhaps train), none of them
-    empty, of inputs of one shape and type, finite, with labels in `[0, classes)`. No example is in
-    two of the three: what a plan is chosen on must not judge it. Loading twice gives the same
-    examples in the same order, and touches no random state.
+    empty, of inputs of one shape and type, finite, with labels of one kind, classes in
+    `[0, classes)`. No example is in two of the three: what a plan is chosen on must not judge it.
+    Loading twice gives the same examples in the same order, and touches no random state.
     """
 
     def make(self) -> Any:
@@ -35,23 +36,33 @@ class DataContract:
         """Finite, one shape, one type."""
         splits = [_of(data, name) for name in NAMES]
         assert all(len(split) > 0 for split in splits)
-        assert len({(split.images.shape[1:], split.images.dtype) for split in splits}) == 1
-        assert all(bool(split.images.isfinite().all()) for split in splits)
+        kinds = {
+            tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves_of(split.images))
+            for split in splits
+        }
+        assert len(kinds) == 1
+        assert all(bool(x.isfinite().all()) for split in splits for x in leaves_of(split.images))
 
-    def test_labels_are_classes(self, data: DataSplits) -> None:
-        """Whole numbers from 0."""
-        for name in NAMES:
+    def test_labels_are_of_one_kind(self, data: DataSplits) -> None:
+        """One a sample, or none at all; class numbers are whole numbers from 0."""
+        found = [_of(data, name).labels for name in NAMES]
+        assert len({None if x is None else (x.shape[1:], x.dtype) for x in found}) == 1
+        for name, labels in zip(NAMES, found, strict=True):
             split = _of(data, name)
-            assert len(split.labels) == len(split.images)
+            assert labels is None or len(labels) == len(split.images)
             data.check_labels(split)
-            assert int(split.labels.min()) >= 0 and int(split.labels.max()) < data.n_classes
+            if data.n_classes is not None:
+                assert labels is not None
+                assert int(labels.min()) >= 0 and int(labels.max()) < data.n_classes
 
     def test_no_example_is_in_two_splits(self, data: DataSplits) -> None:
         """Equal inputs are the same example."""
         seen: dict[bytes, str] = {}
         for name in NAMES:
-            for row in _of(data, name).images.flatten(1):
-                key = row.contiguous().numpy().tobytes()
+            images = _of(data, name).images
+            for place in range(len(images)):
+                rows = [leaf.contiguous().numpy() for leaf in leaves_of(images[place : place + 1])]
+                key = b"".join(row.tobytes() for row in rows)
                 assert seen.setdefault(key, name) == name, f"in {seen[key]} and in {name}"
 
     def test_loading_is_repeatable_and_draws_nothing(self) -> None:
@@ -61,7 +72,7 @@ class DataContract:
         assert torch.equal(state, torch.get_rng_state())
         for name in NAMES:
             a, b = _of(first, name), _of(second, name)
-            assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+            assert a.fingerprint() == b.fingerprint()
 
 
 def _of(data: DataSplits, name: str) -> Split:

@@ -18,9 +18,9 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.problem.problem import CompressionProblem
 from autocomp.search_spaces import FeasibleSpace, SearchSpace, feasible_space
-from autocomp.tasks.classification import Score
 from autocomp.testing.layers import layer_spec
 
 SENSITIVITY = (8.0, 0.2, 2.0, 0.5)

@@ -19,7 +19,7 @@ PLAN = Plan({"a": Choice.of(weight_bits=4), "b": Choice.of(sparsity=0.5)})
 outcomes = st.builds(
     Outcome,
     plan=st.just(PLAN),
-    accuracy=st.floats(0, 1),
+    quality=st.floats(0, 1),
     loss=st.floats(0, 1e9),
     n=st.integers(1, 10**6),
     costs=st.dictionaries(st.text(), st.integers(0, 2**62), max_size=3),

@@ -48,7 +48,7 @@ def test_estimates_are_measured_where_they_are_right(make_separable: Any) -> Non
         )
         assert (d.chosen, d.solver) == (str(own), str(back))
         assert d.divergence == pytest.approx(d.estimated)
-        assert d.accuracy == pytest.approx(-d.estimated)
+        assert d.quality == pytest.approx(-d.estimated)
         other = plan.replace(d.layer, back)
         assert d.estimated == pytest.approx(toy.loss(plan) - toy.loss(other))
         assert d.cost == toy.cost(plan) - toy.cost(other)
@@ -69,7 +69,7 @@ def test_a_difference_that_pays_has_a_negative_divergence(make_separable: Any) -
     assert by_layer["l0"].divergence == pytest.approx(8.0 * by_layer["l0"].estimated)
     assert by_layer["l1"].divergence == pytest.approx(0.2 * by_layer["l1"].estimated)
     assert by_layer["l0"].divergence < 0 < by_layer["l1"].divergence
-    assert by_layer["l0"].accuracy > 0 > by_layer["l1"].accuracy
+    assert by_layer["l0"].quality > 0 > by_layer["l1"].quality
 
 
 def test_the_largest_estimates_are_measured(

@@ -139,7 +139,7 @@ def test_the_figures_of_a_run() -> None:
     assert RunFigures.of(run("tpe", 1)) == RunFigures("tpe1", 1, True, 0.65, 400, 0.6, 88, 4, 6.0)
     early = run("tpe", 1, complete=False)
     assert RunFigures.of(early) == RunFigures("tpe1", 1, False, 0.7, 100, None, 90, 4, 4.0)
-    assert RunFigures.of(replace(early, outcomes=())).search_accuracy is None
+    assert RunFigures.of(replace(early, outcomes=())).search_quality is None
 
 
 def test_merit_after_evaluations() -> None:
@@ -150,7 +150,7 @@ def test_merit_after_evaluations() -> None:
 
 def test_medians_and_ranges() -> None:
     group = compare_runs([run("tpe", 1), run("tpe", 2, 0.1), run("tpe", 4, 0.3)]).groups[0]
-    test = group.test_accuracy
+    test = group.test_quality
     assert test is not None and test.n == 3
     assert (test.median, test.low, test.high) == pytest.approx((0.7, 0.6, 0.9))
     assert group.size == Spread(88, 88, 88, 3)
@@ -161,8 +161,8 @@ def test_medians_and_ranges() -> None:
 
 def test_incomplete_runs_are_allowed_and_marked() -> None:
     found = compare_runs([run("tpe", 1), run("tpe", 2, complete=False)])
-    assert found.groups[0].test_accuracy == Spread(0.6, 0.6, 0.6, 1)
-    assert found.groups[0].search_accuracy == Spread(0.65, 0.65, 0.65, 1)  # the whole split alone
+    assert found.groups[0].test_quality == Spread(0.6, 0.6, 0.6, 1)
+    assert found.groups[0].search_quality == Spread(0.65, 0.65, 0.65, 1)  # the whole split alone
     assert "tpe2 (stopped early)" in shown(found)
     assert any("Stopped early" in note and "tpe2" in note for note in found.notes)
 

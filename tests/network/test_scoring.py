@@ -9,10 +9,16 @@ from torch import Tensor, nn
 from autocomp.data.split import Split
 from autocomp.errors import DataError
 from autocomp.network.batches import Batches
-from autocomp.network.scoring import logits_of, score
-from autocomp.tasks.classification import WORST_LOSS, Score, check_logits, divergence
+from autocomp.core.score import WORST, Score
+from autocomp.network.scoring import Reference, checked, outputs_on, score
+from autocomp.tasks import Classification
 
+TASK = Classification()
 CPU = torch.device("cpu")
+
+
+def divergence(outputs: Tensor, dense: Tensor) -> float:
+    return float(TASK.divergence(outputs, dense).mean())
 
 
 def batches(images: Tensor, labels: list[int], size: int = 2) -> Batches:
@@ -23,7 +29,7 @@ def batches(images: Tensor, labels: list[int], size: int = 2) -> Batches:
 def test_score_by_hand(size: int) -> None:
     """Logits (0, log 3): probabilities 1/4 and 3/4, whatever the batches."""
     images = torch.tensor([[0.0, math.log(3)]]).repeat(4, 1)
-    found = score(nn.Identity(), batches(images, [1, 1, 0, 1], size))
+    found = score(nn.Identity(), batches(images, [1, 1, 0, 1], size), TASK)
     assert found.accuracy == 0.75 and found.n == 4
     assert found.loss == pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4)
     assert found.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
@@ -39,8 +45,9 @@ def test_a_loss_that_is_not_finite(value: float) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * value
 
-    assert score(Broken(), batches(torch.ones(2, 3), [0, 1])).loss == WORST_LOSS
-    assert divergence(torch.full((2, 3), value), torch.ones(2, 3)) == WORST_LOSS
+    assert score(Broken(), batches(torch.ones(2, 3), [0, 1]), TASK).loss == WORST
+    plain = Reference(nn.Identity(), [torch.ones(2, 3)], TASK)
+    assert plain.divergence(Broken()) == WORST
 
 
 def test_batches_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +98,11 @@ def test_divergence_by_hand() -> None:
     assert divergence(dense, other) == pytest.approx(reverse, rel=1e-5)
 
 
-def test_logits_of_all_batches() -> None:
+def test_outputs_on_all_batches() -> None:
     parts = [torch.rand(2, 3), torch.rand(1, 3)]
-    assert torch.equal(logits_of(nn.Identity(), parts), torch.cat(parts))
+    assert torch.equal(outputs_on(nn.Identity(), parts, TASK), torch.cat(parts))
     with pytest.raises(DataError, match=r"\(n, classes\), but returned \(2, 3, 1\) for 2 samples"):
-        logits_of(nn.Identity(), [torch.rand(2, 3, 1)])
+        outputs_on(nn.Identity(), [torch.rand(2, 3, 1)], TASK)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +110,13 @@ def test_logits_of_all_batches() -> None:
     [
         (torch.rand(2), r"returned \(2,\) for 2 samples; wrap it"),
         (torch.rand(3, 5), r"returned \(3, 5\) for 2 samples"),
-        ((torch.rand(2, 5),), r"returned tuple for 2 samples"),
+        (torch.rand(()), r"returned \(\) for 2 samples"),
+        ((torch.rand(2, 5),), r"tensor of real numbers, but returned tuple"),
         (torch.rand(2, 3), r"below the network's 3 outputs, but got 4"),
     ],
 )
 def test_what_are_no_logits(logits: object, message: str) -> None:
-    check_logits(torch.rand(2, 5), torch.tensor([0, 4]))
+    labels = torch.tensor([0, 4])
+    checked(torch.rand(2, 5), 2, TASK, labels)
     with pytest.raises(DataError, match=message):
-        check_logits(logits, torch.tensor([0, 4]))
+        checked(logits, 2, TASK, labels)

@@ -128,7 +128,9 @@ def test_the_two_ways_agree_on_which_layer_matters(tiny_problem: CompressionProb
     menus = [[Choice.of(weight_bits=b) for b in (3, 4, 5, 6)] for _ in layers]
     measured = tiny_problem.losses(menus)
     images, _ = tiny_problem.data.calibration.batch(slice(0, 96))
-    slopes = gradient_slopes(tiny_problem.store.model, tiny_problem.network, images)
+    slopes = gradient_slopes(
+        tiny_problem.store.model, tiny_problem.network, images, Classification()
+    )
     for layer, menu, losses, slope in zip(layers, menus, measured, slopes, strict=True):
         expected = slope * tiny_problem.store.error(layer, menu[1])
         assert 1 / 30 < losses[1] / expected < 30

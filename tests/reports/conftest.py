@@ -82,7 +82,7 @@ def sample_outcomes(
         costs = {"size": size, "params": 130_000, "macs": rng.randrange(15, 22) * 10**6}
         found.append(
             Outcome(
-                plan=sample_plan(names, rng), accuracy=min(0.99, accuracy + size / 2e6), loss=0.5,
+                plan=sample_plan(names, rng), quality=min(0.99, accuracy + size / 2e6), loss=0.5,
                 n=1000, costs=costs, within_budget=number % 17 != 3, fidelity="F1",
                 seconds=rng.uniform(0.3, 0.9), divergence=0.1 * math.exp(-number / 30) + 0.05,
             )

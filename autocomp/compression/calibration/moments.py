@@ -16,6 +16,7 @@ from autocomp.compression.recovery.unfold import Lines, unfolded
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.stage import OnStage, StageCount, untold
+from autocomp.core.structured import Inputs
 from autocomp.network.modes import evaluation_mode
 
 ENOUGH, ENOUGH_A_COLUMN = 1 << 19, 64
@@ -26,7 +27,7 @@ needed: with an eighth of this, ResNet-20's plan at 3 % of its bytes diverged by
 
 
 def input_moments(
-    model: nn.Module, network: Network, batches: Sequence[Tensor], limit: int = LIMIT,
+    model: nn.Module, network: Network, batches: Sequence[Inputs], limit: int = LIMIT,
     on_stage: OnStage = untold,
 ) -> dict[str, Gram]:  # fmt: skip
     """Runs `model` once in evaluation mode and returns the moments of every layer's inputs.
@@ -77,7 +78,7 @@ def input_moments(
     return {name: gram.centre() if name in absorbing else gram for name, gram in found.items()}
 
 
-def absorbing_layers(model: nn.Module, network: Network, images: Tensor) -> set[str]:
+def absorbing_layers(model: nn.Module, network: Network, images: Inputs) -> set[str]:
     """Returns the layers behind which a shift of the outputs is corrected at no cost.
 
     Those with a bias, and those whose outputs go straight into a batch norm; not those whose weight

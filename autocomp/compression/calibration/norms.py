@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from autocomp.core.structured import Inputs
 from autocomp.network.prefix_cache import PrefixCache, run_until
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -57,7 +58,7 @@ def batch_statistics(model: nn.Module) -> Iterator[dict[str, _BatchNorm]]:
 
 
 @torch.no_grad()
-def measure(model: nn.Module, batches: Sequence[Tensor]) -> Statistics:
+def measure(model: nn.Module, batches: Sequence[Inputs]) -> Statistics:
     """Returns each batch norm's input mean and variance over `batches`, front to back.
 
     Every batch norm normalises with its own batch while it is measured, so that the statistics of a
@@ -126,7 +127,7 @@ class NormCorrection:
         batches: the images.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Tensor]) -> None:
+    def __init__(self, model: nn.Module, batches: Sequence[Inputs]) -> None:
         self._model = model
         self._batches = batches
         self._dense = running(model)
@@ -179,7 +180,7 @@ class SequentialCorrection:
     """
 
     def __init__(
-        self, model: nn.Module, batches: Sequence[Tensor], dense: Statistics,
+        self, model: nn.Module, batches: Sequence[Inputs], dense: Statistics,
         measured_dense: Statistics,
     ) -> None:  # fmt: skip
         self._model = model

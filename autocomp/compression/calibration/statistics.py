@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autocomp.compression.recovery.gram import Gram
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
+from autocomp.core.structured import Inputs
 from autocomp.network.modes import evaluation_mode
 
 SAMPLE = 1 << 15
@@ -39,7 +40,7 @@ class LayerStatistics:
 
 
 def calibrate(
-    model: nn.Module, network: Network, batches: Sequence[Tensor]
+    model: nn.Module, network: Network, batches: Sequence[Inputs]
 ) -> dict[str, LayerStatistics]:
     """Runs `model` once in evaluation mode and records every layer's inputs.
 

@@ -13,6 +13,7 @@ from autocomp.compression.recovery.gram import Gram, GramSum
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.unfold import unfolded
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.structured import Inputs, cut
 from autocomp.network.prefix_cache import PrefixCache, Reached
 
 RIDGE = 1e-2
@@ -81,7 +82,7 @@ class PairedRuns:
         batches: calibration inputs.
     """
 
-    def __init__(self, dense: nn.Module, compressed: nn.Module, batches: Sequence[Tensor]) -> None:
+    def __init__(self, dense: nn.Module, compressed: nn.Module, batches: Sequence[Inputs]) -> None:
         self._dense, self._compressed = dense, compressed
         self._chunks = [
             (some, PrefixCache(dense, some), PrefixCache(compressed, some))
@@ -111,8 +112,8 @@ class PairedRuns:
             yield from zip(first, second, strict=True)
 
 
-def _chunks(batches: Sequence[Tensor]) -> list[Tensor]:
-    return [some for images in batches for some in torch.split(images, _CHUNK)]
+def _chunks(batches: Sequence[Inputs]) -> list[Inputs]:
+    return [some for images in batches for some in cut(images, _CHUNK)]
 
 
 def _moments(
@@ -139,7 +140,7 @@ def _moments(
 
 
 @torch.no_grad()
-def _inputs(model: nn.Module, layer: LayerSpec, images: Tensor) -> list[Tensor]:
+def _inputs(model: nn.Module, layer: LayerSpec, images: Inputs) -> list[Tensor]:
     found: list[Tensor] = []
     calls = 0
 

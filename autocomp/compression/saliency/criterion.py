@@ -27,7 +27,9 @@ from autocomp.compression.saliency.scaling import SCALINGS, output_shapes, scale
 from autocomp.compression.saliency.units import Seat, consumers, norms, producers
 from autocomp.compression.saliency.views import Views, flowing_back
 from autocomp.compression.structure.groups import ChannelGroup
+from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError, ModelError, UnknownNameError, unknown
+from autocomp.network.device import of_type
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.rebinding import copy_network
 
@@ -198,8 +200,8 @@ class Criterion:
             model = copy_network(model).double()
         with evaluation_mode(model), constant_parameters(model):
             for inputs, labels in chunks(model, batches):
-                if double and inputs.is_floating_point():
-                    inputs = inputs.double()
+                if double:
+                    inputs = of_type(inputs, torch.float64)
                 with Views(model, names, with_gradient) as views:
                     if with_gradient:
                         seen, back = self._both(model, views, inputs, labels)
@@ -218,7 +220,7 @@ class Criterion:
                     yield seat, x, gradient
 
     def _both(
-        self, model: nn.Module, views: Views, inputs: Tensor, labels: Tensor | None
+        self, model: nn.Module, views: Views, inputs: Inputs, labels: Tensor | None
     ) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
         modes: dict[str, Any] = {"relevance": relevance, "importance": importance}
         with torch.enable_grad():
@@ -227,7 +229,7 @@ class Criterion:
                 value = LOSSES[self.loss](scores, labels_or_decisions(scores, labels))
                 seen = views.taken()
                 return seen, flowing_back(torch.ones_like(value), value, seen)
-            if inputs.is_floating_point():
+            if isinstance(inputs, Tensor) and inputs.is_floating_point():
                 inputs = inputs.detach().requires_grad_()  # a term of sums, not a constant
             with modes[self.base]():
                 scores = outputs_of(model, inputs)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.core.structured import Inputs
 from autocomp.errors import DataError, ModelError
 
-Batch = tuple[Tensor, Tensor | None]
+Batch = tuple[Inputs, Tensor | None]
 """Inputs `(n, ...)` and class numbers `(n,)`; for None the network's own decisions stand in."""
 CHUNK = 32
 """Examples whose activations are held at once."""
@@ -41,7 +42,7 @@ def chunks(model: nn.Module, batches: Sequence[Batch], size: int = CHUNK) -> Ite
         )
 
 
-def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+def outputs_of(model: nn.Module, inputs: Inputs) -> Tensor:
     """Returns `model(inputs)`, the scores `(n, classes, ...)`.
 
     Raises:

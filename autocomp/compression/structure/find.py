@@ -19,6 +19,7 @@ from autocomp.compression.structure.surgery import (
     slice_units,
 )
 from autocomp.core.network import Network
+from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError
 from autocomp.network.forward import forward
 from autocomp.network.rebinding import copy_network
@@ -45,7 +46,7 @@ class PruningGroups:
     skipped: dict[str, str]
 
 
-def find_groups(model: nn.Module, network: Network, example: Tensor) -> PruningGroups:
+def find_groups(model: nn.Module, network: Network, example: Inputs) -> PruningGroups:
     """Finds which channels go together, and takes a unit of each group out to see that it works.
 
     The graph is torch-pruning's (Fang et al. 2023, arXiv:2301.12900), read off autograd; attention
@@ -94,7 +95,7 @@ class _NotPrunable(Exception):
     """Why a group is left alone."""
 
 
-def _traced(model: nn.Module, network: Network, example: Tensor) -> list[tuple[Member, ...]]:
+def _traced(model: nn.Module, network: Network, example: Inputs) -> list[tuple[Member, ...]]:
     import torch_pruning  # heavy
 
     traced = copy_network(model).eval().requires_grad_(True)
@@ -211,7 +212,7 @@ def _is_depthwise(module: Any) -> bool:
     return bool(module.groups == module.in_channels == module.out_channels)
 
 
-def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Tensor) -> None:
+def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Inputs) -> None:
     """Raises _NotPrunable unless the group can lose a unit."""
     for member in group.members:
         if member.role == "?":
@@ -251,8 +252,10 @@ def _check(model: nn.Module, network: Network, group: ChannelGroup, example: Ten
         raise _NotPrunable("without a unit the outputs are not those of the masked network")
 
 
-def _small(model: nn.Module, example: Tensor) -> Tensor:
+def _small(model: nn.Module, example: Inputs) -> Inputs:
     """Returns the images smaller, if they are large and the network makes of them as much."""
+    if not isinstance(example, Tensor):
+        return example
     if example.dim() != 4 or min(example.shape[2:]) <= _SIDE or not example.is_floating_point():
         return example
     small = example[..., :_SIDE, :_SIDE]

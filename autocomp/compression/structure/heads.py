@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
@@ -91,7 +92,7 @@ class HeadAttention(nn.Module):
 
 
 @torch.no_grad()
-def with_heads(model: nn.Module, example: Tensor | None = None) -> list[str]:
+def with_heads(model: nn.Module, example: Inputs | None = None) -> list[str]:
     """Replaces, in place, every attention that can be by a `HeadAttention`; returns their names.
 
     Args:
@@ -119,7 +120,7 @@ def is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
-def _outputs(model: nn.Module, example: Tensor | None) -> Tensor | None:
+def _outputs(model: nn.Module, example: Inputs | None) -> Tensor | None:
     """Returns the outputs in evaluation mode; None if the network does not run."""
     with evaluation_mode(model):
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autocomp.compression.calibration.moments import absorbing_layers
 from autocomp.compression.calibration.norms import NormCorrection, install, running
@@ -16,6 +16,7 @@ from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.repair import column_mask, removed_inputs
 from autocomp.compression.structure.surgery import Kept, zero_inputs
 from autocomp.core.network import Network
+from autocomp.core.structured import Inputs
 
 
 @torch.no_grad()
@@ -25,7 +26,7 @@ def repair_sequentially(
     network: Network,
     groups: Sequence[ChannelGroup],
     kept: Kept,
-    batches: Sequence[Tensor],
+    batches: Sequence[Inputs],
     correction: NormCorrection,
 ) -> None:
     """Gives every layer, in forward order, the weights that best make the dense layer's outputs.

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.structured import single
 from autocomp.costs.base import Cost
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
-from autocomp.errors import LayerError, unknown
+from autocomp.errors import BudgetError, LayerError, unknown
 from autocomp.runtime import call_overhead, network_latency, noise
 from autocomp.storage.cache import default_root
 
@@ -64,7 +65,9 @@ class Latency(Cost):
         whole: Callable[[], int] | None = None,
     ) -> None:
         self._store, self._batch = store, batch
-        self._example = store.example if example is None else example
+        if example is None and store.example is not None:
+            example = single(store.example, "A latency", BudgetError)
+        self._example = example
         self.table = table or LatencyTable(default_root())
         self._whole = whole
         self._memo: dict[tuple[str, Precision, int, int], int] = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from autocomp.inspection.ablation import LayerAblation
+from autocomp.inspection.findings import Findings
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose, Table
 from autocomp.reports.html.figures import Key, Panel, Rows, Trace, colour, plain, wrapped
 from autocomp.reports.html.page import Section
-from autocomp.reports.sections.wording import plural, sentence, signed, signed_points
+from autocomp.reports.sections.wording import capital, change, plural, sentence, signed
 
 _TITLE = "Differences from the exact solver's plan"
 
@@ -30,14 +31,18 @@ def ablations(record: RunRecord) -> Section | None:
         return Section("ablations", _TITLE, same)
     rows, unit = found.ablations, found.unit
     paid = sum(row.divergence < 0 for row in rows)
-    hover = [_hover(row, unit) for row in rows]
+    hover = [_hover(row, found) for row in rows]
+    metric = found.metric
+    nats, scale = metric.divergence_unit, 100 if metric.percent else 1
+    quality = f"{capital(metric.name)} ({'points, ' if metric.percent else ''}F1)"
+    good = 1 if metric.larger_is_better else -1
     plot = Rows(
         "What each difference was worth",
         [row.layer for row in rows],
         (
-            _panel("Estimated divergence (nats, F0)", rows, hover, lambda d: d.estimated, -1),
-            _panel("Measured divergence (nats, F1)", rows, hover, lambda d: d.divergence, -1),
-            _panel("Accuracy (points, F1)", rows, hover, lambda d: 100 * d.accuracy, 1),
+            _panel(f"Estimated divergence ({nats}, F0)", rows, hover, lambda d: d.estimated, -1),
+            _panel(f"Measured divergence ({nats}, F1)", rows, hover, lambda d: d.divergence, -1),
+            _panel(quality, rows, hover, lambda d: scale * d.quality, good),
             _panel(f"Takes ({unit})", rows, hover, lambda d: d.cost, 0),
         ),
         note="The plan as it is, less the plan with this one layer put back.",
@@ -48,7 +53,7 @@ def ablations(record: RunRecord) -> Section | None:
         f"divergence, departing paid in {paid} of them: there the sum of single layers' errors, "
         "which the solver minimises, misjudges how they act together."
     )
-    return Section("ablations", _TITLE, lead, (plot, *remark, _table(rows, unit)))
+    return Section("ablations", _TITLE, lead, (plot, *remark, _table(rows, found)))
 
 
 def _panel(
@@ -72,24 +77,30 @@ def _panel(
     return Panel(title, (bar,), {"zeroline": True, "exponentformat": "power"}, 130)
 
 
-def _hover(row: LayerAblation, unit: str) -> str:
+def _hover(row: LayerAblation, found: Findings) -> str:
+    metric, unit = found.metric, found.unit
+    nats = metric.divergence_unit
     over = "" if row.within_budget else "<br>put back, the plan would miss a budget"
     return (
         f"<b>{wrapped(row.layer, 34)}</b><br>plan: {wrapped(row.chosen)}<br>"
-        f"solver: {wrapped(row.solver)}<br>estimated {signed(row.estimated)} nats<br>"
-        f"measured {signed(row.divergence)} nats<br>accuracy {signed_points(row.accuracy)}<br>"
+        f"solver: {wrapped(row.solver)}<br>estimated {signed(row.estimated)} {nats}<br>"
+        f"measured {signed(row.divergence)} {nats}<br>"
+        f"{metric.name} {change(metric, row.quality)}<br>"
         f"takes {signed(row.cost, ',d')} {plain(unit)}{over}"
     )
 
 
-def _table(rows: Sequence[LayerAblation], unit: str) -> Table:
+def _table(rows: Sequence[LayerAblation], found: Findings) -> Table:
+    metric, unit = found.metric, found.unit
+    nats, points = metric.divergence_unit, " (points)" if metric.percent else ""
     return Table(
-        ("layer", "plan", "solver", f"takes ({unit})", "estimated (nats)", "measured (nats)",
-         "accuracy (points)", "put back, within budget"),
+        ("layer", "plan", "solver", f"takes ({unit})", f"estimated ({nats})", f"measured ({nats})",
+         f"{metric.name}{points}", "put back, within budget"),
         [
             (
                 row.layer, row.chosen, row.solver, signed(row.cost, ",d"), signed(row.estimated),
-                signed(row.divergence), signed(100 * row.accuracy, ".2f"),
+                signed(row.divergence),
+                signed(100 * row.quality, ".2f") if metric.percent else signed(row.quality),
                 "yes" if row.within_budget else "no",
             )
             for row in rows

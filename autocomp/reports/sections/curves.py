@@ -32,7 +32,7 @@ def curves(record: RunRecord) -> Section | None:
         blocks.append(Gallery("Layer", figures, half=bool(found.prices) and len(figures) <= 24))
     if found.prices:
         blocks.append(_prices(found, half=bool(found.curves) and len(found.prices) <= 24))
-        blocks.append(Prose((_advice(found.prices, found.unit),)))
+        blocks.append(Prose((_advice(found.prices, found.unit, found.metric.divergence_unit),)))
     if not blocks:
         return None
     lead = (
@@ -44,6 +44,7 @@ def curves(record: RunRecord) -> Section | None:
 
 
 def _figure(curve: ErrorCurve, found: Findings) -> Figure:
+    nats = found.metric.divergence_unit
     losses = [point.loss for point in curve.points if point.loss > 0]
     floor = min(losses, default=1e-6) / 3
 
@@ -56,7 +57,7 @@ def _figure(curve: ErrorCurve, found: Findings) -> Figure:
             "text": [wrapped(point.choice) for point in chosen],
             "customdata": [point.loss for point in chosen],
             "hovertemplate": f"%{{text}}<br>%{{x:,}} {plain(found.unit)}<br>"
-            "%{customdata:.3~g} nats<extra></extra>",
+            f"%{{customdata:.3~g}} {nats}<extra></extra>",
         }
 
     on_front = set(curve.front)
@@ -77,7 +78,7 @@ def _figure(curve: ErrorCurve, found: Findings) -> Figure:
     layout = {
         "xaxis": {"title": {"text": plain(f"{found.cost} of the layer ({found.unit})")},
                   "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "estimated loss (nats)"}, "type": "log",
+        "yaxis": {"title": {"text": f"estimated loss ({nats})"}, "type": "log",
                   "exponentformat": "power", "dtick": 1},
     }  # fmt: skip
     note = "The loss is on a logarithmic axis; a choice without loss stands at its foot."
@@ -93,22 +94,22 @@ def _figure(curve: ErrorCurve, found: Findings) -> Figure:
 
 
 def _prices(found: Findings, half: bool) -> Rows:
-    prices, unit = found.prices, found.unit
+    prices, unit, nats = found.prices, found.unit, found.metric.divergence_unit
     places = list(range(len(prices)))
-    hover = [_price(price, unit) for price in prices]
+    hover = [_price(price, unit, nats) for price in prices]
     bar = {"type": "bar", "y": places, "hovertext": hover, "hoverinfo": "text"}
     axis = {"rangemode": "tozero", "exponentformat": "power"}
     saved = [None if p.saved is None else _PER * p.saved for p in prices]
     gained = [_PER * p.next_saving / p.next_cost if p.next_cost > 0 else None for p in prices]
     panels = (
         Panel(
-            f"Giving back costs (nats per {_PER:,} {unit})",
+            f"Giving back costs ({nats} per {_PER:,} {unit})",
             ({**bar, "x": saved, "marker": {"color": colour("dense")}},),
             axis,
             130,
         ),
         Panel(
-            f"The next step saves (nats per {_PER:,} {unit})",
+            f"The next step saves ({nats} per {_PER:,} {unit})",
             ({**bar, "x": gained, "marker": {"color": colour("compressed")}},),
             axis,
             130,
@@ -118,28 +119,28 @@ def _prices(found: Findings, half: bool) -> Rows:
     return Rows("Marginal price at each layer", [p.layer for p in prices], panels, half, note)
 
 
-def _price(price: Price, unit: str) -> str:
+def _price(price: Price, unit: str, nats: str) -> str:
     unit = plain(unit)
     last = (
         "at the foot of its curve: nothing to give back"
         if price.saved is None
-        else f"giving back: {short(_PER * price.saved)} nats per {_PER:,} {unit}"
+        else f"giving back: {short(_PER * price.saved)} {nats} per {_PER:,} {unit}"
     )
     step = (
         f"next: {wrapped(price.next_choice)}<br>for {price.next_cost:,} {unit} it saves "
-        f"{short(price.next_saving)} nats"
+        f"{short(price.next_saving)} {nats}"
         if price.next_choice
         else "at the top of its curve: nothing to buy"
     )
     return f"<b>{wrapped(price.layer, 34)}</b><br>{last}<br>{step}"
 
 
-def _advice(prices: Sequence[Price], unit: str) -> str:
+def _advice(prices: Sequence[Price], unit: str, nats: str) -> str:
     wanted = [p for p in prices if p.next_choice and p.next_cost > 0]
     if not wanted:
         return "Every layer is at the top of its curve: more budget would buy nothing."
     best = max(wanted, key=lambda p: p.next_saving / p.next_cost)
     return (
         f"More {unit} would buy most at {best.layer}: {best.next_choice} there takes another "
-        f"{best.next_cost:,} and is estimated to save {short(best.next_saving)} nats."
+        f"{best.next_cost:,} and is estimated to save {short(best.next_saving)} {nats}."
     )

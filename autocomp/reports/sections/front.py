@@ -1,27 +1,29 @@
-"""The front of accuracy against cost, of everything that was evaluated."""
+"""The front of quality against cost, of everything that was evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autocomp.core.fidelity import Fidelity
+from autocomp.core.metric import ACCURACY
 from autocomp.core.outcome import Outcome
+from autocomp.core.score import Score
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import pareto_front
 from autocomp.reports.html.figures import Figure, Gallery, Key, Trace, colour, plain
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.sections.view import close_span, span
 from autocomp.reports.sections.wording import (
+    capital,
     cost_label,
     costs_of,
+    divergence_text,
     limits_of,
-    percent,
     plural,
-    short,
+    quality_text,
     unit_of,
 )
-from autocomp.tasks.classification import Score
 
 _LEVELS = {"F2": ("other-1", "square-open", "whole search split (F2)"),
            "F2S": ("solver", "diamond", "reconstructed (F2S)")}  # fmt: skip
@@ -33,12 +35,13 @@ def front(record: RunRecord) -> Section | None:
     if not costs:
         return None
     figures = [(cost_label(record, cost), _figure(record, cost)) for cost in costs]
+    side = "Up" if record.metric.larger_is_better else "Down"
     blocks: tuple[Block, ...] = (Gallery("Cost", figures),)
     lead = (
-        "Up and to the left is better. Plans on the line are undercut by no other plan of the "
+        f"{side} and to the left is better. Plans on the line are undercut by no other plan of the "
         "search (F1); finalists are on the whole search split, so compare them with each other."
     )
-    return Section("front", "Accuracy against cost", lead, blocks)
+    return Section("front", f"{capital(record.metric.name)} against cost", lead, blocks)
 
 
 def _figure(record: RunRecord, cost: str) -> Figure:
@@ -47,47 +50,61 @@ def _figure(record: RunRecord, cost: str) -> Figure:
     feasible = [o for o in screened if o.within_budget]
     unit, best, limit = unit_of(record, cost), record.best, limits_of(record).get(cost)
     keys = [Key("each plan (F1)", "compressed", "dot"), Key("front of these", "compressed")]
+    metric = record.metric
+    finals = [o for o in known if o.fidelity is not Fidelity.SCREEN]
+    bars = _bars(record, finals)
     traces = [_dots(screened, cost, unit), _line(pareto_front(feasible, cost), cost, unit)]
     for level, (shade, symbol, name) in _LEVELS.items():
         found = [o for o in known if o.fidelity == level]
         if found:
-            traces.append(_finalists(found, cost, unit, shade, symbol))
+            traces.append(_finalists(found, cost, unit, shade, symbol, bars))
             keys.append(Key(name, shade, "diamond" if symbol == "diamond" else "square"))
     if best is not None and cost in best.costs:
         traces.append(_chosen(best, cost, unit))
         keys.append(Key("handed back" if record.summary else "best so far", "ink", "ring"))
     shapes: list[dict[str, Any]] = []
-    finals = [o for o in known if o.fidelity is not Fidelity.SCREEN]
-    kept = [o.accuracy + side * _error(o) for o in finals for side in (-1, 1)]
+    kept = [o.quality + side * (bars.get(id(o)) or 0) for o in finals for side in (-1, 1)]
     if record.summary is not None:
-        dense = record.summary.search_dense.accuracy
+        dense = record.summary.search_dense.quality
         kept.append(dense)
         shapes.append(_rule("y", dense, "dense", "dash"))
-        keys.append(Key(f"dense accuracy, {percent(dense)}", "dense", "dashed"))
+        keys.append(Key(f"dense {metric.name}, {metric.text(dense)}", "dense", "dashed"))
     widths: list[float] = [o.costs[cost] for o in known]
     if limit is not None:
         widths.append(limit)
         shapes.append(_rule("x", limit, "soft", "solid"))
         keys.append(Key(f"budget, {limit:,} {unit}", "soft"))
-    heights_shown, hidden = close_span([o.accuracy for o in known], kept)
+    heights_shown, hidden = close_span([o.quality for o in known], kept)
     layout = {
         "xaxis": {
             "title": {"text": plain(cost_label(record, cost))},
             "range": span(widths),
             "tickformat": ",d" if max(widths) < 1e6 else "",
         },
-        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%", "range": heights_shown},
+        "yaxis": {
+            "title": {"text": metric.name},
+            "tickformat": ".1%" if metric.percent else "",
+            "range": heights_shown,
+        },
         "shapes": shapes,
     }
-    title = f"Accuracy against {cost_label(record, cost)}"
-    note = "The bars of finalists are one standard error."
+    title = f"{capital(metric.name)} against {cost_label(record, cost)}"
+    note = "The bars of finalists are one standard error." if bars else ""
     if hidden:
         note += f" {plural(hidden, 'plan')} far from the others: double-click to see all."
     return Figure(title, traces, layout, 440, note=note, keys=tuple(keys))
 
 
-def _error(outcome: Outcome) -> float:
-    return Score(outcome.accuracy, outcome.loss, outcome.n).standard_error
+def _bars(record: RunRecord, finalists: Sequence[Outcome]) -> dict[int, float]:
+    """Returns the standard errors of finalists, where they are known: of shares, and at the end."""
+    found = {}
+    for outcome in finalists:
+        if outcome.metric == ACCURACY:
+            score = Score(outcome.quality, outcome.loss, outcome.n)
+            found[id(outcome)] = score.standard_error
+        elif record.summary is not None and record.summary.search.quality == outcome.quality:
+            found[id(outcome)] = record.summary.search.standard_error
+    return found
 
 
 def _rule(axis: str, at: float, shade: str, dash: str) -> dict[str, Any]:
@@ -103,7 +120,7 @@ def _points(outcomes: Sequence[Outcome], cost: str, unit: str) -> dict[str, Any]
     return {
         "type": "scatter",
         "x": [o.costs[cost] for o in outcomes],
-        "y": [o.accuracy for o in outcomes],
+        "y": [o.quality for o in outcomes],
         "hovertext": [_text(o, cost, unit) for o in outcomes],
         "hoverinfo": "text",
     }
@@ -112,9 +129,8 @@ def _points(outcomes: Sequence[Outcome], cost: str, unit: str) -> dict[str, Any]
 def _text(outcome: Outcome, cost: str, unit: str) -> str:
     over = "" if outcome.within_budget else "<br>misses a budget"
     return (
-        f"{outcome.fidelity}: accuracy {percent(outcome.accuracy)}<br>"
-        f"{outcome.costs[cost]:,} {plain(unit)}<br>divergence {short(outcome.divergence)} nats"
-        f"{over}"
+        f"{outcome.fidelity}: {quality_text(outcome)}<br>"
+        f"{outcome.costs[cost]:,} {plain(unit)}<br>{divergence_text(outcome)}{over}"
     )
 
 
@@ -129,8 +145,11 @@ def _line(outcomes: Sequence[Outcome], cost: str, unit: str) -> Trace:
     return {**_points(outcomes, cost, unit), "mode": "lines", "line": line}
 
 
-def _finalists(outcomes: Sequence[Outcome], cost: str, unit: str, shade: str, symbol: str) -> Trace:
-    bars = [_error(o) for o in outcomes]
+def _finalists(
+    outcomes: Sequence[Outcome], cost: str, unit: str, shade: str, symbol: str,
+    errors: Mapping[int, float],
+) -> Trace:  # fmt: skip
+    bars = [errors.get(id(o), 0.0) for o in outcomes]
     return {
         **_points(outcomes, cost, unit),
         "mode": "markers",

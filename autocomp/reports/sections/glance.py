@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from autocomp.core.metric import ACCURACY, Metric
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Card, Cards, Facts, Prose, Table
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.sections.wording import (
     budgets_of,
+    capital,
+    change,
     cost_label,
     costs_of,
+    divergence_text,
     percent,
     plural,
-    short,
-    signed_points,
 )
 from autocomp.runs.closing import HEAD, closing_rows, gain_sentence
 from autocomp.runs.summary import Summary
@@ -24,15 +26,15 @@ _WORDS = (
     ("Plan", "One choice per layer."),
     ("Budget", "The limit of a cost, such as the bytes of the file. Every plan that was evaluated "
      "meets every budget, unless it is marked."),
-    ("Outcome", "What evaluating a plan gave: accuracy, loss, costs, seconds."),
+    ("Outcome", "What evaluating a plan gave: {quality}, loss, costs, seconds."),
     ("F0", "Estimated: the summed losses of the layers, from tables made once; nothing is run."),
     ("F1", "Evaluated on a fixed subset of the search split; every plan of the search."),
     ("F2", "Evaluated on the whole search split; the finalists."),
     ("F2S", "As F2, after the layers were reconstructed one after the other, front to back."),
-    ("Divergence", "Mean Kullback-Leibler divergence of the compressed outputs from the dense "
-     "ones, in nats: how much the network has changed, whatever the labels."),
-    ("Merit", "Accuracy less 3000 / n times the divergence, over n images: what agents maximise at "
-     "F1, because accuracies on few images scatter more than good plans differ."),
+    ("Divergence", "How far the compressed outputs are from the dense ones, whatever the labels; "
+     "for classes, pixels and tokens the mean Kullback-Leibler divergence in nats."),
+    ("Merit", "The {quality} less 3000 / n times the divergence, over n samples: what agents "
+     "maximise at F1, because figures on few samples scatter more than good plans differ."),
     ("Solver", "The exact solver: the plan with the least estimated loss (F0) within the "
      "budget."),
 )  # fmt: skip
@@ -40,10 +42,10 @@ _WORDS = (
 
 def glance(record: RunRecord) -> Section:
     """Returns the closing figures, or those of the best plan so far."""
-    words = Facts(_WORDS, "Words used on this page", folded=True)
+    words = Facts(_words(record), "Words used on this page", folded=True)
     if record.summary is not None:
         lead = (
-            "What the compressed network costs and how accurate it is, beside the dense one. "
+            "What the compressed network costs and how good it is, beside the dense one. "
             "\u00b1 is one standard error; the test split was read once, at the end. "
             + gain_sentence(record.summary)
         ).strip()
@@ -55,6 +57,15 @@ def glance(record: RunRecord) -> Section:
         lead = "There is no plan to show."
         blocks = (Prose((_nothing(record),), warning=True), words)
     return Section("glance", "Dense against compressed", lead, blocks)
+
+
+def _words(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    name = record.metric.name
+    return tuple((word, text.format(quality=name)) for word, text in _WORDS)
+
+
+def _unit(metric: Metric) -> str:
+    return "image" if metric == ACCURACY else "sample"
 
 
 def _cards(summary: Summary) -> tuple[Card, ...]:
@@ -70,28 +81,30 @@ def _cards(summary: Summary) -> tuple[Card, ...]:
         label = f"{name.capitalize()} against dense"
         cards.append(Card(label, percent(after / before), detail, "compressed"))
     test, dense = summary.test, summary.test_dense
+    metric = test.metric
+    unit = _unit(metric)
     cards += [
         Card(
-            "Test accuracy, compressed",
-            percent(test.accuracy),
-            f"\u00b1 {percent(test.standard_error)}; "
-            f"{signed_points(test.accuracy - dense.accuracy)} against the dense one",
+            f"Test {metric.name}, compressed",
+            metric.text(test.quality),
+            f"\u00b1 {metric.text(test.standard_error)}; "
+            f"{change(metric, test.quality - dense.quality)} against the dense one",
             "compressed",
         ),
         Card(
-            "Test accuracy, dense",
-            percent(dense.accuracy),
-            f"\u00b1 {percent(dense.standard_error)}; {plural(dense.n, 'image')}",
+            f"Test {metric.name}, dense",
+            metric.text(dense.quality),
+            f"\u00b1 {metric.text(dense.standard_error)}; {plural(dense.n, unit)}",
             "dense",
         ),
         Card("Search", plural(summary.evaluations, "plan"), f"in {summary.seconds:,.1f} s"),
     ]
     gain = summary.gain
     if gain is not None:
-        spread = f"95 % interval {signed_points(gain.low)} to {signed_points(gain.high)}"
+        spread = f"95 % interval {change(metric, gain.low)} to {change(metric, gain.high)}"
         detail = "the plan is the start's own" if gain.own else spread
         cards.append(
-            Card("Gain of the search over its start", signed_points(gain.difference), detail)
+            Card("Gain of the search over its start", change(metric, gain.difference), detail)
         )
     return tuple(cards)
 
@@ -103,9 +116,10 @@ def _first_size(limits: dict[str, int]) -> dict[str, int]:
 
 def _table(summary: Summary) -> Table:
     images = (summary.search_dense.n, summary.test_dense.n)
+    unit = _unit(summary.test.metric)
     rows = []
     for row, n in zip(closing_rows(summary), (*images, *[0] * 99), strict=False):
-        label = f"{row[0]} ({n:,} images)" if n else row[0]
+        label = f"{row[0]} ({plural(n, unit)})" if n else row[0]
         cells = (cell.replace("+-", "\u00b1").replace("<=", "\u2264") for cell in row[1:])
         rows.append((label, *cells))
     return Table(HEAD, rows)
@@ -115,9 +129,9 @@ def _early(record: RunRecord, best: Outcome) -> tuple[Card, ...]:
     asked = budgets_of(record)
     cards = [
         Card(
-            f"Accuracy ({best.fidelity}), compressed",
-            percent(best.accuracy),
-            f"on {best.n:,} images of the search split; divergence {short(best.divergence)} nats",
+            f"{capital(best.metric.name)} ({best.fidelity}), compressed",
+            best.metric.text(best.quality),
+            f"on {plural(best.n, _unit(best.metric))} of the search split; {divergence_text(best)}",
             "compressed",
         )
     ]

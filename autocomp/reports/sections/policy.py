@@ -40,7 +40,7 @@ def policy(record: RunRecord) -> Section | None:
     picture = found.policy
     blocks: list[Block] = []
     if picture.sweep.budgets:
-        blocks += [_actions(picture), _estimates(picture)]
+        blocks += [_actions(picture), _estimates(picture, found.metric.divergence_unit)]
     if picture.influences:
         blocks.append(_influences(picture))
     if picture.surfaces:
@@ -109,7 +109,7 @@ def _actions(picture: PolicyPicture) -> Rows:
     )
 
 
-def _estimates(picture: PolicyPicture) -> Figure:
+def _estimates(picture: PolicyPicture, nats: str) -> Figure:
     sweep = picture.sweep
     places = list(range(len(sweep.budgets)))
 
@@ -120,7 +120,7 @@ def _estimates(picture: PolicyPicture) -> Figure:
             "x": places,
             "y": list(values),
             "hovertext": [
-                f"{name} at {plain(budget)}<br>{short(value)} nats"
+                f"{name} at {plain(budget)}<br>{short(value)} {nats}"
                 for budget, value in zip(sweep.budgets, values, strict=True)
             ],
             "hoverinfo": "text",
@@ -132,7 +132,7 @@ def _estimates(picture: PolicyPicture) -> Figure:
     layout = {
         "xaxis": {"tickvals": places, "ticktext": texts, "tickangle": -90,
                   "range": [-0.4, len(places) - 0.6]},
-        "yaxis": {"title": {"text": "estimated loss (nats)"}, "type": "log",
+        "yaxis": {"title": {"text": f"estimated loss ({nats})"}, "type": "log",
                   "exponentformat": "power"},
     }  # fmt: skip
     return Figure(

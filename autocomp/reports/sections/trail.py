@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
+from autocomp.core.metric import Metric
 from autocomp.core.outcome import Outcome
+from autocomp.core.score import Score
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import best_so_far, improvements
 from autocomp.reports.html.figures import Figure, Gallery, Key, Mark, Trace, colour, wrapped
 from autocomp.reports.html.page import Section
 from autocomp.reports.sections.view import close_span
-from autocomp.reports.sections.wording import percent, plural, short
+from autocomp.reports.sections.wording import capital, divergence_text, plural, quality_text, short
 
 Measure = Callable[[Outcome], float]
 _DASHES: tuple[tuple[str, Mark], ...] = (
     ("dash", "dashed"), ("dot", "dotted"), ("dashdot", "dashed"), ("longdash", "dashed"),
 )  # fmt: skip
-_MEASURES: tuple[tuple[str, str, Measure], ...] = (
-    ("merit", "Merit, what agents maximise", lambda o: o.merit),
-    ("accuracy", "Accuracy of the plan of greatest merit", lambda o: o.accuracy),
-)
 
 
 def search_trail(record: RunRecord) -> Section | None:
@@ -37,13 +35,26 @@ def search_trail(record: RunRecord) -> Section | None:
             f"Against {against}, show",
             [
                 (name, _figure(record, measure, title, against, xs))
-                for name, title, measure in _MEASURES
+                for name, title, measure in _measures(record)
             ],
             half=True,
         )
         for against, xs in measured
     )
     return Section("search", "The search", _lead(record), blocks)
+
+
+def _measures(record: RunRecord) -> tuple[tuple[str, str, Measure], ...]:
+    name = record.metric.name
+    title = f"{capital(name)} of the plan of greatest merit"
+    return (
+        ("merit", "Merit, what agents maximise", _merit),
+        (name, title, lambda outcome: outcome.quality),
+    )
+
+
+def _merit(outcome: Outcome) -> float:
+    return outcome.merit
 
 
 def _lead(record: RunRecord) -> str:
@@ -70,6 +81,11 @@ Xs = Callable[[Sequence[Outcome]], Any]
 
 def _figure(record: RunRecord, measure: Measure, title: str, against: str, xs: Xs) -> Figure:
     name = str(record.settings.get("agent", "search"))
+    metric, axis = record.metric, "merit" if measure is _merit else record.metric.name
+
+    def level(score: Score) -> float:
+        return score.utility if axis == "merit" else score.quality
+
     screened = record.screened
     traces = [_dots(screened, measure, against, list(xs(screened)))]
     keys = [
@@ -91,30 +107,34 @@ def _figure(record: RunRecord, measure: Measure, title: str, against: str, xs: X
     traces.append(_level(start, end, text, {"color": colour("solver"), "dash": "dot"}))
     if record.summary is not None:
         dense = record.summary.search_dense
-        text = f"dense, whole search split<br>accuracy {percent(dense.accuracy)}"
-        traces.append(_level(dense.accuracy, end, text, {"color": colour("dense"), "dash": "dash"}))
+        text = f"dense, whole search split<br>{metric.name} {metric.text(dense.quality)}"
+        traces.append(_level(level(dense), end, text, {"color": colour("dense"), "dash": "dash"}))
         keys.append(Key("dense", "dense", "dashed"))
     kept = [start, *(measure(point.best) for point in best_so_far(screened))]
     if record.summary is not None:
-        kept.append(record.summary.search_dense.accuracy)
+        kept.append(level(record.summary.search_dense))
     shown, hidden = close_span([measure(outcome) for outcome in screened], kept)
-    axis = "accuracy" if measure is _MEASURES[1][2] else "merit"
     layout = {
         "xaxis": {"title": {"text": against}, "rangemode": "tozero"},
         "yaxis": {
             "title": {"text": axis},
-            "tickformat": ".1%" if axis == "accuracy" else "",
+            "tickformat": ".1%" if axis != "merit" and metric.percent else "",
             "range": shown,
         },
     }
     note = (
-        "Accuracy can fall where a plan of greater merit takes over."
-        if axis == "accuracy"
-        else "The dense network's merit is its accuracy, because it does not diverge from itself."
+        f"The {metric.name} can worsen where a plan of greater merit takes over."
+        if axis != "merit"
+        else f"The dense network's merit is {_its(metric)}: it does not diverge from itself."
     )
     if hidden:
         note += f" {plural(hidden, 'plan')} far from the others: double-click to see all."
     return Figure(f"{title}, against {against}", traces, layout, 340, note=note, keys=tuple(keys))
+
+
+def _its(metric: Metric) -> str:
+    """Returns what the dense network's merit is, in words."""
+    return f"its {metric.name}" if metric.bounded and metric.larger_is_better else "1"
 
 
 def _dots(outcomes: Sequence[Outcome], measure: Measure, against: str, xs: list[Any]) -> Trace:
@@ -143,10 +163,7 @@ def _texts(outcomes: Sequence[Outcome], measure: Measure) -> Iterator[str]:
 
 
 def _value(measure: Measure, outcome: Outcome) -> str:
-    return (
-        f"merit {short(outcome.merit)}<br>accuracy {percent(outcome.accuracy)}<br>"
-        f"divergence {short(outcome.divergence)} nats"
-    )
+    return f"merit {short(outcome.merit)}<br>{quality_text(outcome)}<br>{divergence_text(outcome)}"
 
 
 def _best(

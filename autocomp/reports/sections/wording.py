@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autocomp.core.metric import Metric
+from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 
 _UNITS = {
@@ -19,6 +21,26 @@ _RAISED = str.maketrans(
 def percent(share: float, digits: int = 2) -> str:
     """Returns a share as "87.08%"."""
     return f"{share:.{digits}%}"
+
+
+def quality_text(outcome: Outcome) -> str:
+    """Returns an outcome's quality with its name: "accuracy 87.08%"."""
+    return f"{outcome.metric.name} {outcome.metric.text(outcome.quality)}"
+
+
+def divergence_text(outcome: Outcome) -> str:
+    """Returns an outcome's divergence with its name and unit: "divergence 0.01 nats"."""
+    return f"divergence {short(outcome.divergence)} {outcome.metric.divergence_unit}"
+
+
+def capital(text: str) -> str:
+    """Returns a text that begins with a capital; nothing else of it is changed."""
+    return text[:1].upper() + text[1:]
+
+
+def change(metric: Metric, difference: float) -> str:
+    """Returns a difference of a metric's figures with a true minus sign."""
+    return signed_points(difference) if metric.percent else signed(difference)
 
 
 def signed_points(share: float) -> str:

@@ -13,8 +13,11 @@ from autocomp.inspection.paired import PairedDifference
 from autocomp.inspection.run_figures import RunFigures
 from autocomp.reports.terminal.grid import grid
 
-HEAD = ("test accuracy", "search accuracy", "bytes", "evaluations", "seconds")
-"""Headings of the figures of a group."""
+
+def heads(comparison: Comparison) -> tuple[str, ...]:
+    """Returns the headings of the figures of a group."""
+    name = comparison.groups[0].metric.name
+    return (f"test {name}", f"search {name}", "bytes", "evaluations", "seconds")
 
 
 def comparison_tables(comparison: Comparison) -> list[RenderableType]:
@@ -28,6 +31,7 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
 def group_table(comparison: Comparison) -> Table:
     """Returns each group's medians, and below them the least and largest figures of its runs."""
     rows: list[list[str]] = []
+    head = heads(comparison)
     for group in comparison.groups:
         middle = [_spreads(group, lambda s: s.median)]
         ends = [_spreads(group, lambda s: s.low), _spreads(group, lambda s: s.high)]
@@ -36,7 +40,7 @@ def group_table(comparison: Comparison) -> Table:
         counts = [str(len(group.runs)), "", ""]
         lines = middle + ends if several else middle
         rows += [[a, b, *line] for a, b, line in zip(names, counts, lines, strict=False)]
-    return grid("Groups of runs: medians", ("group", "runs", *HEAD), rows, {"runs", *HEAD})
+    return grid("Groups of runs: medians", ("group", "runs", *head), rows, {"runs", *head})
 
 
 def group_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -57,7 +61,7 @@ def group_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 def pair_table(pair: GroupPair) -> Table:
     """Returns one pair's differences."""
     rows = [
-        [d.measure, str(len(d.seeds)), change_text(d.measure, d.mean), interval_text(d)]
+        [d.measure, str(len(d.seeds)), change_text(d, d.mean), interval_text(d)]
         for d in pair.differences
     ]
     return grid(
@@ -68,14 +72,15 @@ def pair_table(pair: GroupPair) -> Table:
 
 def run_tables(comparison: Comparison) -> list[Table]:
     """Returns a table of runs for every group."""
+    head = heads(comparison)
     return [
         grid(
-            f"Runs of {group.label}", ("run", "seed", *HEAD),
+            f"Runs of {group.label}", ("run", "seed", *head),
             [
                 [run.name if run.complete else f"{run.name} (stopped early)", *_figures(run)[:-1]]
                 for run in group.runs
             ],
-            numbers={"seed", *HEAD},
+            numbers={"seed", *head},
         )
         for group in comparison.groups
     ]  # fmt: skip
@@ -86,34 +91,36 @@ def run_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return [(r.name, group.label, *_figures(r)) for group in comparison.groups for r in group.runs]
 
 
-def change_text(measure: str, value: float) -> str:
+def change_text(difference: PairedDifference, value: float) -> str:
     """Returns a difference of a measure with its sign."""
-    return f"{value:+.2%}" if measure.endswith("accuracy") else f"{value:+.4f}"
+    return f"{value:+.2%}" if difference.percent else f"{value:+.4f}"
 
 
 def interval_text(difference: PairedDifference) -> str:
     """Returns the interval, or why there is none."""
     if difference.low is None or difference.high is None:
         return f"{len(difference.seeds)} seed: no interval"
-    low, high = (change_text(difference.measure, v) for v in (difference.low, difference.high))
+    low, high = (change_text(difference, v) for v in (difference.low, difference.high))
     return f"[{low}, {high}]"
 
 
 def _spreads(group: GroupFigures, part: Callable[[Spread], float]) -> list[str]:
-    """Returns one number of each of a group's spreads, in the order of `HEAD`."""
-    shown = (
-        (group.test_accuracy, "{:.2%}"), (group.search_accuracy, "{:.2%}"), (group.size, "{:,.0f}"),
-        (group.evaluations, "{:,.0f}"), (group.seconds, "{:,.1f}"),
+    """Returns one number of each of a group's spreads, in the order of `heads`."""
+    quality = group.metric.text
+    shown: tuple[tuple[Spread | None, Callable[[float], str]], ...] = (
+        (group.test_quality, quality), (group.search_quality, quality),
+        (group.size, "{:,.0f}".format), (group.evaluations, "{:,.0f}".format),
+        (group.seconds, "{:,.1f}".format),
     )  # fmt: skip
-    return ["" if spread is None else text.format(part(spread)) for spread, text in shown]
+    return ["" if spread is None else text(part(spread)) for spread, text in shown]
 
 
 def _figures(run: RunFigures) -> tuple[str, ...]:
-    tested, searched = run.test_accuracy, run.search_accuracy
+    tested, searched, text = run.test_quality, run.search_quality, run.metric.text
     return (
         str(run.seed),
-        "" if tested is None else f"{tested:.2%}",
-        "" if searched is None else f"{searched:.2%}",
+        "" if tested is None else text(tested),
+        "" if searched is None else text(searched),
         "" if run.size is None else f"{run.size:,}",
         f"{run.evaluations:,}",
         f"{run.seconds:,.1f}",

@@ -24,10 +24,11 @@ def export_table(found: Exported) -> Table:
 def export_notes(found: Exported, split: str) -> list[str]:
     """Returns the sentences under the table."""
     check, report = found.check, found.report
+    alike = "" if check.agreement is None else f"{check.agreement:.2%} of the decisions alike, "
     lines = [
-        f"{split}: accuracy {check.accuracy:.2%} from the file, {check.network_accuracy:.2%} from "
-        f"the network, the same class for {check.agreement:.2%} of {check.n} images, logits within "
-        f"{check.largest_difference:.3g}.",
+        f"{split}: {check.metric.name} {check.metric.text(check.quality)} from the file, "
+        f"{check.metric.text(check.network_quality)} from the network, {alike}on {check.n} "
+        f"samples, outputs within {check.largest_difference:.3g}.",
         f"{report.bytes:,} bytes, opset {report.opset}; the same shapes in float32 take "
         f"{found.float_bytes:,} bytes.",
         f"{found.seconds * 1e6:,.0f} us an image, {found.float_seconds * 1e6:,.0f} us in float32 "

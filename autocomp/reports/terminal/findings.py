@@ -7,6 +7,7 @@ from itertools import pairwise
 from rich.console import RenderableType
 from rich.table import Table
 
+from autocomp.core.metric import Metric
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
@@ -52,22 +53,26 @@ def price_table(found: Findings) -> Table:
         ]
         for price in ranked[:ROWS]
     ]
-    worth, cost = f"nats / 1,000 {found.unit}", f"for {found.unit}"
+    nats = found.metric.divergence_unit
+    worth, cost, saves = f"{nats} / 1,000 {found.unit}", f"for {found.unit}", f"saves {nats}"
     return grid(
         f"Marginal prices: what the last {found.unit} saved, what the next would buy"
         + shortened(len(rows), len(ranked), "layers"),
-        ("layer", worth, "next choice", cost, "saves nats"), rows,
-        numbers={worth, cost, "saves nats"},
+        ("layer", worth, "next choice", cost, saves), rows,
+        numbers={worth, cost, saves},
     )  # fmt: skip
 
 
 def ablation_table(found: Findings) -> Table:
     """Returns where the plan departs from the solver's, what mattered most first."""
+    metric = found.metric
+    nats, name = metric.divergence_unit, metric.name
     ranked = sorted(found.ablations, key=lambda d: abs(d.divergence), reverse=True)
     rows = [
         [
             d.layer, d.chosen, d.solver, f"{d.cost:+,}", f"{d.divergence:+.4g}",
-            f"{d.estimated:+.4g}", f"{d.accuracy:+.2%}", "" if d.within_budget else "no",
+            f"{d.estimated:+.4g}", quality_change(metric, d.quality),
+            "" if d.within_budget else "no",
         ]
         for d in ranked[:ROWS]
     ]  # fmt: skip
@@ -76,9 +81,14 @@ def ablation_table(found: Findings) -> Table:
     return grid(
         f"Differences from the solver's plan: {paid} of {of} lowered the divergence"
         + shortened(len(rows), len(ranked), "layers"),
-        ("layer", "chosen", "solver's", found.unit, "nats", "F0", "accuracy", "back fits"), rows,
-        numbers={found.unit, "nats", "F0", "accuracy"},
+        ("layer", "chosen", "solver's", found.unit, nats, "F0", name, "back fits"), rows,
+        numbers={found.unit, nats, "F0", name},
     )  # fmt: skip
+
+
+def quality_change(metric: Metric, difference: float) -> str:
+    """Returns a difference of qualities: "+0.40%" for shares."""
+    return f"{difference:+.2%}" if metric.percent else f"{difference:+.4g}"
 
 
 def policy_tables(policy: PolicyPicture) -> list[RenderableType]:

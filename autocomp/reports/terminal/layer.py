@@ -11,6 +11,7 @@ from autocomp.inspection.curve import ErrorCurve
 from autocomp.inspection.findings import Findings
 from autocomp.inspection.policy import PolicyPicture, Surface
 from autocomp.inspection.study import Parameter
+from autocomp.reports.terminal.findings import quality_change
 from autocomp.reports.terminal.grid import Cell, grid, pairs
 from autocomp.reports.terminal.sparkline import bar, sparkline
 from autocomp.reports.terminal.strokes import Strokes
@@ -158,15 +159,15 @@ def _named(entries: tuple[str, ...], action: tuple[float, ...]) -> str:
 def _worth(found: Findings, layer: str) -> list[tuple[str, Cell]]:
     """Returns the layer's price, its next step, and what departing from the solver was worth."""
     values: list[tuple[str, Cell]] = []
-    unit = found.unit
+    unit, metric, nats = found.unit, found.metric, found.metric.divergence_unit
     for price in found.prices:
         if price.layer == layer:
             last = "at the foot of its curve"
             if price.saved is not None:
-                last = f"{1000 * price.saved:.4g} nats per 1,000 {unit} saved by its last step"
+                last = f"{1000 * price.saved:.4g} {nats} per 1,000 {unit} saved by its last step"
             values.append(("price", last))
             step = f"{price.next_choice}: {price.next_cost:,} {unit} would save "
-            step += f"{price.next_saving:.4g} nats"
+            step += f"{price.next_saving:.4g} {nats}"
             values.append(("next step", step if price.next_choice else "none, it is at its top"))
     for d in found.ablations:
         if d.layer == layer:
@@ -175,8 +176,9 @@ def _worth(found: Findings, layer: str) -> list[tuple[str, Cell]]:
             values.append(
                 (
                     "was worth",
-                    f"{d.divergence:+.4g} nats measured ({d.estimated:+.4g} estimated), accuracy "
-                    f"{d.accuracy:+.2%}, for {d.cost:+,} {unit}{fits}",
+                    f"{d.divergence:+.4g} {nats} measured ({d.estimated:+.4g} estimated), "
+                    f"{metric.name} {quality_change(metric, d.quality)}, for {d.cost:+,} "
+                    f"{unit}{fits}",
                 )
             )
     return values

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from autocomp.core.outcome import Outcome
+from autocomp.core.score import quality_json
 from autocomp.errors import LayerError, unknown
 from autocomp.inspection.planned import is_outdated, planned_rows
 from autocomp.inspection.record import RunRecord
@@ -64,7 +65,7 @@ def inspection_json(record: RunRecord) -> dict[str, Any]:
 
     Returns:
         name, complete, settings, versions, fingerprints, summary, best (an outcome), outcomes
-        (counts), best_so_far (the evaluations at which it changed), front (accuracy against size,
+        (counts), best_so_far (the evaluations at which it changed), front (quality against size,
         over the search), baselines (their best so far), findings, notes.
     """
     summary, found, best = record.summary, record.findings, record.best
@@ -96,7 +97,8 @@ def _trail(outcomes: tuple[Outcome, ...]) -> list[dict[str, Any]]:
     return [
         {
             "evaluation": point.evaluation, "seconds": point.seconds, "merit": point.best.merit,
-            "accuracy": point.best.accuracy, "divergence": point.best.divergence,
+            **quality_json(point.best.quality, point.best.metric),
+            "divergence": point.best.divergence,
             "costs": dict(point.best.costs),
         }
         for point in improvements(best_so_far(outcomes))

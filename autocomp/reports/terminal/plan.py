@@ -42,7 +42,8 @@ def head(record: RunRecord) -> Table:
     else:
         costs = ", ".join(f"{cost} {value:,}" for cost, value in best.costs.items())
         where = f"{best.fidelity}, {best.n:,} images"
-        values.append(("best plan", f"accuracy {best.accuracy:.2%} ({where}); {costs}"))
+        told = f"{best.metric.name} {best.metric.text(best.quality)}"
+        values.append(("best plan", f"{told} ({where}); {costs}"))
     return pairs(f"Run {record.name}", values)
 
 

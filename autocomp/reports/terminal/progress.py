@@ -72,7 +72,7 @@ class SearchProgress:
         if outcome.fidelity is Fidelity.SCREEN:
             self._count += 1
             self._best = best_of([o for o in (self._best, outcome) if o is not None])
-        text = "" if self._best is None else f"best {self._best.accuracy:.2%}"
+        text = "" if self._best is None else f"best {self._best.metric.text(self._best.quality)}"
         self._progress.update(
             self._task, completed=self._count, best=text, done=f"{self._count}/{self._total}"
         )

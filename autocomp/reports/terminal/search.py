@@ -38,20 +38,21 @@ def progress(record: RunRecord) -> list[RenderableType]:
         if beside:
             then = next(point for point in beside if point.best is beside[-1].best)
             rows.append(_row(f"best of {agent}", then.evaluation, then.seconds, then.best))
+    name = record.metric.name
     merits = [None] * (first.evaluation - 1) + [point.best.merit for point in trail]
     curve = Strokes(sparkline(merits, WIDTH), f"{first.best.merit:.4f} to {best.merit:.4f}")
     return [
         pairs("Best so far", [("merit", curve), ("evaluations", f"1 to {len(screened)}")]),
         grid(
-            f"(merit: accuracy less {CLOSENESS}/{best.n} times the divergence)",
-            ("", "evaluation", "seconds", "merit", "accuracy", "divergence"), rows,
-            numbers={"evaluation", "seconds", "merit", "accuracy", "divergence"},
+            f"(merit: {name} less {CLOSENESS}/{best.n} times the divergence)",
+            ("", "evaluation", "seconds", "merit", name, "divergence"), rows,
+            numbers={"evaluation", "seconds", "merit", name, "divergence"},
         ),
     ]  # fmt: skip
 
 
 def front_table(record: RunRecord, cost: str = "size") -> Table | None:
-    """Returns the front of accuracy against a cost over everything that the search evaluated."""
+    """Returns the front of quality against a cost over everything that the search evaluated."""
     screened = record.screened
     front = pareto_front(screened, cost)
     if not front:
@@ -64,17 +65,17 @@ def front_table(record: RunRecord, cost: str = "size") -> Table | None:
     rows = [
         [
             f"{o.costs[cost]:,}", f"{o.costs[cost] / dense:.2%}" if dense else "",
-            f"{o.accuracy:.2%}", f"{o.divergence:.4f}", str(place[id(o)]),
+            o.metric.text(o.quality), f"{o.divergence:.4f}", str(place[id(o)]),
             "" if o.within_budget else "over budget",
         ]
         for o in shown
     ]  # fmt: skip
-    name = f"{cost} ({unit})" if unit else cost
+    metric, name = record.metric, f"{cost} ({unit})" if unit else cost
     return grid(
-        f"Front of accuracy against {cost}, {front[0].n} images"
+        f"Front of {metric.name} against {cost}, {front[0].n} images"
         + shortened(len(shown), len(front), "plans"),
-        (name, "of dense", "accuracy", "divergence", "evaluation", ""), rows,
-        numbers={name, "of dense", "accuracy", "divergence", "evaluation"},
+        (name, "of dense", metric.name, "divergence", "evaluation", ""), rows,
+        numbers={name, "of dense", metric.name, "divergence", "evaluation"},
     )  # fmt: skip
 
 
@@ -91,19 +92,20 @@ def tried(outcomes: Sequence[Outcome], layer: str) -> Table | None:
         return None
     ranked = sorted(best, key=lambda choice: best[choice].rank, reverse=True)
     rows = [
-        [choice, str(count[choice]), f"{best[choice].merit:.4f}", f"{best[choice].accuracy:.2%}"]
-        for choice in ranked[:ROWS]
+        [choice, str(count[choice]), f"{found.merit:.4f}", found.metric.text(found.quality)]
+        for choice, found in ((choice, best[choice]) for choice in ranked[:ROWS])
     ]
+    its = f"its {outcomes[0].metric.name}"
     title = "Choices tried here, by the best plan that had them"
     return grid(
         title + shortened(len(rows), len(ranked), "choices"),
-        ("choice", "plans", "best merit", "its accuracy"), rows,
-        numbers={"plans", "best merit", "its accuracy"},
+        ("choice", "plans", "best merit", its), rows,
+        numbers={"plans", "best merit", its},
     )  # fmt: skip
 
 
 def _row(name: str, evaluation: int, seconds: float, outcome: Outcome) -> list[Cell]:
     return [
         name, str(evaluation), f"{seconds:,.1f}", f"{outcome.merit:.4f}",
-        f"{outcome.accuracy:.2%}", f"{outcome.divergence:.4f}",
+        outcome.metric.text(outcome.quality), f"{outcome.divergence:.4f}",
     ]  # fmt: skip

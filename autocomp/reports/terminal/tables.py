@@ -12,7 +12,7 @@ from autocomp.runs.summary import Summary
 
 
 def dense_against_compressed(summary: Summary) -> Table:
-    """Returns the table of accuracy and costs, dense and compressed."""
+    """Returns the table of quality and costs, dense and compressed."""
     table = Table(title="Dense against compressed", box=box.SIMPLE_HEAD, title_justify="left")
     for name in HEAD:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)

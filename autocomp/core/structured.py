@@ -1,0 +1,162 @@
+"""Inputs of several tensors: what a network takes by position or by name, as one thing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from autocomp.errors import AutocompError, DataError
+
+
+class Structured:
+    """A batch of inputs of several tensors, all with the samples along their first dimension.
+
+    It is cut, moved and joined as one tensor would be. A network on which `AsOne` is installed
+    takes it as its only argument.
+
+    Args:
+        *args: what the network takes by position: tensors, or tuples and dictionaries of them.
+        **kwargs: what it takes by name; numbers, flags and None go with every batch.
+
+    Raises:
+        DataError: if there is no tensor, or tensors differ in their number of samples.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+        sizes = {len(leaf) if leaf.dim() else -1 for leaf in self.leaves()}
+        if len(sizes) != 1 or sizes == {-1}:
+            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in self.leaves()) or "none"
+            raise DataError(
+                f"Inputs must be tensors with the same number of samples along their first "
+                f"dimension, but have the shapes {shapes}; put the samples first."
+            )
+
+    def leaves(self) -> list[Tensor]:
+        """Returns the tensors, those by position first."""
+        return [x for x in tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Structured:
+        """Returns the same structure with each tensor changed."""
+        args, kwargs = tree_map_only(Tensor, change, (self.args, self.kwargs))
+        return Structured(*args, **kwargs)
+
+    def __len__(self) -> int:
+        return len(self.leaves()[0])
+
+    def __getitem__(self, rows: Any) -> Structured:
+        """Returns some samples: a slice, or their indices."""
+        if isinstance(rows, int):
+            raise IndexError("samples are taken by a slice or by several indices")
+        return self.map(lambda leaf: leaf[rows])
+
+    def to(self, *args: Any, **kwargs: Any) -> Structured:
+        """Returns the inputs on another device."""
+        return self.map(lambda leaf: leaf.to(*args, **kwargs))
+
+    def numel(self) -> int:
+        """Returns how many numbers all tensors hold."""
+        return sum(leaf.numel() for leaf in self.leaves())
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields the tensors that the network takes by name, and by position as "0", "1", ..."""
+        for place, part in enumerate(self.args):
+            if isinstance(part, Tensor):
+                yield str(place), part
+            elif isinstance(part, Mapping):
+                yield from ((str(k), v) for k, v in part.items() if isinstance(v, Tensor))
+        yield from ((k, v) for k, v in self.kwargs.items() if isinstance(v, Tensor))
+
+    def arguments(self, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns how a module takes these inputs: by position and by name.
+
+        Names that its forward pass does not know, where it takes a single argument: as a mapping.
+
+        Raises:
+            DataError: naming the entries that it does not take.
+        """
+        if not self.kwargs:
+            return self.args, {}
+        try:
+            parameters = inspect.signature(module.forward).parameters.values()
+        except (TypeError, ValueError):
+            return self.args, self.kwargs
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return self.args, self.kwargs
+        known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        extra = [name for name in self.kwargs if name not in known]
+        if not extra:
+            return self.args, self.kwargs
+        if len(known) == 1 and not self.args:
+            return (dict(self.kwargs),), {}
+        raise DataError(
+            f"Each entry of the inputs must be an argument of the network's forward pass, but "
+            f"{', '.join(map(repr, extra))} is not among {', '.join(known)}; leave it out, or "
+            "wrap the network in a module that takes it."
+        )
+
+
+Inputs: TypeAlias = Tensor | Structured
+"""A batch of inputs: one tensor, or several as one."""
+AnyInputs = TypeVar("AnyInputs", Tensor, Structured, Inputs)
+
+
+def leaves_of(inputs: Inputs) -> list[Tensor]:
+    """Returns the tensors of a batch."""
+    return inputs.leaves() if isinstance(inputs, Structured) else [inputs]
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """Returns batches as one.
+
+    Raises:
+        DataError: if they differ in structure, or in the shape of a sample.
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    columns = [leaves_of(part) for part in parts]
+    if any(len(leaves) != len(columns[0]) for leaves in columns):
+        raise DataError("Batches must hold the same tensors, but differ; give the same for each.")
+    try:
+        whole = [torch.cat(list(column)) for column in zip(*columns, strict=True)]
+    except RuntimeError as problem:
+        raise DataError(
+            f"Batches must hold samples of one shape, but {problem}; pad them to one length."
+        ) from None
+    rest = iter(whole)
+    return first.map(lambda leaf: next(rest))
+
+
+def cut(inputs: Inputs, size: int) -> list[Inputs]:
+    """Returns a batch in pieces of at most `size` samples."""
+    return [inputs[start : start + size] for start in range(0, len(inputs), size)]
+
+
+def single(inputs: Inputs, what: str, error: type[AutocompError]) -> Tensor:
+    """Returns inputs that are one tensor.
+
+    Args:
+        inputs: a batch.
+        what: what needs one tensor, as the subject of a sentence.
+        error: the class of the error.
+
+    Raises:
+        AutocompError: of class `error`, for several tensors.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs
+    raise error(
+        f"{what} needs a network with one input tensor, but this one takes {len(inputs.leaves())}; "
+        "wrap it in a module that takes one."
+    )
+
+
+def moved(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """Returns a batch with each tensor changed."""
+    return inputs.map(change) if isinstance(inputs, Structured) else change(inputs)
