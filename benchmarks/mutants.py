@@ -52,7 +52,7 @@ MUTANTS = (
         ("tests/compression/calibration/test_norms.py",),
     ),
     Mutant(
-        "McNemar's constant", "autocomp/tasks/classification.py",
+        "McNemar's constant", "autocomp/tasks/paired.py",
         "_CONFIDENCE = 2.4", "_CONFIDENCE = 2.0",
         ("tests/problem/test_promotion.py",),
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autocomp.errors import AutocompError, DataError
@@ -72,8 +72,8 @@ class Structured:
                 yield from ((str(k), v) for k, v in part.items() if isinstance(v, Tensor))
         yield from ((k, v) for k, v in self.kwargs.items() if isinstance(v, Tensor))
 
-    def arguments(self, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Returns how a module takes these inputs: by position and by name.
+    def arguments(self, forward: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns how a forward pass takes these inputs: by position and by name.
 
         Names that its forward pass does not know, where it takes a single argument: as a mapping.
 
@@ -83,7 +83,7 @@ class Structured:
         if not self.kwargs:
             return self.args, {}
         try:
-            parameters = inspect.signature(module.forward).parameters.values()
+            parameters = inspect.signature(forward).parameters.values()
         except (TypeError, ValueError):
             return self.args, self.kwargs
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -92,7 +92,7 @@ class Structured:
         extra = [name for name in self.kwargs if name not in known]
         if not extra:
             return self.args, self.kwargs
-        if len(known) == 1 and not self.args:
+        if len(known) == 1 and not self.args and len(extra) == len(self.kwargs):
             return (dict(self.kwargs),), {}
         raise DataError(
             f"Each entry of the inputs must be an argument of the network's forward pass, but "

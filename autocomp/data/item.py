@@ -146,6 +146,12 @@ def _part(value: Any, where: str, single: bool) -> Any:
     if is_array(value):
         tensor = as_tensor(value, where)
         return tensor[None] if single else tensor
+    if isinstance(value, (list, tuple)) and value and all(map(is_array, value)):
+        raise DataError(
+            f"{where}: each input must be one tensor, but is a list of {len(value)}, as a "
+            "DataLoader makes of items that hold lists; let items hold tensors "
+            "(dataset.set_format('torch')), or stack them in `collate_fn`."
+        )
     raise DataError(
         f"{where}: each input must be a tensor, an array or a list of numbers, but is a "
         f"{type(value).__name__}; leave it out (as dataset.remove_columns does) or convert it."

@@ -27,7 +27,7 @@ class _Spread:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if len(args) == 1 and isinstance(args[0], Structured):
-            return args[0].arguments(module)
+            return args[0].arguments(module.forward)
         return None
 
 

@@ -28,7 +28,7 @@ def forward(
     """
     try:
         if isinstance(inputs, Structured):
-            args, kwargs = inputs.arguments(model)
+            args, kwargs = inputs.arguments(model.forward)
             return model(*args, **kwargs)
         return model(inputs)
     except DataError:  # ours, of structured inputs or outputs

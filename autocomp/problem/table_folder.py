@@ -47,7 +47,7 @@ def table_folder(
     text = "|".join(
         (
             fingerprint(model), calibration.fingerprint(), pipeline.name, repr(model),
-            source_digest(type(pipeline.pruner), type(pipeline.quantizer)),
+            source_digest(type(pipeline.pruner), type(pipeline.quantizer), type(task)),
             f"{scale:.2e}", f"{len(inputs)} a batch",
             str((outputs / scale * 1000).round().to(torch.int64).tolist()), task.name,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autocomp.core.metric import Metric
 from autocomp.errors import DataError
-from autocomp.plugins.imports import describe
+from autocomp.plugins.imports import call_user
 
 _GROUPS = 20
 """Groups that a jackknife leaves out in turn."""
@@ -142,14 +142,11 @@ class FunctionMeasure(Measure):
         n, width = len(rows), self._shapes[0].numel()
         outputs = rows[:, :width].reshape(n, *self._shapes[0]).to(self._kinds[0])
         targets = rows[:, width:].reshape(n, *self._shapes[1]).to(self._kinds[1])
-        try:
-            found = self._function(outputs, targets)
-        except Exception as problem:  # the user's own code
-            raise DataError(
-                f"The metric {self.metric.name} must take (outputs, targets), but on outputs "
-                f"{tuple(outputs.shape)} and targets {tuple(targets.shape)} it raised "
-                f"{describe(problem)}; change it, or the data."
-            ) from problem
+        said = (
+            f"metric {self.metric.name} of outputs {tuple(outputs.shape)} and targets "
+            f"{tuple(targets.shape)}"
+        )
+        found = call_user(said, lambda: self._function(outputs, targets), {}, DataError)
         try:
             number = float(found)
         except (TypeError, ValueError, RuntimeError):

@@ -54,7 +54,8 @@ class Regression(Task):
     def check(self, outputs: Tensor, targets: Tensor | None) -> None:
         """Raises DataError unless outputs are numbers, as many a sample as there are targets."""
         wanted = None if targets is None else _flat(targets).shape
-        if not outputs.is_floating_point() or (wanted and _flat(outputs).shape != wanted):
+        fits = outputs.dim() > 0 and (wanted is None or _flat(outputs).shape == wanted)
+        if not fits or not outputs.is_floating_point():
             told = "" if targets is None else f" of shape {tuple(targets.shape)}"
             raise DataError(
                 f"A regression's outputs must be numbers like its targets{told}, but the network "

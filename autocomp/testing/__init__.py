@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autocomp.testing.model import ModelContract
     from autocomp.testing.reward import RewardContract
     from autocomp.testing.space import SpaceContract
+    from autocomp.testing.task import TaskContract
     from autocomp.testing.toy_problem import ToyProblem
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ModelContract",
     "RewardContract",
     "SpaceContract",
+    "TaskContract",
     "ToyProblem",
 ]
 
@@ -52,6 +54,7 @@ _LAZY = {
     "ModelContract": "model",
     "RewardContract": "reward",
     "SpaceContract": "space",
+    "TaskContract": "task",
     "ToyProblem": "toy_problem",
 }
 

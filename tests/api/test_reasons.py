@@ -53,14 +53,28 @@ def one_line(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", [lambda y: (y, y), lambda y: {"logits": y}, Output, lambda y: [y], lambda y: None]
+    "output", [lambda y: (y, y), lambda y: {"logits": y}, Output, lambda y: [y], lambda y: {"z": y}]
 )
 @pytest.mark.parametrize("settings", [{}, {"space": "structured", "budget": "macs=60%"}])
-def test_other_outputs_are_named(
+def test_outputs_of_several_parts(
     output: Any, settings: dict[str, Any], tiny_data: DataSplits, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="must return logits of shape .* but returned") as caught:
-        search(Net(output), tiny_data, tmp_path / "r", **settings)
+    """They are searched as one tensor would be, and handed back in the network's own form."""
+    net, plain = Net(output), Net()
+    plain.load_state_dict(net.state_dict())
+    found = search(net, tiny_data, tmp_path / "r", **settings)
+    same = search(plain, tiny_data, tmp_path / "p", **settings)
+    assert found.best.plan == same.best.plan and found.best.quality == same.best.quality
+    images = tiny_data.example_inputs(2)
+    assert type(found.model(images)) is type(output(torch.ones(1)))
+
+
+@pytest.mark.parametrize("output", [lambda y: None, lambda y: {"a": y, "b": y}])
+def test_outputs_in_which_nothing_counts(
+    output: Any, tiny_data: DataSplits, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="must return a tensor, or a structure .*; name") as caught:
+        search(Net(output), tiny_data, tmp_path / "r")
     one_line(caught.value)
 
 

@@ -76,10 +76,12 @@ def test_every_form_gives_the_same_split(source: Any) -> None:
     [
         ((X[0], Y[0], torch.ones(2)), r"item 0 .* 3 elements.*Tensor of shape \(2,\)"),
         ((X[0], Y[0], "cat.png"), "3 elements.*str"),
-        ({"a": X[0], "b": X[0], "label": 0}, "one entry of inputs beside 'label'.*'a', 'b'"),
-        ({"a": X[0]}, "one entry of labels, named label, labels"),
-        ({"a": X[0], "label": 0, "y": 0}, "one entry of labels"),
-        ((X[0],), r"must be \(image, label\)"),
+        ({"a": X[0], "b": "cat", "label": 0}, "'b': each input must be a tensor.*is a str"),
+        ({"a": [X[0], X[1]], "b": X[0]}, "is a list of 2, as a DataLoader makes"),
+        ({"label": 0}, "an entry of inputs beside labels, but has 'label'"),
+        ({"a": X[0], "label": 0, "y": 0}, "at most one entry of labels"),
+        ((), r"must be \(image, label\)"),
+        ((X[0], "cat"), "a label must be a number.*is a str"),
         (([[1.0], [1.0, 2.0]], 0), "rows of one length"),
     ],
 )  # fmt: skip
@@ -89,7 +91,7 @@ def test_what_is_not_used_is_named(item: Any, message: str) -> None:
 
 
 def test_two_tuples_of_tensors_are_not_taken_for_batches() -> None:
-    with pytest.raises(DataError, match="one tensor or array, but got tuple and tuple"):
+    with pytest.raises(DataError, match="inputs and labels are tuple and tuple"):
         as_split(((X, X), (Y, Y)), "mine")
 
 

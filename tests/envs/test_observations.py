@@ -22,8 +22,8 @@ from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.network.analysis import analyse
-from autocomp.tasks.classification import Score
 
 BITS = (2, 3, 4, 6, 8)  # their places are -0.8, -0.4, 0, 0.4 and 0.8
 SPACE = "bits:weight_bits=2/3/4/6/8,activation_bits=2/3/4/6/8"

@@ -19,6 +19,7 @@ from autocomp.exporters.onnx_file import export_onnx
 from autocomp.exporters.report import Check, ExportReport
 from autocomp.exporters.verify import verify
 from autocomp.models import build_model
+from autocomp.tasks import Classification
 
 
 def exported(
@@ -28,7 +29,7 @@ def exported(
     report = export_onnx(made[0], made[1], images[:2], path, opset)
     labels = torch.zeros(len(images), dtype=torch.long)
     batches = [(images[:1], labels[:1]), (images[1:], labels[1:])]  # any number of images
-    check = verify(path, made[0], batches)
+    check = verify(path, made[0], batches, Classification())
     assert report.bytes == check.bytes == path.stat().st_size and check.n == len(images)
     return report, check, onnx.load(str(path)).graph
 

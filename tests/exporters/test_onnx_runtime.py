@@ -19,6 +19,7 @@ from autocomp.exporters.probes import multiplies_bits, runs_integers
 from autocomp.exporters.verify import verify
 from autocomp.problem.problem import CompressionProblem
 from autocomp.runtime import open_session, run
+from autocomp.tasks import Classification
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_check_counts(plain: bytes, small_net: nn.Module, images: Tensor, tmp_
             return torch.cat([-y[:4], y[4:]])
 
     labels = logits.argmax(1)
-    check = verify(tmp_path / "m", Opposite(), [(images, labels)])
+    check = verify(tmp_path / "m", Opposite(), [(images, labels)], Classification())
     assert (check.n, check.accuracy, check.bytes) == (16, 1.0, len(plain))
     assert check.network_accuracy == check.agreement == 12 / 16
     assert check.largest_difference == pytest.approx(2 * float(logits[:4].abs().max()), rel=1e-4)
@@ -57,9 +58,9 @@ def test_a_check_needs_labels_that_fit(
 ) -> None:
     (tmp_path / "m").write_bytes(plain)
     with pytest.raises(ArtifactError, match="at least one labelled image"):
-        verify(tmp_path / "m", small_net, [])
+        verify(tmp_path / "m", small_net, [], Classification())
     with pytest.raises(DataError, match="below the network's 5 outputs, but got 7"):
-        verify(tmp_path / "m", small_net, [(images, torch.full((16,), 7))])
+        verify(tmp_path / "m", small_net, [(images, torch.full((16,), 7))], Classification())
 
 
 def test_probes_find_out() -> None:
@@ -110,5 +111,7 @@ def test_half_precision_networks_are_exported_in_single(
 ) -> None:
     net, packed = quantize(small_net, images, 4)
     export_onnx(net.double(), packed, images[:2], tmp_path / "m")
-    check = verify(tmp_path / "m", net, [(images, torch.zeros(16, dtype=torch.long))])
+    check = verify(
+        tmp_path / "m", net, [(images, torch.zeros(16, dtype=torch.long))], Classification()
+    )
     assert check.largest_difference < 1e-5

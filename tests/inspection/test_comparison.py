@@ -18,6 +18,7 @@ from rich.console import Console
 from autocomp.core.choice import NEUTRAL
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.errors import RunError
 from autocomp.inspection.comparison import Comparison, Spread, compare_runs, read_runs
 from autocomp.inspection.grouping import group_runs
@@ -26,7 +27,6 @@ from autocomp.inspection.record import RunRecord
 from autocomp.inspection.run_figures import RunFigures, merit_after
 from autocomp.reports.terminal.comparison_tables import comparison_tables, group_rows, interval_text
 from autocomp.runs.summary import Summary
-from autocomp.tasks.classification import Score
 
 PLAN = Plan({"a": NEUTRAL})
 ACCURACIES = (0.5, 0.4, 0.6, 0.7)

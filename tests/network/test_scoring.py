@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autocomp.core.score import WORST, Score
 from autocomp.data.split import Split
 from autocomp.errors import DataError
 from autocomp.network.batches import Batches
-from autocomp.core.score import WORST, Score
 from autocomp.network.scoring import Reference, checked, outputs_on, score
 from autocomp.tasks import Classification
 

@@ -16,7 +16,7 @@ from autocomp.core.plan import Plan
 from autocomp.data import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.problem.promotion import promote
-from autocomp.tasks.classification import is_behind
+from autocomp.tasks.paired import is_behind
 
 
 def outcome(plan: Plan, accuracy: float, *, fidelity: str = "F1", within: bool = True) -> Outcome:
@@ -81,7 +81,7 @@ def test_at_most_so_many_enter() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 3))
 def test_behind_is_one_sided(values: list[bool], seed: int) -> None:
-    best = torch.tensor(values)
+    best = torch.tensor(values).double()
     assert not is_behind(best, best)
     generator = torch.Generator().manual_seed(seed)
     other = best[torch.randperm(len(best), generator=generator)]
@@ -91,10 +91,10 @@ def test_behind_is_one_sided(values: list[bool], seed: int) -> None:
 
 def test_behind_by_hand() -> None:
     """a - b > 2.4 sqrt(a + b): 6 against 0 is significant, 5 against 0 is not."""
-    best = torch.ones(10, dtype=torch.bool)
+    best = torch.ones(10)
     for lost, behind in ((0, False), (5, False), (6, True), (10, True)):
         right = best.clone()
-        right[:lost] = False
+        right[:lost] = 0
         assert is_behind(right, best) is behind
 
 

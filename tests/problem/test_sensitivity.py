@@ -24,6 +24,7 @@ from autocomp.problem.sensitivity import (
     measured_choices,
     removal_curve,
 )
+from autocomp.tasks import Classification
 
 POSITIVE = st.floats(1e-6, 2.0)
 

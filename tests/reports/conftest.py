@@ -14,6 +14,7 @@ import pytest
 from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
@@ -30,7 +31,6 @@ from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Measured, Summary
-from autocomp.tasks.classification import Score
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=2'>&amp;"
 """A name that breaks any page that does not escape it."""

@@ -11,6 +11,7 @@ import pytest
 from autocomp.core.choice import NEUTRAL
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.errors import RunError
 from autocomp.inspection.comparison import compare_runs
 from autocomp.inspection.grouping import group_runs
@@ -24,7 +25,6 @@ from autocomp.reports.group_figures import (
 )
 from autocomp.reports.html.figures import plain
 from autocomp.runs.summary import Summary
-from autocomp.tasks.classification import Score
 
 NASTY = "<img src=x onerror=alert(1)>&\"'"
 ACCURACIES = (0.5, 0.4, 0.7)

@@ -57,7 +57,7 @@ def plan_layers(record: RunRecord) -> Section | None:
     ]
     lead = (
         "What is done to each layer, and what that saves. Long bars of zeros and few bits mark the "
-        "layers that the search found to be robust; the others carry the accuracy."
+        "layers that the search found to be robust; the others carry the result."
     )
     return Section("plan", "The plan, layer by layer", lead, tuple(blocks))
 

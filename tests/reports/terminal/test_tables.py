@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from autocomp.core.score import Score
 from autocomp.errors import RunError
 from autocomp.reports.terminal.tables import dense_against_compressed, layer_by_layer, notes
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Gain, Summary
-from autocomp.tasks.classification import Score
 
 NAME = "encoder.layers.11.self_attention.out_proj"
 

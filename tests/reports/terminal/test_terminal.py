@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from autocomp.core.choice import Choice
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
+from autocomp.core.score import Score
 from autocomp.errors import LayerError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
@@ -29,7 +30,6 @@ from autocomp.reports.terminal.overview import (
 )
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Summary
-from autocomp.tasks.classification import Score
 
 LONG = "[bold]" + ".".join(f"block{i}[/x]" for i in range(20))
 LONG = LONG[:119] + "]"
