@@ -15,7 +15,8 @@ class LayerSpec:
     Attributes:
         name: the module's name, with the projection's for attention ("block.attn.in_proj").
         parameter: the weight's name in the state dict.
-        kind: "conv", "transposed", "linear", "embedding" or "attention".
+        kind: "conv", "transposed", "linear", "embedding", "attention", "matrix" (another module
+            that multiplies by a matrix) or "recurrent".
         shape: the weight's shape.
         out_axis: the axis of `shape` that counts outputs (scales are per index of it).
         in_axis: the axis of `shape` that counts inputs (N:M patterns run along it).
@@ -33,6 +34,7 @@ class LayerSpec:
         full_rank: largest rank of a low-rank form with fewer weights; 0 if there is none.
         input_bits: bits in which the network that was given rounds the layer's inputs already, as
             one that comes from a search does; 32 if it does not.
+        bias_key: the bias's name in its module.
     """
 
     name: str
@@ -53,6 +55,7 @@ class LayerSpec:
     unit_step: int = 1
     full_rank: int = 0
     input_bits: int = 32
+    bias_key: str = "bias"
 
     @property
     def owner(self) -> str:
@@ -76,7 +79,7 @@ class LayerSpec:
             return None
         packed = self.kind == "attention" and not self.parameter.endswith(".weight")
         host = self.host if packed else self.owner
-        bias = "in_proj_bias" if packed else "bias"
+        bias = "in_proj_bias" if packed else self.bias_key
         return f"{host}.{bias}" if host else bias
 
     @property

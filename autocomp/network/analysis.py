@@ -30,8 +30,9 @@ _FUSIBLE = ({torch.float32}, {torch.float64})
 def analyse(model: nn.Module, example_inputs: Inputs, keep: Iterable[str] = ()) -> Network:
     """Lists the layers of `model` that can be compressed, with MACs of a real forward pass.
 
-    Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear and
-    embedding layers and the projections of `nn.MultiheadAttention` become layers, in the order in
+    Convolutions of one to three dimensions (transposed, grouped and depthwise too), linear,
+    embedding and recurrent layers, the projections of `nn.MultiheadAttention` and what `LAYERS`
+    knows become layers, in the order in
     which a forward pass calls them; ones that it uses without a call come last, with no MACs of
     their own. A weight that several modules share is one layer. Every other parameter is frozen as
     it is, and so is a weight that the forward pass never reads: writing into it would change
@@ -173,7 +174,9 @@ def _sort_tensors(
             module, _, attribute = name.rpartition(".")
             floating = tensor.is_floating_point()
             if id(tensor) in parameters:
-                known = module in norms or attribute.endswith("bias")
+                known = (
+                    module in norms or attribute.startswith("bias") or attribute.endswith("bias")
+                )
                 (side if known and floating else unsupported).append(name)
             elif floating and attribute in _NORM_STATISTICS:
                 side.append(name)

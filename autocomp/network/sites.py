@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import LayerError
 from autocomp.network.input_quantizers import quantizer_of
+from autocomp.network.layers import matrix_use
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -22,8 +24,10 @@ class Site:
 
     def __init__(
         self, name: str, parameter: str, module: nn.Module, weight: Tensor, kind: str,
-        count: _MACS, hookable: bool, bias: bool,
+        count: _MACS, hookable: bool, bias: bool, outputs_first: bool = True,
+        bias_key: str = "bias",
     ) -> None:  # fmt: skip
+        self.outputs_first, self.bias_key = outputs_first, bias_key
         self.name, self.parameter, self.module, self.weight = name, parameter, module, weight
         self.kind, self.count, self.hookable, self.bias = kind, count, hookable, bias
 
@@ -32,17 +36,18 @@ class Site:
         shapes: tuple[tuple[int, ...], tuple[int, ...]],
     ) -> LayerSpec:  # fmt: skip
         """Returns the layer that this site is, with what a forward pass counted."""
-        transposed = self.kind == "transposed"
-        groups = getattr(self.module, "groups", 1)
-        stride = getattr(self.module, "stride", 1)
+        first = self.kind != "transposed" and self.outputs_first
+        conv = self.kind in ("conv", "transposed")
+        groups = self.module.groups if conv else 1
+        stride: Any = self.module.stride if conv else 1
         return LayerSpec(
             name=self.name,
             parameter=self.parameter,
             kind=self.kind,
             shape=tuple(self.weight.shape),
-            out_axis=1 if transposed else 0,
-            in_axis=0 if transposed else 1,
-            groups=int(groups),
+            out_axis=0 if first else 1,
+            in_axis=1 if first else 0,
+            groups=int(groups),  # type: ignore[arg-type]
             stride=int(stride[0] if isinstance(stride, tuple) else stride),
             macs=macs,
             calls=calls,
@@ -51,6 +56,7 @@ class Site:
             input_shape=shapes[0],
             output_shape=shapes[1],
             input_bits=self._input_bits() if hookable else 32,
+            bias_key=self.bias_key,
         )
 
     def _input_bits(self) -> int:
@@ -65,15 +71,17 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
 
     def add(
         name: str, parameter: str, module: nn.Module, weight: Any, kind: str,
-        count: _MACS, hookable: bool, bias: object,
+        count: _MACS, hookable: bool, bias: object, outputs_first: bool = True,
+        bias_key: str = "bias",
     ) -> None:  # fmt: skip
         if not isinstance(weight, nn.Parameter):
             return  # computed weights (weight norm and other parametrizations) stay as they are
         if weight.dim() < 2 or not weight.is_floating_point() or weight.numel() == 0:
             return
         sites[name] = Site(
-            name, parameter, module, weight, kind, count, hookable, isinstance(bias, Tensor)
-        )
+            name, parameter, module, weight, kind, count, hookable, isinstance(bias, Tensor),
+            outputs_first, bias_key,
+        )  # fmt: skip
 
     for name, module in model.named_modules():
         dot = f"{name}." if name else ""
@@ -96,6 +104,22 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
                 _check_shaped(label, weight)
                 add(label, f"{dot}weight", module, weight, kind, count, kind != "embedding", bias)
                 break
+        else:
+            if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+                for part, weight in module._parameters.items():
+                    if part.startswith("weight"):
+                        key = part.replace("weight", "bias", 1)
+                        add(f"{dot}{part}", f"{dot}{part}", module, weight, "recurrent",
+                            _recurrent_macs(part), False, module._parameters.get(key),
+                            bias_key=key)  # fmt: skip
+                continue
+            use = matrix_use(module)
+            if use is not None:
+                weight = module._parameters.get(use.parameter)
+                _check_shaped(label, weight)
+                bias = module._parameters.get(use.bias) if use.bias else None
+                add(label, f"{dot}{use.parameter}", module, weight, "matrix", _matrix_macs, True,
+                    bias, use.outputs_first, use.bias)  # fmt: skip
     return sites
 
 
@@ -120,6 +144,21 @@ def _transposed_macs(
 
 def _linear_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
     return int(output.numel()) * int(module.in_features)
+
+
+def _matrix_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+    given = next(iter((*inputs, *kwargs.values())))
+    return int(given.numel()) * int(output.shape[-1])
+
+
+def _recurrent_macs(part: str) -> _MACS:
+    def count(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:
+        given = inputs[0] if inputs else kwargs["input"]
+        data = given.data if isinstance(given, PackedSequence) else given
+        steps = data.numel() // data.shape[-1]
+        return int(steps) * int(module.get_parameter(part).numel())
+
+    return count
 
 
 def _no_macs(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> int:

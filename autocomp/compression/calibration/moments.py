@@ -128,5 +128,5 @@ def _users(model: nn.Module, modules: dict[str, nn.Module], layer: LayerSpec) ->
     return [
         m
         for m in modules.values()
-        if isinstance(m, type(host)) and m._parameters.get("weight") is weight
+        if isinstance(m, type(host)) and any(p is weight for p in m._parameters.values())
     ]

@@ -69,7 +69,7 @@ class Layout:
     def split(self, weight: Tensor) -> Tensor:
         """Returns the weight as float64 `(blocks, rows, width)`."""
         g, kernel = self.groups, self.kernel
-        if self.layer.kind == "transposed":  # (inputs, outputs / g, kernel...)
+        if self.layer.out_axis == 1:  # (inputs, outputs / g, kernel...)
             matrix = weight.reshape(g, -1, self.rows, kernel).permute(0, 2, 3, 1)
         else:
             matrix = weight.reshape(g, self.rows, -1, kernel).transpose(2, 3)
@@ -90,7 +90,7 @@ class Layout:
         if self.slices > 1:
             sliced = blocks.reshape(g, self.slices, self.rows, self.width).transpose(1, 2)
             blocks = sliced.reshape(g, self.rows, -1)[..., : self.inputs]
-        if self.layer.kind == "transposed":
+        if self.layer.out_axis == 1:
             matrix = blocks.reshape(g, self.rows, self.kernel, shape[0] // g)
             return matrix.permute(0, 3, 1, 2).reshape(shape)
         return blocks.reshape(g, self.rows, self.kernel, -1).transpose(2, 3).reshape(shape)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autocomp.compression.recovery.recurrent import recurrent_inputs
 from autocomp.core.layer_spec import LayerSpec
 
 CHUNK = 1 << 25
@@ -57,10 +58,13 @@ def unfolded(
     if layer.kind == "attention":
         yield from _projection_inputs(layer, module, inputs, kwargs)
         return
-    x = inputs[0] if inputs else kwargs["input"]
+    if layer.kind == "recurrent":
+        yield from recurrent_inputs(layer.parameter.rpartition(".")[2], module, inputs, kwargs)
+        return
+    x = next(iter((*inputs, *kwargs.values())), None)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return
-    if layer.kind == "linear":
+    if layer.kind in ("linear", "matrix"):
         yield x.reshape(1, -1, x.shape[-1])
         return
     assert isinstance(module, (nn.modules.conv._ConvNd,))
