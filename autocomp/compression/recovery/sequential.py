@@ -57,9 +57,14 @@ class PairedMoments:
         if self.gram.centred:
             cross = cross - self.mean[:, :, None] * self.gram.mean[:, None, :]
         energy = moment.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
-        ridge = torch.diag_embed((RIDGE * energy)[:, None].expand(-1, layout.width))
-        rows = layout.split(weight)
-        solved = torch.linalg.solve(moment + ridge, (rows @ (cross + ridge)).transpose(1, 2))
+        rows, pull = layout.split(weight), RIDGE * energy
+        while True:  # products of float32 inputs may have eigenvalues below zero
+            ridge = torch.diag_embed(pull[:, None].expand(-1, layout.width))
+            lower, failed = torch.linalg.cholesky_ex(moment + ridge)
+            if not bool(failed.any()):
+                break
+            pull = torch.where(failed > 0, 10 * pull, pull)
+        solved = torch.cholesky_solve((rows @ (cross + ridge)).transpose(1, 2), lower)
         return layout.join(solved.transpose(1, 2))
 
     def shift(self, weight: Tensor, new: Tensor) -> Tensor:
