@@ -25,14 +25,15 @@ from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
-from autocomp.core.structured import single
-from autocomp.errors import AgentError, ArtifactError, AutocompError, BudgetError
+from autocomp.errors import AgentError, ArtifactError, AutocompError
 from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
+from autocomp.network.as_one import as_one
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
+from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
@@ -297,8 +298,9 @@ class Session:
         """Measures what the search only estimated."""
         if "latency" not in self.setup.problem.limits:
             return {}
-        example = single(self.setup.data.example_inputs(1), "A latency", BudgetError)
-        pair = measured_latency(self.setup.problem.store.model.cpu(), model, data, example)
+        example = self.setup.data.example_inputs(1)
+        small = as_one(copy_network(model), self.setup.problem.settings.task, example)
+        pair = measured_latency(self.setup.problem.store.model.cpu(), small, data, example)
         return {"latency": Measured(*pair)}
 
     def _verify(self, path: Path, model: nn.Module) -> None:

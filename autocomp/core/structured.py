@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from autocomp.errors import AutocompError, DataError
+from autocomp.errors import DataError
 
 
 class Structured:
@@ -36,6 +36,13 @@ class Structured:
                 f"Inputs must be tensors with the same number of samples along their first "
                 f"dimension, but have the shapes {shapes}; put the samples first."
             )
+
+    @classmethod
+    def unchecked(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Structured:
+        """Returns the inputs of a call as they are, without asking how many samples there are."""
+        made = object.__new__(cls)
+        made.args, made.kwargs = args, dict(kwargs)
+        return made
 
     def leaves(self) -> list[Tensor]:
         """Returns the tensors, those by position first."""
@@ -111,6 +118,16 @@ def leaves_of(inputs: Inputs) -> list[Tensor]:
     return inputs.leaves() if isinstance(inputs, Structured) else [inputs]
 
 
+def names_of(inputs: Inputs) -> list[str]:
+    """Returns a name for each tensor of `leaves_of`: its own, "input", or "input_0", ..."""
+    leaves = leaves_of(inputs)
+    if isinstance(inputs, Structured):
+        known = {id(leaf): name for name, leaf in inputs.named() if not name.isdigit()}
+        if len(leaves) > 1 or known:
+            return [known.get(id(leaf), f"input_{i}") for i, leaf in enumerate(leaves)]
+    return ["input"]
+
+
 def joined(parts: Sequence[Inputs]) -> Inputs:
     """Returns batches as one.
 
@@ -136,25 +153,6 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 def cut(inputs: Inputs, size: int) -> list[Inputs]:
     """Returns a batch in pieces of at most `size` samples."""
     return [inputs[start : start + size] for start in range(0, len(inputs), size)]
-
-
-def single(inputs: Inputs, what: str, error: type[AutocompError]) -> Tensor:
-    """Returns inputs that are one tensor.
-
-    Args:
-        inputs: a batch.
-        what: what needs one tensor, as the subject of a sentence.
-        error: the class of the error.
-
-    Raises:
-        AutocompError: of class `error`, for several tensors.
-    """
-    if isinstance(inputs, Tensor):
-        return inputs
-    raise error(
-        f"{what} needs a network with one input tensor, but this one takes {len(inputs.leaves())}; "
-        "wrap it in a module that takes one."
-    )
 
 
 def moved(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autocomp.artifacts.packed import PackedModel
 from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
+from autocomp.core.structured import Inputs
 from autocomp.errors import ArtifactError, AutocompError, ModelError
 from autocomp.exporters.activations import TracedQuantizer
 from autocomp.exporters.fold import drop_clips
@@ -23,7 +24,8 @@ from autocomp.exporters.matrix import Widths
 from autocomp.exporters.probes import multiplies_bits, runs_integers
 from autocomp.exporters.report import ExportReport, LayerExport
 from autocomp.exporters.weights import write_weight
-from autocomp.network.device import dtype_of
+from autocomp.network.device import dtype_of, of_type
+from autocomp.network.forward import forward
 from autocomp.runtime import OPSET, assembled, bare, library, open_session, run, serialized, trace
 from autocomp.storage.files import write_bytes
 
@@ -36,7 +38,7 @@ _TOLERANCE = 1e-4
 
 
 def export_onnx(
-    network: nn.Module, packed: PackedModel, example: Tensor, path: Path, opset: int | None = None
+    network: nn.Module, packed: PackedModel, example: Inputs, path: Path, opset: int | None = None
 ) -> ExportReport:
     """Writes a compressed network as an ONNX file with integer weights.
 
@@ -74,7 +76,7 @@ def export_onnx(
     return report
 
 
-def export_float(network: nn.Module, example: Tensor, opset: int = LEAST_OPSET) -> bytes:
+def export_float(network: nn.Module, example: Inputs, opset: int = LEAST_OPSET) -> bytes:
     """Returns the network as an ONNX file in float32, without activation quantizers.
 
     It is what an exported file's size and latency are compared with.
@@ -112,7 +114,7 @@ def _opsets(packed: PackedModel) -> list[int]:
 
 
 def _build(
-    network: nn.Module, packed: PackedModel, example: Tensor, opset: int
+    network: nn.Module, packed: PackedModel, example: Inputs, opset: int
 ) -> tuple[bytes, ExportReport]:
     """Returns the file's bytes and its report."""
     hosts = {layer.name: layer.host for layer in packed.layers}
@@ -177,7 +179,7 @@ def _layer(
     return LayerExport(name, str(choice), stored, kernel, "; ".join(why))
 
 
-def _check_logits(network: nn.Module, packed: PackedModel, data: bytes, example: Tensor) -> None:
+def _check_logits(network: nn.Module, packed: PackedModel, data: bytes, example: Inputs) -> None:
     """Raises unless the file runs and, without activation bits, gives the network's logits."""
     found = run(open_session(data), example)
     if packed.activations:
@@ -186,9 +188,8 @@ def _check_logits(network: nn.Module, packed: PackedModel, data: bytes, example:
     if dtype_of(network) != torch.float32 and _belong(network, packed):
         # the file computes in float32, with weights that a narrower network rounds once more
         plain.load_state_dict(packed.state_dict())
-    images = example.cpu().float() if example.is_floating_point() else example.cpu()
     with torch.inference_mode():
-        wanted = plain(images)
+        wanted = forward(plain, of_type(example, torch.float32).to("cpu"))
     gap = float((found - wanted).abs().max())
     if not gap <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise ModelError(

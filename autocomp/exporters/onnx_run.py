@@ -10,12 +10,12 @@ from torch import nn
 
 from autocomp.compression.loading import load
 from autocomp.compression.noted_file import file_of
-from autocomp.core.structured import single
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import ArtifactError
 from autocomp.exporters.onnx_file import check_opset, export_float, export_onnx
 from autocomp.exporters.report import Exported
 from autocomp.exporters.verify import verify
+from autocomp.network.as_one import as_one
 from autocomp.network.batches import Batches
 from autocomp.runtime import REPEATS, latencies
 from autocomp.tasks import Classification, Task
@@ -59,7 +59,8 @@ def export_run(
     assert packed is not None  # `load` notes it
     splits = load_data(data)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
-    example = single(splits.example_inputs(1), "An export to ONNX", ArtifactError)
+    example = splits.example_inputs(1)
+    as_one(network, task, splits.example_inputs(min(2, len(splits.calibration))))
     report = export_onnx(network, packed, example, out, opset)
     check = verify(out, network, batches, task, threads)
     reference = export_float(network, example, report.opset)

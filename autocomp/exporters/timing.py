@@ -5,16 +5,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.compression.noted_file import shapes_of
+from autocomp.core.structured import Inputs
 from autocomp.exporters.onnx_file import export_float, export_onnx
 from autocomp.runtime import call_overhead, latencies
 
 
 def measured_latency(
-    dense: nn.Module, network: nn.Module, data: bytes, example: Tensor, threads: int = 1
+    dense: nn.Module, network: nn.Module, data: bytes, example: Inputs, threads: int = 1
 ) -> tuple[int, int]:
     """Returns the nanoseconds of one input in the dense network, and in the compressed one.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autocomp.core.structured import single
 from autocomp.errors import ArtifactError
 from autocomp.exporters.report import Check
 from autocomp.network.batches import Batch
@@ -29,7 +28,8 @@ def verify(
 
     Args:
         path: the file.
-        network: the evaluated network, in evaluation mode, with its activation quantizers.
+        network: the evaluated network, in evaluation mode, with its activation quantizers; it
+            returns what the file does (see `as_one`).
         batches: inputs and labels, for instance `Batches`.
         task: what the network is for.
         threads: of onnxruntime.
@@ -44,14 +44,12 @@ def verify(
     largest, same, decided = 0.0, 0, 0
     n = 0
     device, kind = _device(network), dtype_of(network)
-    for batch, labels in batches:
-        inputs = single(batch, "A check of an exported file", ArtifactError)
+    for inputs, labels in batches:
         targets = task.targets(labels, inputs)
         targets = None if targets is None else targets.cpu()
         with torch.inference_mode():
-            raw = network(of_type(inputs, kind).to(device))
-            expected = task.outputs(raw, inputs).float().cpu()
-            found = checked(task.outputs(run(loaded, inputs), inputs), len(inputs), task, targets)
+            expected = network(of_type(inputs, kind).to(device)).float().cpu()
+            found = checked(run(loaded, inputs), len(inputs), task, targets)
         of_file.add(Predicted(found, targets), expected)
         of_network.add(Predicted(expected, targets), expected)
         ours, theirs = task.decisions(found), task.decisions(expected)

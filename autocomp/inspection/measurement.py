@@ -128,11 +128,8 @@ def measure_network(
     store = CompressionStore(model, network)
     macs, bitops = Macs(store), BitOps(store)
     seen = _activation_bytes(model, example_inputs, network)
-    one = example_inputs if isinstance(example_inputs, Tensor) else None
-    clock = Latency(store, one, table)
+    clock = Latency(store, example_inputs, table)
     problem = "" if latency else "time was not asked for"
-    if latency and one is None:
-        latency, problem = False, "time is measured of networks with one input tensor"
     nanoseconds = None
     if latency:
         try:

@@ -49,8 +49,8 @@ def _inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         if isinstance(only, Tensor):
             return only
         if isinstance(only, Mapping):
-            return Structured(**only)
-    return Structured(*args, **kwargs)
+            return Structured.unchecked((), only)
+    return Structured.unchecked(args, kwargs)
 
 
 def as_one(model: nn.Module, task: Task, few: Inputs) -> nn.Module:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.errors import ModelError
 from autocomp.runtime.clock import REPEATS, Clock, interleaved, median_time
 from autocomp.runtime.model_proto import serialized
@@ -45,7 +46,7 @@ class Comparison:
 
 def network_latency(
     model: Source,
-    example: Tensor,
+    example: Inputs,
     threads: int = 1,
     repeats: int = REPEATS,
     batch: int = 1,
@@ -72,7 +73,7 @@ def network_latency(
 
 def latencies(
     models: Sequence[Source],
-    inputs: Tensor,
+    inputs: Inputs,
     threads: int = 1,
     repeats: int = REPEATS,
     clock: Clock = time.perf_counter_ns,
@@ -97,7 +98,7 @@ def latencies(
 
 def noise(
     model: Source,
-    inputs: Tensor,
+    inputs: Inputs,
     threads: int = 1,
     rounds: int = 6,
     clock: Clock = time.perf_counter_ns,
@@ -125,7 +126,7 @@ def noise(
 def compare(
     first: Source,
     second: Source,
-    example: Tensor,
+    example: Inputs,
     threads: int = 1,
     repeats: int = REPEATS,
     batch: int = 1,
@@ -157,21 +158,21 @@ def compare(
     )  # fmt: skip
 
 
-def network_runner(model: Source, inputs: Tensor, threads: int = 1) -> Runner:
+def network_runner(model: Source, inputs: Inputs, threads: int = 1) -> Runner:
     """Returns the network in onnxruntime, bound to a batch of inputs.
 
     Raises:
         ModelError, ArtifactError: as `network_latency` does.
     """
     source = serialized(trace(model, inputs)) if isinstance(model, nn.Module) else model
-    return Runner(source, threads, as_array(inputs))
+    return Runner(source, threads, *map(as_array, leaves_of(inputs)))
 
 
-def _repeated(example: Tensor, batch: int) -> Tensor:
+def _repeated(example: Inputs, batch: int) -> Inputs:
     """Returns `batch` copies of the first example."""
     if batch < 1 or not len(example):
         raise ModelError(
             f"A network is timed on at least 1 example, but got batch={batch} and "
             f"{len(example)} examples; give one of each."
         )
-    return example[:1].expand(batch, *example.shape[1:])
+    return moved(example[:1], lambda leaf: leaf.expand(batch, *leaf.shape[1:]))

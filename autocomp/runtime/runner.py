@@ -13,12 +13,12 @@ from autocomp.runtime.session import open_session
 
 
 class Runner:
-    """A network in onnxruntime, bound to one input and ready to be called: what is timed.
+    """A network in onnxruntime, bound to its inputs and ready to be called: what is timed.
 
     Args:
-        model: an ONNX file or its bytes, with one input.
+        model: an ONNX file or its bytes.
         threads: threads within an operator, at least 1; operators run one after the other.
-        example: the input.
+        *examples: its inputs, in their order.
 
     Raises:
         ModelError: if a library is missing, `threads` is below 1, or onnxruntime cannot run the
@@ -26,17 +26,19 @@ class Runner:
         ArtifactError: if it is no ONNX model.
     """
 
-    def __init__(self, model: bytes | Path, threads: int, example: npt.NDArray[Any]) -> None:
+    def __init__(self, model: bytes | Path, threads: int, *examples: npt.NDArray[Any]) -> None:
         self._session = open_session(model, threads)
         try:
             self._binding = self._session.io_binding()
-            self._binding.bind_cpu_input(self._session.get_inputs()[0].name, example)
+            for given, example in zip(self._session.get_inputs(), examples, strict=True):
+                self._binding.bind_cpu_input(given.name, example)
             for output in self._session.get_outputs():
                 self._binding.bind_output(output.name)
             self()
         except Exception as error:  # onnxruntime has a class an error code, below Exception
+            shapes = ", ".join(str(example.shape) for example in examples)
             raise ModelError(
-                f"onnxruntime must run the network on an input of shape {example.shape}, but "
+                f"onnxruntime must run the network on an input of shape {shapes}, but "
                 f"raised {describe(error)}; give one that it accepts."
             ) from error
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autocomp.core.structured import Inputs, leaves_of, names_of
 from autocomp.errors import ArtifactError, ModelError
 from autocomp.plugins.imports import describe
 from autocomp.runtime.libraries import library
@@ -60,14 +61,19 @@ def open_session(model: bytes | Path, threads: int = 1, save: Path | None = None
         ) from error
 
 
-def run(session: Any, images: Tensor) -> Tensor:
+def run(session: Any, images: Inputs) -> Tensor:
     """Returns the first output for a batch in float32; ModelError if onnxruntime cannot run it."""
-    name = session.get_inputs()[0].name
+    leaves = dict(zip(names_of(images), leaves_of(images), strict=True))
+    wanted = [given.name for given in session.get_inputs()]
+    if len(leaves) == 1 == len(wanted):
+        leaves = dict(zip(wanted, leaves.values(), strict=True))
+    shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves.values())
     try:
-        found = session.run(None, {name: as_array(images)})[0]
+        given = {name: as_array(leaves[name]) for name in wanted}
+        found = session.run(None, given)[0]
     except Exception as error:  # onnxruntime has a class an error code, below Exception
         raise ModelError(
-            f"onnxruntime must run the network on inputs of shape {tuple(images.shape)}, but "
+            f"onnxruntime must run the network on inputs of shape {shapes}, but "
             f"raised {describe(error)}; give inputs that it accepts, or export it with another "
             "opset."
         ) from error

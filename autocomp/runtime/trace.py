@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import warnings
@@ -12,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from autocomp.core.structured import Inputs, Structured, moved, names_of
 from autocomp.errors import ModelError
 from autocomp.network.input_quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
@@ -35,7 +38,7 @@ def bare(network: nn.Module) -> nn.Module:
 
 def trace(
     network: nn.Module,
-    example: Tensor,
+    example: Inputs,
     opset: int = OPSET,
     hooks: Mapping[str, Hook] | None = None,
     weights: Collection[str] = (),
@@ -59,16 +62,13 @@ def trace(
     copied = bare(network)
     for host, hook in (hooks or {}).items():
         copied.get_submodule(host).register_forward_pre_hook(hook)
-    images = example.detach().cpu()
-    images = images.float() if images.is_floating_point() else images
-    # a batch of one would be taken for a constant
-    images = torch.cat([images, images])[:2].contiguous()
+    args, kwargs = _arguments(copied, moved(example, _twice))
     with _quiet():
         try:
             program: Any = torch.onnx.export(
-                copied, (images,), dynamo=True, optimize=False, opset_version=opset, verbose=False,
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), input_names=["input"],
-                output_names=["logits"],
+                copied, args, kwargs=kwargs, dynamo=True, optimize=False, opset_version=opset,
+                verbose=False, dynamic_shapes=_batches(copied, args, kwargs),
+                input_names=names_of(example), output_names=["logits"],
             )  # fmt: skip
             graph = program.model.graph
             for name in weights:
@@ -87,6 +87,33 @@ def trace(
             f"operators; export it with opset {found}."
         )
     return proto
+
+
+def _twice(leaf: Tensor) -> Tensor:
+    """Returns two samples, in float32: a batch of one would be taken for a constant."""
+    leaf = leaf.detach().cpu()
+    leaf = leaf.float() if leaf.is_floating_point() else leaf
+    return torch.cat([leaf, leaf])[:2].contiguous()
+
+
+def _arguments(network: nn.Module, example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Structured):
+        return example.arguments(network.forward)
+    return (example,), {}
+
+
+def _batches(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Returns that every tensor's first axis is free, in the form that torch.export takes."""
+
+    def free(value: Any) -> Any:
+        return tree_map(
+            lambda x: {0: torch.export.Dim.DYNAMIC} if isinstance(x, Tensor) else None, value
+        )
+
+    if not kwargs:
+        return tuple(map(free, args))
+    bound = inspect.signature(network.forward).bind(*args, **kwargs).arguments
+    return {name: free(value) for name, value in bound.items()}
 
 
 def _reason(error: BaseException, opset: int) -> str:

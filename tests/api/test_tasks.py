@@ -268,6 +268,31 @@ def test_an_input_that_the_network_does_not_take(tmp_path: Path) -> None:
         search(made(Reader), data, tmp_path / "r", "language-model")
 
 
+@pytest.mark.parametrize("task", ["embedding", "language-model", "segmentation", "classification"])
+def test_exports_of_several_inputs_and_outputs(task: str, tmp_path: Path) -> None:
+    net, data, metric = cases()[task]
+    search(net, data, tmp_path / "r", task, budget="size=60%")
+    done = autocomp.export(tmp_path / "r", data=data, model=net)
+    assert done.check.metric.name == metric and done.check.n == N - 70
+    assert done.check.largest_difference < 1e-3
+    assert done.check.quality == pytest.approx(done.check.network_quality, abs=1e-3)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "r" / "model.onnx"))
+    names = [given.name for given in session.get_inputs()]
+    wanted = {
+        "embedding": ["input_ids", "attention_mask"], "language-model": ["input"],
+        "segmentation": ["input"], "classification": ["input_0", "input_1"],
+    }  # fmt: skip
+    assert names == wanted[task]
+
+
+def test_a_latency_budget_of_several_inputs(tmp_path: Path) -> None:
+    net, data, _ = cases()["classification"]
+    found = search(net, data, tmp_path / "r", "classification", budget="latency=100%")
+    assert found.summary.measured["latency"].dense > 0
+
+
 def test_evaluating_a_file(tmp_path: Path) -> None:
     net, data, _ = cases()["embedding"]
     found = search(net, data, tmp_path / "r", "embedding")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocomp.core.structured import Structured, cut, joined, leaves_of, moved, single
-from autocomp.errors import DataError, ModelError
+from autocomp.core.structured import Structured, cut, joined, leaves_of, moved, names_of
+from autocomp.errors import DataError
 
 A, B = torch.arange(12.0).reshape(6, 2), torch.arange(6)
 
@@ -77,7 +77,7 @@ def test_batches_that_differ() -> None:
         joined([Structured(A), Structured(A, B)])
 
 
-def test_what_needs_one_tensor_says_so() -> None:
-    assert single(A, "A latency", ModelError) is A
-    with pytest.raises(ModelError, match="A latency needs .* one input tensor.* takes 5"):
-        single(both(), "A latency", ModelError)
+def test_tensors_have_names() -> None:
+    assert names_of(A) == ["input"] == names_of(Structured(A))
+    assert names_of(Structured(x=A)) == ["x"] and names_of(Structured(A, m=B)) == ["input_0", "m"]
+    assert names_of(Structured((A, B))) == ["input_0", "input_1"]

@@ -80,7 +80,7 @@ def _steps(x: Tensor | PackedSequence, batch_first: bool) -> tuple[Tensor, Tenso
 
 def _run(module: nn.RNNBase, steps: Tensor, levels: int, start: Any) -> Tensor:
     """Returns the states of a stack's layer, `(steps, examples, width)`, from its lowest layers."""
-    kind = next(t for t in _TYPES if isinstance(module, t))
+    kind: Any = next(t for t in _TYPES if isinstance(module, t))
     more: dict[str, Any] = {"proj_size": module.proj_size} if module.proj_size else {}
     if kind is nn.RNN:
         more["nonlinearity"] = module.mode.removeprefix("RNN_").lower()

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
-from autocomp.core.structured import single
+from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.costs.base import Cost
 from autocomp.costs.latency.geometry import Geometry
 from autocomp.costs.latency.precision import FLOAT32, INT8, Precision, runs_as
 from autocomp.costs.latency.table import LatencyTable
-from autocomp.errors import BudgetError, LayerError, unknown
+from autocomp.errors import LayerError, unknown
 from autocomp.runtime import call_overhead, network_latency, noise
 from autocomp.storage.cache import default_root
 
@@ -59,15 +59,13 @@ class Latency(Cost):
     def __init__(
         self,
         store: CompressionStore,
-        example: Tensor | None = None,
+        example: Inputs | None = None,
         table: LatencyTable | None = None,
         batch: int = 1,
         whole: Callable[[], int] | None = None,
     ) -> None:
         self._store, self._batch = store, batch
-        if example is None and store.example is not None:
-            example = single(store.example, "A latency", BudgetError)
-        self._example = example
+        self._example = store.example if example is None else example
         self.table = table or LatencyTable(default_root())
         self._whole = whole
         self._memo: dict[tuple[str, Precision, int, int], int] = {}
@@ -175,16 +173,17 @@ class Latency(Cost):
         """
         if self._whole is not None or self._example is None:
             return 0
-        inputs = self._example[:1].expand(self._batch, *self._example.shape[1:])
+        inputs = moved(self._example[:1], lambda leaf: leaf.expand(self._batch, *leaf.shape[1:]))
         return round(noise(self._store.model, inputs, self.table.machine.threads) * 1e9)
 
 
-def _shape_digest(model: nn.Module, example: Tensor | None) -> str:
+def _shape_digest(model: nn.Module, example: Inputs | None) -> str:
     """Returns what stands for a network's operators and shapes, whatever its weights."""
     digest = hashlib.sha256(str(model).encode())
     state: dict[str, Any] = model.state_dict()
     shapes = {name: tuple(x.shape) for name, x in state.items() if isinstance(x, Tensor)}
-    digest.update(repr((shapes, None if example is None else example.shape[1:])).encode())
+    one = None if example is None else [leaf.shape[1:] for leaf in leaves_of(example)]
+    digest.update(repr((shapes, one)).encode())
     for module in model.modules():
         code = getattr(type(module).forward, "__code__", None)
         digest.update(code.co_code + repr(code.co_names).encode() if code else b"")
