@@ -248,7 +248,8 @@ def searched(
     try:
         result = autocomp.search(
             model, data, budget, task=kind, space=space, agent="dp", evaluations=1,
-            finalists=1, reconstructions=0, report="none", out=folder / space, progress=False,
+            finalists=1, reconstructions=0, report="none", out=folder / space,
+            progress=False, cache="none",
             threads=threads,
         )  # fmt: skip
         autocomp.load(result.file, model=model)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autocomp.testing.criterion import CriterionContract
     from autocomp.testing.data import DataContract
     from autocomp.testing.decomposition import DecompositionContract
+    from autocomp.testing.layer import LayerContract
     from autocomp.testing.model import ModelContract
     from autocomp.testing.reward import RewardContract
     from autocomp.testing.space import SpaceContract
@@ -37,6 +38,7 @@ __all__ = [
     "CriterionContract",
     "DataContract",
     "DecompositionContract",
+    "LayerContract",
     "ModelContract",
     "RewardContract",
     "SpaceContract",
@@ -51,6 +53,7 @@ _LAZY = {
     "CriterionContract": "criterion",
     "DataContract": "data",
     "DecompositionContract": "decomposition",
+    "LayerContract": "layer",
     "ModelContract": "model",
     "RewardContract": "reward",
     "SpaceContract": "space",

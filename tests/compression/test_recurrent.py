@@ -18,6 +18,7 @@ from autocomp.errors import LayerError
 from autocomp.network import layers
 from autocomp.network.analysis import analyse
 from autocomp.network.layers import MatrixUse
+from autocomp.testing import LayerContract
 
 STEPS, BATCH, WIDTH, HIDDEN = 5, 4, 6, 3
 KINDS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -215,6 +216,17 @@ def test_matrix_products_in_disguise(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     bits = {name: choice.weights.bits for name, choice in found.plan.items()}
     assert set(bits) == {"0", "2"} and max(bits.values()) < 32
     assert found.summary.test.quality > 0.5
+
+
+class TestTransformersConv1D(LayerContract):
+    def make(self) -> layers.LayerFinder:
+        return layers.LAYERS["transformers-conv1d"]
+
+    def module(self) -> nn.Module:
+        return Conv1D(5, 8)
+
+    def inputs(self, n: int) -> Tensor:
+        return torch.randn(n, 3, 8)
 
 
 def test_a_layer_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
