@@ -17,14 +17,15 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import autocomp
@@ -59,10 +60,14 @@ def torchvision_networks() -> dict[str, Callable[[], Made]]:
     from torchvision import models
 
     classifiers = (
-        "resnet18", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "squeezenet1_1",
-        "shufflenet_v2_x0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "mnasnet0_5",
-        "swin_t",
-    )  # fmt: skip
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "squeezenet1_1",
+        "shufflenet_v2_x0_5",
+        "efficientnet_b0",
+        "regnet_y_400mf",
+        "mnasnet0_5",
+    )
 
     def one(name: str) -> Callable[[], Made]:
         return lambda: images(models.get_model(name, weights=None, num_classes=10))
@@ -71,17 +76,23 @@ def torchvision_networks() -> dict[str, Callable[[], Made]]:
     found["vit (torchvision)"] = lambda: images(
         models.VisionTransformer(SIDE, 16, 4, 4, 128, 256, num_classes=10)
     )
-    found["googlenet"] = lambda: images(
-        models.googlenet(weights=None, num_classes=10, init_weights=True)
+    found["ResNet of 10 layers"] = lambda: images(
+        models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
+    )
+    found["DenseNet, small"] = lambda: images(models.DenseNet(12, (4, 4, 4, 4), 24, num_classes=10))
+    found["swin, small"] = lambda: images(
+        models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
+    )
+    found["convnext, small"] = lambda: images(
+        models.ConvNeXt(
+            [models.convnext.CNBlockConfig(24, 48, 2), models.convnext.CNBlockConfig(48, None, 2)],
+            num_classes=10,
+        )
     )
     found["lraspp_mobilenet_v3"] = lambda: images(
         models.segmentation.lraspp_mobilenet_v3_large(
             weights=None, weights_backbone=None, num_classes=5
         ),
-        "segmentation",
-    )
-    found["fcn_resnet50"] = lambda: images(
-        models.segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=5),
         "segmentation",
     )
     return found
@@ -216,7 +227,7 @@ def row(name: str, make: Callable[[], Made], threads: int) -> list[str]:
     weights = sum(layer.n_weights for layer in network.layers)
     flat = as_one(copy_network(model), task, parts[0])
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    with counter, torch.no_grad(), plain_operators():
         flat(inputs[0:1])
     counted = counter.get_total_flops() / 2
     groups = find_groups(flat, network, parts[0])
@@ -231,6 +242,18 @@ def row(name: str, make: Callable[[], Made], threads: int) -> list[str]:
     if reasons:
         print(f"  {name}: skipped: {'; '.join(reasons)[:400]}", file=sys.stderr)
     return found
+
+
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Keeps torch from fused operators, which its own counter does not know."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def told(error: BaseException) -> str:

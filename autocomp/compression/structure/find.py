@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup, Member
 from autocomp.compression.structure.heads import HeadAttention
+from autocomp.compression.structure.known_attention import known_heads
 from autocomp.compression.structure.surgery import (
     CONV,
     TRANSPOSED,
@@ -63,30 +64,44 @@ def find_groups(model: nn.Module, network: Network, example: Inputs) -> PruningG
     """
     work = copy_network(model)
     example = _small(work, example[:2])
+    skipped: dict[str, str] = {}
+    traced: list[tuple[Member, ...]] = []
+    followed = True
     try:
-        raw = _traced(model, network, example)
+        traced = _traced(model, network, example, skipped)
     except Exception as problem:  # whatever autograd or the library meets
-        reason = f"the graph cannot be traced ({describe(problem)})"
-        return PruningGroups((), {network.layers[0].name: reason})
-    raw.extend(_heads(model))
+        followed = False
+        skipped[network.layers[0].name] = f"the graph cannot be traced ({describe(problem)})"
+    heads = [*_heads(model), *known_heads(model)]
+    covered: set[str] = set()
     order = {name: place for place, name in enumerate(x.name for x in network.layers)}
     groups: list[ChannelGroup] = []
-    skipped: dict[str, str] = {}
-    for members in raw:
+    untraced = dict(skipped)
+    raw = [*heads, *traced]
+    for place, members in enumerate(raw):
         producers = [m.module for m in members if m.role == "out"]
+        if covered.intersection(producers):
+            continue  # they go head by head
         producers.sort(key=lambda name: order.get(name, len(order)))
-        if not producers or producers[0] in skipped or producers[0] in {g.name for g in groups}:
+        if (
+            not producers
+            or producers[0] in skipped.keys() - untraced.keys()
+            or producers[0] in {g.name for g in groups}
+        ):
             continue
         try:
             group = _tied(model, ChannelGroup(producers[0], len(members[0].channels), members))
             _check(work, network, group, example)
             groups.append(group)
+            covered.update(producers if place < len(heads) else ())
+            for name in producers:
+                skipped.pop(name, None)
         except _NotPrunable as problem:
             skipped[producers[0]] = str(problem)
     seen = {m.module for members in raw for m in members if m.role == "out"}
     for layer in network.layers:  # behind code that autograd cannot follow
-        if layer.kind in _SLICED and layer.owner not in seen:
-            skipped[layer.name] = "the traced graph does not reach it"
+        if followed and layer.kind in _SLICED and layer.owner not in seen | covered:
+            skipped.setdefault(layer.name, "the traced graph does not reach it")
     groups.sort(key=lambda group: order[group.name])
     return PruningGroups(tuple(groups), skipped)
 
@@ -95,7 +110,10 @@ class _NotPrunable(Exception):
     """Why a group is left alone."""
 
 
-def _traced(model: nn.Module, network: Network, example: Inputs) -> list[tuple[Member, ...]]:
+def _traced(
+    model: nn.Module, network: Network, example: Inputs, failed: dict[str, str]
+) -> list[tuple[Member, ...]]:
+    """Returns the groups of a traced graph; layers whose group cannot be told go to `failed`."""
     import torch_pruning  # heavy
 
     traced = copy_network(model).eval().requires_grad_(True)
@@ -114,7 +132,11 @@ def _traced(model: nn.Module, network: Network, example: Inputs) -> list[tuple[M
             continue
         pruner = graph.get_pruner_of_module(module).prune_out_channels
         n = graph.get_out_channels(module)
-        items = list(graph.get_pruning_group(module, pruner, list(range(n))))
+        try:
+            items = list(graph.get_pruning_group(module, pruner, list(range(n))))
+        except Exception as problem:  # the library does not know every operator
+            failed[layer] = f"its group cannot be traced ({describe(problem)})"
+            continue
         seen.update(id(i.dep.target.module) for i in items if _is_out(graph, i))
         found.append(_members(graph, items, names, n))
     return found

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.low_rank import Blueprint
 from autocomp.compression.structure.heads import HeadAttention
+from autocomp.compression.structure.known_attention import note_heads
 from autocomp.compression.structure.surgery import CONV, TRANSPOSED
 from autocomp.errors import ArtifactError, LayerError
 from autocomp.plugins.imports import describe
@@ -83,6 +84,7 @@ def rebuild(
             _replace_heads(network, str(name), list(values))
         for name in list(record.get("sliced", [])):
             _resize(network, str(name), shapes)
+        note_heads(network)
         for name, values in dict(record.get("low_rank", {})).items():
             chain = Blueprint.from_json(values)
             _replace_chain(network, str(name), chain, shapes, last=depth == 1)

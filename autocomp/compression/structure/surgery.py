@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.heads import HeadAttention
+from autocomp.compression.structure.known_attention import has_head_count, note_heads
 from autocomp.network.rebinding import copy_network
 
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -46,6 +47,7 @@ def slice_units(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) ->
     for module in model.modules():
         if isinstance(module, HeadAttention):
             module.heads = module.out_proj.in_features // module.head_width
+    note_heads(model)
 
 
 def mask_units(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> None:
@@ -66,7 +68,7 @@ def put_back(model: nn.Module, groups: Sequence[ChannelGroup]) -> Iterator[None]
     network is copied.
     """
     touched: dict[int, nn.Module] = {
-        id(m): m for m in model.modules() if isinstance(m, HeadAttention)
+        id(m): m for m in model.modules() if isinstance(m, HeadAttention) or has_head_count(m)
     }
     for group in groups:
         for member in group.members:
