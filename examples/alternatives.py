@@ -125,6 +125,11 @@ def ort_dynamic(
     return Alternative("onnxruntime dynamic int8", run, len(data))
 
 
+def bytes_of(share: str, dense: int) -> str:
+    """Returns the budget of a share of a network's bytes: "12%" of 1000 is "size=120"."""
+    return f"size={int(float(share.rstrip('%')) / 100 * dense)}"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from alternatives import rounded, table, torch_dynamic
+from alternatives import bytes_of, rounded, table, torch_dynamic
 from torch import Tensor, nn
 
 import autocomp
@@ -85,7 +85,7 @@ def main(given: Sequence[str] | None = None) -> list[tuple[str, float, float]]:
         rows.append((made.name, made.bytes / size, explained(made.run, *data[2])))
     for budget in options.budgets:
         found = autocomp.search(
-            model, data, f"size={budget}", task="regression", agent="dp", evaluations=1,
+            model, data, bytes_of(budget, size), task="regression", agent="dp", evaluations=1,
             report="none", progress=False, threads=options.threads,
         )  # fmt: skip
         rows.append(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from alternatives import rounded, table
+from alternatives import bytes_of, rounded, table
 from torch import Tensor, nn
 
 import autocomp
@@ -115,7 +115,7 @@ def main(given: Sequence[str] | None = None) -> list[tuple[str, float, list[floa
         rows.append((made.name, made.bytes / size, figures(made.run, dense, sound, hertz)))  # type: ignore[arg-type]
     for budget in options.budgets:
         found = autocomp.search(
-            model, [sounds for sounds, _ in splits], f"size={budget}", task="embedding",
+            model, [sounds for sounds, _ in splits], bytes_of(budget, size), task="embedding",
             agent="dp", evaluations=1, report="none", progress=False, threads=options.threads,
         )  # fmt: skip
         share = found.file.stat().st_size / size

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from alternatives import Alternative, rounded, table
+from alternatives import Alternative, bytes_of, rounded, table
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -116,7 +116,9 @@ def main(given: Sequence[str] | None = None) -> list[tuple[str, float, float, fl
         "agent": options.agent, "evaluations": options.evaluations, "report": "none",
         "threads": options.threads,
     }  # fmt: skip
-    found += [compress(model, data, f"size={budget}", **settings) for budget in options.budgets]
+    found += [
+        compress(model, data, bytes_of(budget, dense), **settings) for budget in options.budgets
+    ]
     found.sort(key=lambda made: -made.bytes)
     rows = [
         (made.name, made.bytes / dense, *figures(reference, vectors(made.run, data[2])))

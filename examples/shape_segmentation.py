@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from alternatives import rounded, table
+from alternatives import bytes_of, rounded, table
 from torch import Tensor, nn
 
 import autocomp
@@ -114,7 +114,7 @@ def main(given: Sequence[str] | None = None) -> list[tuple[str, float, float]]:
         rows.append((made.name, made.bytes / size, mean_iou(made.run, *data[2])))  # type: ignore[arg-type]
     for budget in options.budgets:
         found = autocomp.search(
-            model, data, f"size={budget}", task="segmentation", agent="dp", evaluations=1,
+            model, data, bytes_of(budget, size), task="segmentation", agent="dp", evaluations=1,
             report="none", progress=False, threads=options.threads,
         )  # fmt: skip
         share = found.file.stat().st_size / size

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from alternatives import rounded, table, torch_dynamic
+from alternatives import bytes_of, rounded, table, torch_dynamic
 from torch import Tensor, nn
 
 import autocomp
@@ -110,7 +110,7 @@ def main(given: Sequence[str] | None = None) -> list[tuple[str, float, float]]:
         rows.append((made.name, made.bytes / size, accuracy(made.run, *data[2])))  # type: ignore[arg-type]
     for budget in options.budgets:
         found = autocomp.search(
-            model, data, f"size={budget}", agent="dp", evaluations=1, report="none",
+            model, data, bytes_of(budget, size), agent="dp", evaluations=1, report="none",
             progress=False, threads=options.threads,
         )  # fmt: skip
         share = found.file.stat().st_size / size

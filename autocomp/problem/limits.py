@@ -31,8 +31,26 @@ _LATENCY = (
 )
 
 
-def _reason(problem: StatedProblem, name: str, least: int) -> str:
+def _whole(problem: StatedProblem) -> str:
+    """Returns why no layer can lose channels; "" where one can."""
+    pruning = problem.subnets.pruning
+    if pruning.groups:
+        return ""
+    told = [f"{name!r} ({why})" for name, why in list(pruning.skipped.items())[:2]]
+    recurrent = [x.name for x in problem.network.layers if x.kind == "recurrent"]
+    if recurrent:
+        told.insert(0, f"{recurrent[0]!r} (recurrent layers lose no hidden units)")
+    other = [x.name for x in problem.network.layers if x.kind == "matrix"]
+    if other:
+        told.insert(0, f"{other[0]!r} (layers of its kind lose no channels)")
+    return f". No layer can lose channels: {', '.join(told)}" if told else ""
+
+
+def _reason(problem: StatedProblem, name: str, least: int, structural: bool) -> str:
     """Returns what keeps a cost up, where that is not the layers' least choices; "" else."""
+    whole = _whole(problem) if structural and name != "size" else ""
+    if whole:
+        return whole
     if name == "latency" and least >= problem.costs[name].reference:
         return _LATENCY
     network = problem.network
@@ -54,8 +72,16 @@ def _reason(problem: StatedProblem, name: str, least: int) -> str:
     )
 
 
-def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetError:
-    """Returns the error for budgets out of reach; `least` is what is reached, per budget."""
+def out_of_reach(
+    problem: StatedProblem, least: NDArray[np.int64], structural: bool = False
+) -> BudgetError:
+    """Returns the error for budgets out of reach.
+
+    Args:
+        problem: the problem.
+        least: what is reached, per budget.
+        structural: whether the space takes channels or ranks away.
+    """
     names = [budget.cost for budget in problem.budgets]
     for name, value in zip(names, least.tolist(), strict=True):
         if value > problem.limits[name]:
@@ -64,7 +90,7 @@ def out_of_reach(problem: StatedProblem, least: NDArray[np.int64]) -> BudgetErro
             return BudgetError(
                 f"The budget must be within reach, but {name} <= {problem.limits[name]:,} "
                 f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
-                f"({name}={share:.2%}){_reason(problem, name, value)}; raise the budget or widen "
+                f"({name}={share:.2%}){_reason(problem, name, value, structural)}; raise the budget or widen "
                 "the space."
             )
     return BudgetError(

@@ -108,7 +108,7 @@ class StructuredModel:
             self._excess, self._unstructured,
         )  # fmt: skip
         if not made.possible:
-            raise out_of_reach(problem, made.cheapest + fixed)
+            raise out_of_reach(problem, made.cheapest + fixed, structural=True)
         return made
 
     def _excess(self, indices: Sequence[int]) -> float:

@@ -14,7 +14,7 @@ import autocomp
 from autocomp.compression.calibration.moments import input_moments
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.recurrent import recurrent_inputs
-from autocomp.errors import LayerError
+from autocomp.errors import BudgetError, LayerError
 from autocomp.network import layers
 from autocomp.network.analysis import analyse
 from autocomp.network.layers import MatrixUse
@@ -153,6 +153,16 @@ def test_a_recurrent_network_is_searched(kind: str, tmp_path: Path) -> None:
     again = autocomp.load(found.file, model=model)
     with torch.no_grad():
         assert torch.allclose(again(tokens), found.model(tokens), atol=1e-5)
+
+
+def test_a_budget_that_needs_hidden_units_says_why(tmp_path: Path) -> None:
+    tokens, labels = torch.randint(20, (30, 7)), torch.zeros(30).long()
+    data = [(tokens[a:b], labels[a:b]) for a, b in ((0, 10), (10, 20), (20, 30))]
+    with pytest.raises(BudgetError, match="'body.weight_ih_l0' .recurrent layers lose no hidden"):
+        autocomp.search(
+            Tagger().eval(), data, "macs=60%", space="structured", agent="dp", evaluations=1,
+            out=tmp_path / "r", progress=False,
+        )  # fmt: skip
 
 
 class Conv1D(nn.Module):
