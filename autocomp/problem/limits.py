@@ -40,9 +40,6 @@ def _whole(problem: StatedProblem) -> str:
     recurrent = [x.name for x in problem.network.layers if x.kind == "recurrent"]
     if recurrent:
         told.insert(0, f"{recurrent[0]!r} (recurrent layers lose no hidden units)")
-    other = [x.name for x in problem.network.layers if x.kind == "matrix"]
-    if other:
-        told.insert(0, f"{other[0]!r} (layers of its kind lose no channels)")
     return f". No layer can lose channels: {', '.join(told)}" if told else ""
 
 
@@ -86,12 +83,12 @@ def out_of_reach(
     for name, value in zip(names, least.tolist(), strict=True):
         if value > problem.limits[name]:
             cost = problem.costs[name]
+            reason = _reason(problem, name, value, structural)
             share = math.ceil(value / cost.reference * 10_000) / 10_000  # within reach, too
             return BudgetError(
                 f"The budget must be within reach, but {name} <= {problem.limits[name]:,} "
                 f"{cost.unit} is not: this search space reaches {value:,} {cost.unit} at least "
-                f"({name}={share:.2%}){_reason(problem, name, value, structural)}; raise the budget or widen "
-                "the space."
+                f"({name}={share:.2%}){reason}; raise the budget or widen the space."
             )
     return BudgetError(
         f"The budgets {', '.join(map(str, problem.budgets))} must hold together, but no plan of "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup, Member
 from autocomp.compression.structure.heads import HeadAttention
-from autocomp.compression.structure.known_attention import known_heads
+from autocomp.compression.structure.known_attention import known_groups
 from autocomp.compression.structure.surgery import (
     CONV,
     TRANSPOSED,
@@ -27,7 +27,7 @@ from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
-_SLICED = ("conv", "transposed", "linear")
+_SLICED = ("conv", "transposed", "linear", "matrix")
 _SIDE = 64
 """Pixels a side of the images on which removals are tried, where a network takes such."""
 _TOLERANCE = 1e-3
@@ -72,7 +72,7 @@ def find_groups(model: nn.Module, network: Network, example: Inputs) -> PruningG
     except Exception as problem:  # whatever autograd or the library meets
         followed = False
         skipped[network.layers[0].name] = f"the graph cannot be traced ({describe(problem)})"
-    heads = [*_heads(model), *known_heads(model)]
+    heads = [*_heads(model), *known_groups(model)]
     covered: set[str] = set()
     order = {name: place for place, name in enumerate(x.name for x in network.layers)}
     groups: list[ChannelGroup] = []

@@ -1,4 +1,4 @@
-"""Attention of other libraries, known by the names of its parts: heads that can be taken out.
+"""Attention of other libraries, known by the names of its parts: what can be taken out.
 
 Each entry of the tables stands for classes of timm and transformers; whether a head can go from one
 of them is proved on the network itself, by the removal test of `find_groups`.
@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from autocomp.compression.structure.groups import Member
+from autocomp.network.layers.transformers_conv1d import transformers_conv1d
 
 _SEPARATE = (
     ("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"),
@@ -25,11 +26,17 @@ _WIDTHS = ("attention_head_size", "head_dim", "key_value_proj_dim", "head_size",
 """Width of a head. Their number follows from the weights: the classes reshape to -1 heads."""
 
 
-def known_heads(model: nn.Module) -> list[tuple[Member, ...]]:
-    """Returns a group of heads for every attention that is known by its names."""
+_PACKED = (("qkv", "proj"), ("c_attn", "c_proj"))
+"""Projections of queries, keys and values in one layer, and what reads the heads."""
+_TOTALS = ("attn_dim", "split_size")
+"""Width of all heads together, where a class keeps it beside their number."""
+
+
+def known_groups(model: nn.Module) -> list[tuple[Member, ...]]:
+    """Returns a group for every attention and feed-forward that is known by its names."""
     found = []
     for name, module in model.named_modules():
-        members = _separate(model, name, module) or _packed(name, module)
+        members = _separate(model, name, module) or _packed(name, module) or _neurons(name, module)
         if members:
             found.append(members)
     return found
@@ -75,38 +82,73 @@ def _reader(model: nn.Module, name: str, width: int) -> str | None:
 
 
 def _packed(name: str, module: Any) -> tuple[Member, ...]:
-    """Returns the heads of an attention with one projection, as timm has it; () if it is none."""
-    if not _is_packed(module) or module.num_heads < 2:
+    """Returns the heads of an attention with one projection; () if it is none."""
+    parts = _parts(module)
+    if not parts or module.num_heads < 2:
         return ()
     heads, width = module.num_heads, module.head_dim
-    if module.qkv.out_features != 3 * heads * width or module.proj.in_features != heads * width:
+    if _sizes(getattr(module, parts[0]))[0] != 3 * heads * width:
+        return ()
+    if _sizes(getattr(module, parts[1]))[1] != heads * width:
         return ()
     inside = tuple(tuple(range(h * width, (h + 1) * width)) for h in range(heads))
     packed = tuple(tuple(c + p * heads * width for p in range(3) for c in x) for x in inside)
     dot = f"{name}." if name else ""
-    return (Member(f"{dot}qkv", "out", packed), Member(f"{dot}proj", "in", inside))
+    return (Member(f"{dot}{parts[0]}", "out", packed), Member(f"{dot}{parts[1]}", "in", inside))
 
 
-def _is_packed(module: Any) -> bool:
-    layers = all(isinstance(getattr(module, x, None), nn.Linear) for x in ("qkv", "proj"))
-    counts = all(type(getattr(module, x, None)) is int for x in ("num_heads", "head_dim"))
-    return layers and counts
+def _neurons(name: str, module: Any) -> tuple[Member, ...]:
+    """Returns the neurons between two layers that no tracer follows: GPT-2's; () without them."""
+    first, second = (getattr(module, x, None) for x in ("c_fc", "c_proj"))
+    if first is None or second is None or not (is_turned(first) and is_turned(second)):
+        return ()
+    count = _sizes(first)[0]
+    if count != _sizes(second)[1]:
+        return ()
+    units = tuple((n,) for n in range(count))
+    dot = f"{name}." if name else ""
+    return (Member(f"{dot}c_fc", "out", units), Member(f"{dot}c_proj", "in", units))
+
+
+def _parts(module: Any) -> tuple[str, str] | None:
+    """Returns the names of a packed attention's layers; None if it is none."""
+    if not all(type(getattr(module, x, None)) is int for x in ("num_heads", "head_dim")):
+        return None
+    for parts in _PACKED:
+        layers = [getattr(module, x, None) for x in parts]
+        if all(isinstance(x, nn.Linear) or (x is not None and is_turned(x)) for x in layers):
+            return parts
+    return None
+
+
+def is_turned(module: nn.Module) -> bool:
+    """Whether a module is a linear layer whose weight is (inputs, outputs): `Conv1D` of GPT-2."""
+    return transformers_conv1d(module) is not None and hasattr(module, "nf")
+
+
+def _sizes(layer: Any) -> tuple[int, int]:
+    """Returns a layer's numbers of outputs and inputs."""
+    first, second = layer.weight.shape
+    return (second, first) if is_turned(layer) else (first, second)
 
 
 def has_head_count(module: nn.Module) -> bool:
     """Whether a module is an attention that says how many heads it has, beside its weights."""
-    return _is_packed(module)
+    return _parts(module) is not None
 
 
 def note_heads(model: nn.Module) -> None:
     """Sets the number of heads of packed attention to what its weights hold, in place."""
     for module in model.modules():
-        if _is_packed(module):
-            known: Any = module
-            width = known.head_dim
-            heads, rest = divmod(known.qkv.out_features, 3 * width)
-            if rest or heads < 1 or heads == known.num_heads:
-                continue
-            known.num_heads = heads
-            if type(getattr(known, "attn_dim", None)) is int:
-                known.attn_dim = heads * width
+        parts = _parts(module)
+        if parts is None:
+            continue
+        known: Any = module
+        width = known.head_dim
+        heads, rest = divmod(_sizes(getattr(known, parts[0]))[0], 3 * width)
+        if rest or heads < 1 or heads == known.num_heads:
+            continue
+        known.num_heads = heads
+        for name in _TOTALS:
+            if type(getattr(known, name, None)) is int:
+                setattr(known, name, heads * width)

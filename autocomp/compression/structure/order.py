@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.structure.groups import ChannelGroup
+from autocomp.compression.structure.known_attention import is_turned
 from autocomp.compression.structure.repair import column_mask
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
@@ -113,7 +114,7 @@ def _norms(model: nn.Module, group: ChannelGroup) -> Tensor:
         transposed = isinstance(
             module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
         )
-        rows = weight.transpose(0, 1) if transposed else weight
+        rows = weight.transpose(0, 1) if transposed or is_turned(module) else weight
         squares = rows.reshape(len(rows), -1).square().sum(1)
         for unit, places in enumerate(member.channels):
             total[unit] += squares[[p % len(squares) for p in places]].sum()

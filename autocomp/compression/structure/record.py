@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.low_rank import Blueprint
 from autocomp.compression.structure.heads import HeadAttention
-from autocomp.compression.structure.known_attention import note_heads
+from autocomp.compression.structure.known_attention import is_turned, note_heads
 from autocomp.compression.structure.surgery import CONV, TRANSPOSED
 from autocomp.errors import ArtifactError, LayerError
 from autocomp.plugins.imports import describe
@@ -43,9 +43,7 @@ def record_of(dense: nn.Module, model: nn.Module) -> dict[str, Any]:
     sliced = [
         name
         for name, module in after.items()
-        if isinstance(module, _RESIZED)
-        and name in before
-        and _shapes(module) != _shapes(before[name])
+        if _is_resized(module) and name in before and _shapes(module) != _shapes(before[name])
     ]
     parts = {"heads": heads, "sliced": sliced}
     return {key: value for key, value in parts.items() if value}
@@ -158,7 +156,7 @@ def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> Non
     module: Any = network.get_submodule(name)
     if name and isinstance(module, nn.Sequential):
         return  # the network that is given has been taken apart already
-    if not isinstance(module, _RESIZED):
+    if not _is_resized(module):
         raise ArtifactError(
             f"The file's record may cut convolutions, linear layers and norms only, but names "
             f"{name!r}, a {type(module).__name__}; give the architecture that was compressed."
@@ -182,6 +180,7 @@ def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> Non
             module._parameters[part] = nn.Parameter(empty, requires_grad=old.requires_grad)
     _note_sizes(module)
     outputs = getattr(module, "out_channels", getattr(module, "out_features", None))
+    outputs = module.nf if is_turned(module) else outputs
     lengths = {len(t) for t in (*module._parameters.values(), *module._buffers.values())
                if t is not None and t.dim() == 1}  # fmt: skip
     if len(lengths | ({outputs} - {None})) > 1 or (outputs or 0) % getattr(module, "groups", 1):
@@ -191,12 +190,18 @@ def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> Non
         )
 
 
+def _is_resized(module: nn.Module) -> bool:
+    return isinstance(module, _RESIZED) or is_turned(module)
+
+
 def _note_sizes(module: Any) -> None:
     """Sets a module's attributes to its tensors' sizes."""
     if isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
+    elif is_turned(module):
+        module.nx, module.nf = module.weight.shape
     elif isinstance(module, nn.modules.batchnorm._BatchNorm):
         known = module.weight if module.weight is not None else module.running_mean
         module.num_features = len(known)

@@ -74,5 +74,5 @@ def column_mask(layer: LayerSpec, gone: Sequence[int]) -> Tensor:
         gone: places among all its inputs.
     """
     mask = torch.ones(layer.shape)
-    zero_columns(mask, layer.groups, layer.kind == "transposed", gone)
+    zero_columns(mask, layer.groups, layer.out_axis == 1, gone)
     return mask

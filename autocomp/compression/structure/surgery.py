@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autocomp.compression.structure.groups import ChannelGroup
 from autocomp.compression.structure.heads import HeadAttention
-from autocomp.compression.structure.known_attention import has_head_count, note_heads
+from autocomp.compression.structure.known_attention import has_head_count, is_turned, note_heads
 from autocomp.network.rebinding import copy_network
 
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -98,12 +98,13 @@ def put_back(model: nn.Module, groups: Sequence[ChannelGroup]) -> Iterator[None]
 def zero_inputs(module: nn.Module, columns: Sequence[int]) -> None:
     """Zeroes the weights that read some inputs, counted over all groups."""
     weight: Tensor = module.weight  # type: ignore[assignment]
-    zero_columns(weight, int(getattr(module, "groups", 1)), isinstance(module, TRANSPOSED), columns)
+    inputs_first = isinstance(module, TRANSPOSED) or is_turned(module)
+    zero_columns(weight, int(getattr(module, "groups", 1)), inputs_first, columns)
 
 
-def zero_columns(weight: Tensor, groups: int, transposed: bool, columns: Sequence[int]) -> None:
+def zero_columns(weight: Tensor, groups: int, inputs_first: bool, columns: Sequence[int]) -> None:
     """Zeroes what reads some inputs in a tensor of a weight's shape, in place."""
-    if transposed:
+    if inputs_first:
         weight[list(columns)] = 0
         return
     rows, per_group = weight.shape[0] // groups, weight.shape[1]
@@ -141,6 +142,9 @@ def _axes(module: Any) -> tuple[int, int]:
         return module.out_channels, module.in_channels
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features
+    if is_turned(module):
+        inputs, outputs = module.weight.shape
+        return int(outputs), int(inputs)
     n = module.num_parameters if isinstance(module, nn.PReLU) else module.num_features
     return int(n), int(n)
 
@@ -157,6 +161,15 @@ def _slice(module: Any, outs: list[int] | None, ins: list[int] | None) -> None:
             weight = weight[:, ins]
         _put(module, "weight", weight)
         module.out_features, module.in_features = weight.shape
+    elif is_turned(module):
+        weight = module.weight.data
+        if outs is not None:
+            weight = weight[:, outs]
+            _cut(module, "bias", outs)
+        if ins is not None:
+            weight = weight[ins]
+        _put(module, "weight", weight)
+        module.nx, module.nf = weight.shape
     elif outs is not None:
         for name in ("weight", "bias", "running_mean", "running_var"):
             if not (isinstance(module, nn.PReLU) and module.num_parameters == 1):

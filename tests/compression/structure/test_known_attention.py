@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import autocomp
 from autocomp.compression.structure.find import find_groups
-from autocomp.compression.structure.known_attention import known_heads, note_heads
+from autocomp.compression.structure.known_attention import known_groups, note_heads
 from autocomp.compression.structure.surgery import masked, sliced
 from autocomp.network.analysis import analyse
 
@@ -82,6 +82,46 @@ class Packed(nn.Module):
         return self.proj(out.reshape(n, length, width))
 
 
+class Conv1D(nn.Module):
+    """As transformers writes it."""
+
+    __module__ = "transformers.pytorch_utils"
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf, self.nx = nf, nx
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.randn(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (*x.size()[:-1], self.nf)
+        return torch.addmm(self.bias, x.reshape(-1, x.size(-1)), self.weight).view(size)
+
+
+class Turned(nn.Module):
+    """Packed, with weights the other way and a size to split at, as GPT-2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.split_size = HEADS, WIDTH // HEADS, WIDTH
+        self.c_attn, self.c_proj = Conv1D(3 * WIDTH, WIDTH), Conv1D(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (*x.shape[:-1], -1, self.head_dim)
+        parts = self.c_attn(x).split(self.split_size, dim=2)
+        q, k, v = (part.view(shape).transpose(1, 2) for part in parts)
+        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.c_proj(out.reshape(*x.shape[:-1], -1))
+
+
+class Feedforward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c_fc, self.c_proj = Conv1D(10, WIDTH), Conv1D(WIDTH, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x)))
+
+
 class Odd(Separate):
     """Its heads have weights of their own: none can go."""
 
@@ -117,6 +157,8 @@ CASES = {
     "beside": (Beside, "attention.self.q_proj", HEADS),
     "packed": (Packed, "attention.qkv", HEADS),
     "packed, no width": (lambda: Packed(with_width=False), "attention.qkv", HEADS),
+    "turned": (Turned, "attention.c_attn", HEADS),
+    "neurons": (Feedforward, "attention.c_fc", 10),
 }
 X = torch.randn((60, TOKENS, WIDTH), generator=torch.Generator().manual_seed(1))
 
@@ -152,10 +194,10 @@ def test_what_is_no_attention_is_left_alone() -> None:
             self.q, self.k, self.v = (nn.Linear(6, 6) for _ in range(3))
             self.o = nn.Linear(6, 6)
 
-    assert known_heads(Three()) == []  # no width of a head
+    assert known_groups(Three()) == []  # no width of a head
     lone = Packed()
     lone.num_heads, lone.head_dim = 1, WIDTH
-    assert known_heads(lone) == []
+    assert known_groups(lone) == []
     before = dict(vars(lone))
     note_heads(lone)
     assert vars(lone) == before
@@ -178,5 +220,7 @@ def test_a_search_takes_heads_out_and_the_file_gives_them_back(case: str, tmp_pa
         assert torch.allclose(again(X), found.model(X), atol=1e-6)
         assert model(X).shape == again(X).shape
     small = again.get_submodule(leader.rpartition(".")[0])
+    if isinstance(small, Turned):
+        assert small.split_size == 6 * small.num_heads < WIDTH
     if isinstance(small, Packed):
         assert small.num_heads < HEADS and small.qkv.out_features == 3 * small.num_heads * 6
