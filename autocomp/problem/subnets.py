@@ -174,7 +174,14 @@ class Subnets:
         key = (name, criterion)
         if key not in self._orders and criterion:
             batches = list(zip(self._calibration, self._labels_or_none(), strict=True))
-            scores = make_criterion(criterion).scores(self.source, self.pruning.groups, batches)
+            made = make_criterion(criterion)
+            if self._labels is None and getattr(made, "needs_classes", False):
+                raise ChoiceError(
+                    f"A criterion must suit the task, but {criterion!r} looks at classes and this "
+                    "task has none; take one of weights or activations (l1, activation-mean), or "
+                    "leave it out for the least-squares order."
+                )
+            scores = made.scores(self.source, self.pruning.groups, batches)
             for scored, values in scores.items():
                 order = torch.argsort(values.cpu(), stable=True)
                 self._orders[scored, criterion] = [int(unit) for unit in order]

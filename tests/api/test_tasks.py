@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import autocomp
-from autocomp.errors import AutocompError, DataError, RunError
+from autocomp.errors import AutocompError, ChoiceError, DataError, RunError
 from autocomp.inspection.record import RunRecord
 from autocomp.tasks import Task
 
@@ -169,6 +169,19 @@ def test_a_run_is_resumed_with_its_task(tmp_path: Path) -> None:
     assert again.best == first.best and again.summary.test == first.summary.test
     with pytest.raises(RunError, match="its own task"):
         autocomp.resume(tmp_path / "r", model=net, data=data, task="multilabel")
+
+
+def test_criteria_of_classes_are_refused_elsewhere(tmp_path: Path) -> None:
+    net, data, _ = cases()["regression"]
+    settings = {"budget": "macs=60%", "agent": "dp", "evaluations": 1}
+    with pytest.raises(ChoiceError, match="'taylor' looks at classes and this task has none"):
+        search(
+            net, data, tmp_path / "r", "regression", space="structured:criteria=taylor", **settings
+        )
+    found = search(
+        net, data, tmp_path / "r", "regression", space="structured:criteria=l1", **settings
+    )
+    assert found.summary.compressed["macs"] <= 0.6 * found.summary.dense["macs"]
 
 
 class Mine(Task):

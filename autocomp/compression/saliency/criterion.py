@@ -98,6 +98,11 @@ class Criterion:
             self.base in SEEN or self.pointwise in WITH_GRADIENT or SCALINGS[self.scaling].needs_run
         )
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it looks at a loss of classes, or at the relevance for one."""
+        return self.base == "relevance" or self.pointwise in WITH_GRADIENT
+
     def scores(
         self, model: nn.Module, groups: Sequence[ChannelGroup], batches: Sequence[Batch]
     ) -> dict[str, Tensor]:
