@@ -8,8 +8,8 @@ A search with `dp` at `size=10%`, 128 calibration inputs, nothing cached, two th
 the first plan is evaluated, and the peak of memory, each network in a process of its own, beside
 what `autocomp measure` says in advance. Weights are random but for ResNet-20, whose folder is
 AUTOCOMP_SHARED (default ../shared), and inputs are smooth noise, because what is timed does not
-depend on them; torchvision's, timm's and transformers' networks need an environment that has them. DIR holds a
-package installed by `pip install --no-deps --target DIR` from an older commit.
+depend on them; torchvision's, timm's and transformers' need an environment that has them. DIR holds
+a package installed by `pip install --no-deps --target DIR` from an older commit.
 """
 
 from __future__ import annotations
