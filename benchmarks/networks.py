@@ -209,7 +209,13 @@ def torch_networks() -> dict[str, Callable[[], Made]]:
 
 
 def settle(model: nn.Module, inputs: Inputs) -> None:
-    """Gives batch norms the statistics of these inputs: random weights let signals die out."""
+    """Gives batch norms the statistics of these inputs, and heads that begin with zeros weights.
+
+    Random weights let signals die out; a network that gives zeros is refused, and rightly.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() > 1 and not bool(parameter.any()):
+            nn.init.normal_(parameter, std=0.1)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     model.train()
     if norms:
