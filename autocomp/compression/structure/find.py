@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,9 @@ from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
+_INDICES = (100_000, 3_000_000)
+"""Channels of a group, counted at each of their places, up to which a walk may go on at least, and
+at most; a DenseNet-121's largest has some ten thousand."""
 _SLICED = ("conv", "transposed", "linear", "matrix")
 _SIDE = 64
 """Pixels a side of the images on which removals are tried, where a network takes such."""
@@ -133,13 +138,42 @@ def _traced(
         pruner = graph.get_pruner_of_module(module).prune_out_channels
         n = graph.get_out_channels(module)
         try:
-            items = list(graph.get_pruning_group(module, pruner, list(range(n))))
+            with _bounded(20 * n * len(graph.module2node)):
+                items = list(graph.get_pruning_group(module, pruner, list(range(n))))
+        except _NotPrunable as problem:
+            failed[layer] = str(problem)
+            continue
         except Exception as problem:  # the library does not know every operator
             failed[layer] = f"its group cannot be traced ({describe(problem)})"
             continue
         seen.update(id(i.dep.target.module) for i in items if _is_out(graph, i))
         found.append(_members(graph, items, names, n))
     return found
+
+
+@contextmanager
+def _bounded(usual: int) -> Iterator[None]:
+    """Ends the library's walk through a graph whose indices grow without end, as Swin's do.
+
+    Args:
+        usual: more channels, counted at each of their places, than a group of such a network has.
+    """
+    from torch_pruning.dependency import Group
+
+    plain, count = Group.add_dep, 0
+
+    def add(self: Any, dep: Any, idxs: Any) -> Any:
+        nonlocal count
+        count += len(idxs)
+        if count > min(max(usual, _INDICES[0]), _INDICES[1]):
+            raise _NotPrunable("its channels are mapped onto each other without end")
+        return plain(self, dep, idxs)
+
+    Group.add_dep = add
+    try:
+        yield
+    finally:
+        Group.add_dep = plain
 
 
 def _ids(graph: Any) -> set[int]:

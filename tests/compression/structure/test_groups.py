@@ -151,6 +151,17 @@ def test_a_graph_that_cannot_be_traced_is_kept_and_named() -> None:
     assert reason.startswith("the graph cannot be traced (RuntimeError") and "\n" not in reason
 
 
+def test_a_walk_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Swin, whose merging of patches the library maps onto itself again and again."""
+    from torch_pruning.dependency import Group
+
+    plain = Group.add_dep
+    monkeypatch.setattr("autocomp.compression.structure.find._INDICES", (5, 5))
+    found = found_in(Chain(nn.ReLU()), 4)
+    assert found.groups == () and Group.add_dep is plain
+    assert found.skipped["first"] == "its channels are mapped onto each other without end"
+
+
 def test_readers_behind_a_cut_in_the_graph_are_not_forgotten() -> None:
     found = found_in(Detached(), 4)
     assert found.groups == ()
