@@ -157,7 +157,7 @@ def test_a_walk_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
 
     plain = Group.add_dep
     monkeypatch.setattr("autocomp.compression.structure.find._INDICES", (5, 5))
-    found = found_in(Chain(nn.ReLU()), 4)
+    found = found_in(Chain(nn.ReLU()), 3, 5, 5)
     assert found.groups == () and Group.add_dep is plain
     assert found.skipped["first"] == "its channels are mapped onto each other without end"
 
