@@ -108,7 +108,9 @@ def timm_networks() -> dict[str, Callable[[], Made]]:
     return {
         "vit_tiny (timm)": one("vit_tiny_patch16_224", img_size=SIDE, depth=4),
         "deit_tiny (timm)": one("deit_tiny_patch16_224", img_size=SIDE, depth=4),
-        "mixer_s32 (timm)": one("mixer_s32_224", img_size=SIDE, num_blocks=4),
+        "MlpMixer, small (timm)": lambda: images(
+            timm.models.mlp_mixer.MlpMixer(10, SIDE, patch_size=16, num_blocks=4, embed_dim=128)
+        ),
         "ghostnet_050 (timm)": one("ghostnet_050"),
         "resnetv2_50x1 (timm)": one("resnetv2_50", layers=(1, 1, 1, 1)),
     }
