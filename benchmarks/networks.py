@@ -112,7 +112,6 @@ def timm_networks() -> dict[str, Callable[[], Made]]:
             timm.models.mlp_mixer.MlpMixer(10, SIDE, patch_size=16, num_blocks=4, embed_dim=128)
         ),
         "ghostnet_050 (timm)": one("ghostnet_050"),
-        "resnetv2_50x1 (timm)": one("resnetv2_50", layers=(1, 1, 1, 1)),
     }
 
 
