@@ -68,6 +68,14 @@ class Regression(Task):
         super().check_labels(labels, name)
         if labels is not None and not bool(torch.isfinite(labels).all()):
             raise DataError(f"{name}: targets must be finite, but hold NaN or infinity; drop them.")
+        if labels is None or self.metric.name != "R2":
+            return
+        values = _flat(labels).double()
+        if len(values) < 2 or bool((values == values[:1]).all(0).any()):
+            raise DataError(
+                f"{name}: R2 is a share of the targets' variance, but {len(values)} sample(s) have "
+                "a target without any; give more samples, or metric=rmse."
+            )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the squared error, averaged over the outputs of a sample."""
