@@ -15,6 +15,7 @@ from autocomp.core.budget import Budgets
 from autocomp.errors import RunError
 from autocomp.plugins.border import border
 from autocomp.search_spaces import SearchSpace
+from autocomp.tasks import Task
 
 
 @border("autocomp.report")
@@ -26,6 +27,7 @@ def report(
     data: Any = None,
     agent: str | Agent | None = None,
     space: str | SearchSpace | None = None,
+    task: str | Task | None = None,
     budget: Budgets | None = None,
     trust: bool = False,
 ) -> Path:
@@ -43,6 +45,7 @@ def report(
         data: the data, likewise.
         agent: the agent, likewise.
         space: the action space, likewise.
+        task: what the network is for, likewise.
         budget: the budgets, if one was given with a cost of its own when the run was started.
         trust: whether the run may name code to import, and files outside of its folder to write:
             yes for a folder that nobody else has made.
@@ -50,7 +53,8 @@ def report(
     Raises:
         RunError: if the folder is no run, damaged, or of another network or data.
     """
-    given = {"model": model, "data": data, "agent": agent, "space": space, "budget": budget}
+    given: dict[str, Any] = {"model": model, "data": data, "agent": agent, "space": space}
+    given |= {"task": task, "budget": budget}
     with reopened("report", run, given, trust) as session:
         with suppress(RunError), session.run.locked():  # a running search looks after itself
             session.run.repair()

@@ -221,6 +221,8 @@ def test_a_task_of_ones_own(tmp_path: Path) -> None:
     assert found.summary.test.metric.name == "same signs"
     with pytest.raises(RunError, match="its task given as a Python object"):
         autocomp.resume(tmp_path / "r", model=net, data=thirds(ROWS))
+    page = autocomp.report(tmp_path / "r", model=net, data=thirds(ROWS), task=Mine())
+    assert "est same signs" in page.read_text(encoding="utf-8")
     again = autocomp.resume(tmp_path / "r", model=net, data=thirds(ROWS), task=Mine())
     assert again.best == found.best
 

@@ -238,7 +238,7 @@ BAD = [
     (Classification(), normal(4, 3), torch.zeros(4), "integers.*float32.*name the task"),
     (Classification(), normal(4, 3), torch.tensor([0, 1, -1, 0]), "negative.*-1"),
     (Regression(), normal(4, 3), torch.tensor([0.0, math.inf, 0, 0]), "finite"),
-    (Regression(), normal(4, 2), torch.tensor([[1.0, 2.0], [3.0, 2.0]]), "R2 is a share .*2 sample"),
+    (Regression(), normal(4, 2), torch.tensor([[1.0, 2.0], [3.0, 2.0]]), "R2 is a share .*2"),
     (Regression(), normal(1, 1), torch.ones(1), "R2 is a share .*1 sample.*metric=rmse"),
     (Segmentation(), normal(4, 3, 2, 2), torch.zeros(4).long(), r"\(N, height, width\) integers"),
     (Multilabel(), normal(4, 3), torch.full((4, 3), 0.5), "zeros and ones"),
