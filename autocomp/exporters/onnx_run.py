@@ -17,6 +17,7 @@ from autocomp.exporters.report import Exported
 from autocomp.exporters.verify import verify
 from autocomp.network.as_one import as_one
 from autocomp.network.batches import Batches
+from autocomp.network.device import dtype_of, of_type
 from autocomp.runtime import REPEATS, latencies
 from autocomp.tasks import Classification, Task
 
@@ -60,7 +61,8 @@ def export_run(
     splits = load_data(data)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
     example = splits.example_inputs(1)
-    as_one(network, task, splits.example_inputs(min(2, len(splits.calibration))))
+    few = splits.example_inputs(min(2, len(splits.calibration)))
+    as_one(network, task, of_type(few, dtype_of(network)))
     report = export_onnx(network, packed, example, out, opset)
     check = verify(out, network, batches, task, threads)
     reference = export_float(network, example, report.opset)

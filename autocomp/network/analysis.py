@@ -21,6 +21,8 @@ from autocomp.network.modes import evaluation_mode
 from autocomp.network.operations import counted_products
 from autocomp.network.sites import Site, find_sites
 
+_GATES = ("bias_ih", "bias_hh")
+"""Beginnings of the names of recurrent layers' biases."""
 _NORM_STATISTICS = ("running_mean", "running_var")
 _NORM_PARTS = ("weight", "bias", *_NORM_STATISTICS)
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -175,7 +177,7 @@ def _sort_tensors(
             floating = tensor.is_floating_point()
             if id(tensor) in parameters:
                 known = (
-                    module in norms or attribute.startswith("bias") or attribute.endswith("bias")
+                    module in norms or attribute.endswith("bias") or attribute.startswith(_GATES)
                 )
                 (side if known and floating else unsupported).append(name)
             elif floating and attribute in _NORM_STATISTICS:

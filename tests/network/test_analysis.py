@@ -214,8 +214,10 @@ def test_recurrent_layers_count(module: nn.Module, steps_macs: int, double: bool
         model, inputs = model.double(), inputs.double()
     network = analyse(model, inputs)
     model.float()
-    assert network.names == ("last",)
-    assert network.other_macs == 7 * steps_macs
+    *recurrent, last = network.layers
+    assert last.name == "last" and {layer.kind for layer in recurrent} == {"recurrent"}
+    assert network.other_macs == 0 and not network.unsupported
+    assert sum(layer.macs for layer in recurrent) == 7 * steps_macs
     assert network.macs == 7 * (steps_macs + 6)
 
 
