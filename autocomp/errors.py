@@ -61,6 +61,10 @@ class ArtifactError(AutocompError):
     """A compressed file is damaged, truncated, or of another version."""
 
 
+class TrainingError(AutocompError):
+    """Training cannot begin with what it was given, or has met numbers that are not finite."""
+
+
 class RunError(AutocompError):
     """A run folder is missing, damaged, or in use."""
 

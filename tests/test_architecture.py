@@ -141,7 +141,7 @@ ORDER = (
     ("network",),
     ("artifacts",),
     ("compression",),
-    ("runtime",),
+    ("runtime", "training"),
     ("costs",),
     ("exporters",),
     ("problem",),

@@ -45,6 +45,36 @@ def save(network: nn.Module, path: str | Path) -> Path:
         ArtifactError: if the network did not come from a compressed file, its tensors have other
             names or shapes, a number is not finite, or the file cannot be written.
     """
+    again, moved, clipped = _again(network)
+    _LOG.info("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
+    if clipped:
+        warnings.warn(
+            f"{len(clipped)} weights, {clipped[0]!r} first, hold numbers beyond the range of their "
+            "layer's codes, which were clipped; score the file.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    try:
+        write_bytes(Path(path), pack(again))
+    except OSError as error:
+        raise ArtifactError(
+            f"The file must be writable, but {str(path)!r} is not ({error.strerror or error}); "
+            "choose another path."
+        ) from None
+    return Path(path)
+
+
+def repacked(network: nn.Module) -> PackedModel:
+    """Returns the contents of the file that `save` would write.
+
+    Raises:
+        ArtifactError: as `save` does.
+    """
+    return _again(network)[0]
+
+
+def _again(network: nn.Module) -> tuple[PackedModel, float, list[str]]:
+    """Returns a network's file, how far weights were moved for it, and which were clipped."""
     packed = file_of(network) if isinstance(network, nn.Module) else None
     if packed is None:
         raise ArtifactError(
@@ -64,26 +94,11 @@ def save(network: nn.Module, path: str | Path) -> Path:
         name: _recoded(stored, state[name], plans[name]) for name, stored in packed.weights.items()
     }
     moved = max((_distance(w, state[name]) for name, w in weights.items()), default=0.0)
-    _LOG.info("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
     clipped = [name for name, w in weights.items() if _is_clipped(w, state[name])]
-    if clipped:
-        warnings.warn(
-            f"{len(clipped)} weights, {clipped[0]!r} first, hold numbers beyond the range of their "
-            "layer's codes, which were clipped; score the file.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
     again = replace(
         packed, weights=weights, side=side, exact={name: state[name] for name in packed.exact}
     )
-    try:
-        write_bytes(Path(path), pack(again))
-    except OSError as error:
-        raise ArtifactError(
-            f"The file must be writable, but {str(path)!r} is not ({error.strerror or error}); "
-            "choose another path."
-        ) from None
-    return Path(path)
+    return again, moved, clipped
 
 
 def _check(state: Mapping[str, Tensor], packed: PackedModel) -> None:
@@ -107,13 +122,21 @@ def _recoded(stored: Quantized | Tensor, now: Tensor, choice: Choice) -> Quantiz
     if isinstance(stored, Tensor):
         return torch.where(stored == 0, torch.zeros_like(now), now) if pruned else now.clone()
     codes = torch.round(now.float() / stored.scale)
-    top = 2 ** (choice.weights.bits - 1) - 1
-    low = min(-top, int(stored.codes.min()))
-    high = max(top, int(stored.codes.max())) if low == -top else low + 2**choice.weights.bits - 1
-    codes = codes.clamp(low, max(high, int(stored.codes.max()))).to(stored.codes.dtype)
+    codes = codes.clamp(*code_range(stored, choice)).to(stored.codes.dtype)
     if pruned:
         codes = torch.where(stored.codes == 0, torch.zeros_like(codes), codes)
     return Quantized(codes, stored.scale)
+
+
+def code_range(stored: Quantized, choice: Choice) -> tuple[int, int]:
+    """Returns the least and the largest code that a layer's weights may take.
+
+    Symmetric, unless the codes that are stored use the one more that a bit-width has.
+    """
+    top = 2 ** (choice.weights.bits - 1) - 1
+    low = min(-top, int(stored.codes.min()))
+    high = max(top, int(stored.codes.max())) if low == -top else low + 2**choice.weights.bits - 1
+    return low, max(high, int(stored.codes.max()))
 
 
 def _is_clipped(weight: Quantized | Tensor, now: Tensor) -> bool:

@@ -16,6 +16,7 @@ class Fidelity(StrEnum):
     | `SCREEN`        | F1       | recovered weights stitched in, scored on some search images   |
     | `FULL`          | F2       | the same on the whole search split                            |
     | `RECONSTRUCTED` | F2S      | recovered front to back for the inputs that layers really get |
+    | `TUNED`         | F3       | the whole split, after a short training                       |
 
     >>> Fidelity.of("screen") is Fidelity.of("F1") is Fidelity.SCREEN
     True
@@ -25,6 +26,7 @@ class Fidelity(StrEnum):
     SCREEN = "F1"
     FULL = "F2"
     RECONSTRUCTED = "F2S"
+    TUNED = "F3"
 
     @classmethod
     def of(cls, level: str | Fidelity) -> Fidelity:
@@ -46,7 +48,7 @@ class Fidelity(StrEnum):
     @property
     def images(self) -> Fidelity:
         """The level whose images it is scored on: `SCREEN` (a fixed subset) or `FULL` (all)."""
-        return Fidelity.FULL if self is Fidelity.RECONSTRUCTED else self
+        return Fidelity.FULL if self in (Fidelity.RECONSTRUCTED, Fidelity.TUNED) else self
 
     @property
     def evaluates(self) -> bool:
@@ -57,3 +59,8 @@ class Fidelity(StrEnum):
     def reconstructs(self) -> bool:
         """Whether layers are recovered once more, front to back."""
         return self is Fidelity.RECONSTRUCTED
+
+    @property
+    def trains(self) -> bool:
+        """Whether the network is trained."""
+        return self is Fidelity.TUNED
