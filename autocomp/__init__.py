@@ -4,7 +4,7 @@
 first used, so that `import autocomp` stays light.
 
 Each request of the command line is a function here: `search`, `resume`, `report`, `evaluate`,
-`export`, `measure`, `compare`, `train_policy`. The rest is what they speak of.
+`export`, `measure`, `compare`, `finetune`, `train_policy`. The rest is what they speak of.
 
 What happens is logged under `logging.getLogger("autocomp")`, silent until a handler is set.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autocomp.api.compare import compare
     from autocomp.api.evaluate import evaluate
     from autocomp.api.export import export
+    from autocomp.api.finetune import finetune
     from autocomp.api.measure import measure
     from autocomp.api.report import report
     from autocomp.api.result import Result
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from autocomp.data.splits import DataSplits
     from autocomp.errors import AutocompError
     from autocomp.problem.problem import CompressionProblem
+    from autocomp.training.trainable import freeze, trainable
 
 __version__ = "0.4.0"
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "finetune",
+    "freeze",
     "load",
     "measure",
     "report",
@@ -59,6 +63,7 @@ __all__ = [
     "save",
     "search",
     "train_policy",
+    "trainable",
 ]
 
 # In a checkout the folders envs/, agents/ and search_spaces/ stand beside this package.
@@ -81,6 +86,8 @@ _LAZY = {
     "compare": "autocomp.api.compare",
     "evaluate": "autocomp.api.evaluate",
     "export": "autocomp.api.export",
+    "finetune": "autocomp.api.finetune",
+    "freeze": "autocomp.training.trainable",
     "load": "autocomp.compression.loading",
     "measure": "autocomp.api.measure",
     "report": "autocomp.api.report",
@@ -88,6 +95,7 @@ _LAZY = {
     "save": "autocomp.compression.saving",
     "search": "autocomp.api.search",
     "train_policy": "autocomp.api.train_policy",
+    "trainable": "autocomp.training.trainable",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from autocomp.agents import OnOutcome
 from autocomp.core.outcome import Outcome
 from autocomp.core.stage import OnStage, untold
 from autocomp.reports.terminal.progress import SearchProgress
+from autocomp.reports.terminal.training import TrainingProgress
+from autocomp.training import TrainingPoint
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,34 @@ def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Ite
                 on_outcome(outcome)
 
         yield Shown(both, bar.stage)
+
+
+@contextmanager
+def shown_training(
+    wanted: bool, on_point: Callable[[TrainingPoint], None] | None
+) -> Iterator[Callable[[TrainingPoint], None]]:
+    """Yields what to call as a training goes on: it shows how far it is, if wanted.
+
+    Args:
+        wanted: whether to show it.
+        on_point: what the caller wants to be called, too.
+    """
+    console = Console(stderr=True)
+    if not wanted or not (console.is_terminal or console.is_jupyter):
+        yield on_point or _untold
+        return
+    with TrainingProgress(console) as bar:
+
+        def both(point: TrainingPoint) -> None:
+            bar.update(point)
+            if on_point is not None:
+                on_point(point)
+
+        yield both
+
+
+def _untold(point: TrainingPoint) -> None:
+    """Does nothing with a point."""
 
 
 def _nothing(outcome: Outcome) -> None:

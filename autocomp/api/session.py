@@ -37,10 +37,13 @@ from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.promotion import promote
+from autocomp.problem.tuning import TrainingRequest
 from autocomp.reports.files import check_libraries, write_report
+from autocomp.runs.finetuning import train_in_run
 from autocomp.runs.folder import Run
-from autocomp.runs.summary import Gain, Measured, summarise
+from autocomp.runs.summary import Gain, Measured, Training, summarise
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
+from autocomp.training import TrainingConfig, TrainingPoint
 
 _LOG = logging.getLogger(__name__)
 _PACKAGES = (
@@ -157,6 +160,7 @@ class Session:
             )
         finalists = self._finalists(found, starts, record)
         finalists += self._reconstructed(finalists, starts, record)
+        finalists += self._tuned(finalists, record)
         if board is not None:
             board.close()
         earlier = sum(o.seconds for o in recorded if o.fidelity is Fidelity.SCREEN)
@@ -259,22 +263,33 @@ class Session:
             record(found[-1])
         return found
 
+    def _tuned(self, finalists: list[Outcome], record: OnOutcome) -> list[Outcome]:
+        """Judges the best plans after a short training, too."""
+        ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
+        plans = list(dict.fromkeys(o.plan for o in ranked))[: self.setup.config.tuned]
+        found = []
+        for plan in plans:
+            found.append(self.setup.problem.evaluate(plan, Fidelity.TUNED))
+            record(found[-1])
+        return found
+
     def _close(
         self, found: SearchResult, finalists: list[Outcome], starts: list[Plan], seconds: float
     ) -> Result:
         best = best_of(finalists)
         assert best is not None  # finalists are feasible
         model, data = self.setup.problem.compressed(best.plan, best.fidelity)
-        path = self.run.write_model(data)
         note_file(model, unpack(data, shapes_of(model)))
-        self._verify(path, model)
         self.run.write_plan(best.plan)
         if found.save is not None:
             found.save(self.run.path)
+        model, data, training = self._finetuned(model, data, best)
+        path = self.run.write_model(data)
+        self._verify(path, model)
         summary = summarise(
-            self.setup.problem, best, len(data), self.setup.problem.test(best.plan, best.fidelity),
+            self.setup.problem, best, len(data), self.setup.problem.test_of(model),
             len(found.outcomes), seconds, self._measured(model, data),
-            self._gain(best, [o for o in finalists if o.plan in starts]),
+            self._gain(best, [o for o in finalists if o.plan in starts]), training,
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
         _LOG.info("plan chosen, file of %d bytes, in %.1f s: %s", len(data), seconds, path)
@@ -283,6 +298,29 @@ class Session:
         elif self.setup.config.report == "plain":
             self._tell(lambda: write_report(self.run))
         return Result(best.plan, model, best, (*found.outcomes, *finalists), summary, self.run)
+
+    def _finetuned(
+        self, model: nn.Module, data: bytes, best: Outcome
+    ) -> tuple[nn.Module, bytes, Training | None]:
+        """Trains the chosen network where that is wanted; returns the better one of both."""
+        text = self.setup.config.finetune
+        if not text:
+            return model, data, None
+        if not self._resumed:
+            self.run.forget_training()
+        self.run.write_one_shot(data)
+        request = TrainingRequest(
+            TrainingConfig.of(text), state=self.run.training_state, on_point=self._point
+        )
+        return train_in_run(self.setup.problem, self.run, model, data, best, request, text)
+
+    def _point(self, point: TrainingPoint) -> None:
+        """Keeps and tells a point of the training."""
+        self.run.append_point(point)
+        _LOG.info(
+            "training: step %d of %d, loss %.4f, %d bytes", point.step, point.steps, point.loss,
+            point.bytes,
+        )  # fmt: skip
 
     def _gain(self, best: Outcome, starts: list[Outcome]) -> Gain | None:
         """Compares the chosen plan with the best that the search started from."""

@@ -28,6 +28,7 @@ from autocomp.search_spaces import FeasibleSpace, make_space
 from autocomp.storage.cache import default_root
 from autocomp.storage.paths import user_path
 from autocomp.tasks import make_task
+from autocomp.training import TrainingConfig
 
 OBJECT = "<object>"
 """Stands in a run's settings for what was given as a Python object."""
@@ -100,6 +101,7 @@ class SearchSetup:
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
                 cache=cache, unit_step=config.round_to,
                 decomposition=config.decomposition, task=made_task, on_stage=on_stage,
+                tuning=TrainingConfig.of(config.tuning),
             ),
         )  # fmt: skip
         feasible = FeasibleSpace.build(problem, made_space)  # refuses a budget out of reach at once

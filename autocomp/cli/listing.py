@@ -17,6 +17,7 @@ _LISTS = {
     "rewards": ("autocomp.envs", "REWARDS", "rewards of learning agents"),
     "costs": ("autocomp.costs", "COSTS", "costs that a budget can name"),
     "tasks": ("autocomp.tasks", "TASKS", "tasks: what a network is for"),
+    "losses": ("autocomp.training.losses", "LOSSES", "losses of a training"),
     "models": ("autocomp.models", "MODELS", "networks"),
     "data": ("autocomp.data", "DATA", "data sets"),
     "criteria": (

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from autocomp.cli import listing, looking, networks, searching
+from autocomp.cli import listing, looking, networks, searching, training
 from autocomp.cli.signals import Stopped, stopped_by_signals
 from autocomp.errors import AutocompError
 from autocomp.plugins.border import border
@@ -46,6 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> _Parser:
     parser = _Parser(prog="autocomp", description="Searches how to compress a trained network.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for family in (searching, looking, networks, listing):
+    for family in (searching, training, looking, networks, listing):
         family.add(commands)
     return parser

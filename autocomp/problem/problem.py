@@ -48,8 +48,10 @@ from autocomp.problem.stated import Losses, Menus
 from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
 from autocomp.problem.table_folder import table_folder
+from autocomp.problem.tuning import TrainingRequest, Tuning
 from autocomp.tasks import Paired
 from autocomp.tasks.measure import standard_error
+from autocomp.training import Trained
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
 
@@ -167,6 +169,9 @@ class CompressionProblem:
             dense_subnet, task, self.slope_inputs, self.settings.on_stage
         )
         self._memo: dict[tuple[str, Fidelity], Outcome] = {}
+        self._tuning = Tuning(
+            self.subnets, data, self.settings, self._batches(few_searched), self._channels_last
+        )
 
     def dense_score(self, fidelity: Fidelity | str = Fidelity.SCREEN) -> Score:
         """Returns the dense network's score on the search images of `fidelity`."""
@@ -180,7 +185,7 @@ class CompressionProblem:
         fidelity = _evaluated(fidelity)
         dense = self._scorer.dense_outputs(fidelity.images)
         return OutputPair(
-            dense, self._scorer.outputs(self._realise(plan, fidelity).model, fidelity.images)
+            dense, self._scorer.outputs(self._network(plan, fidelity), fidelity.images)
         )
 
     def paired(self, first: Outcome, second: Outcome) -> Paired:
@@ -220,7 +225,7 @@ class CompressionProblem:
         other.limits = {
             b.cost: b.absolute(reference_cost(self.costs[b.cost])) for b in other.budgets
         }
-        other._memo = {}
+        other._memo, other._tuning = {}, self._tuning.anew()
         return other
 
     def costs_of(self, plan: Plan) -> dict[str, int]:
@@ -244,8 +249,9 @@ class CompressionProblem:
 
         Args:
             plan: one choice per layer.
-            fidelity: "F1" (a fixed subset), "F2" (the whole search split) or "F2S" (that, after
-                sequential reconstruction).
+            fidelity: "F1" (a fixed subset), "F2" (the whole search split), "F2S" (that, after
+                sequential reconstruction) or "F3" (that, after the short training of
+                `settings.tuning`).
 
         Raises:
             PlanError, ChoiceError: if the plan does not fit the network.
@@ -255,7 +261,7 @@ class CompressionProblem:
         key = (plan.key, fidelity)
         if key not in self._memo:
             start = time.perf_counter()
-            judged = self._scorer.judge(self._realise(plan, fidelity).model, fidelity, plan.key)
+            judged = self._scorer.judge(self._network(plan, fidelity), fidelity, plan.key)
             assert judged is not None  # only a challenger is given up
             self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
@@ -297,12 +303,15 @@ class CompressionProblem:
 
         Args:
             plan: one choice per layer.
-            fidelity: "F2", or "F2S" for the reconstructed network.
+            fidelity: "F2", "F2S" for the reconstructed network, or "F3" for the trained one.
 
         Raises:
             BudgetError: if the file is longer than a size budget allows; a defect, never rounding.
         """
         level = _evaluated(fidelity)
+        if level.trains:
+            trained = self._tuned(plan)
+            return in_plain_order(copy_network(trained.network).cpu()), trained.data
         subnet = self._realise(plan, level)
         data = subnet.pack(plan, level)
         limit = self.limits.get("size")
@@ -312,12 +321,37 @@ class CompressionProblem:
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
+        return self.test_of(self._network(plan, _evaluated(fidelity)))
+
+    def test_of(self, network: nn.Module) -> ScorePair:
+        """Reads the test split and returns (dense, this network's) scores: once, at the end."""
         batches = self._batches(self.data.test)
         task, original = self.settings.task, self.store.model
         task.check_labels(self.data.test.labels, self.data.test.name)
         dense = score(original, batches, task)
-        small = self._realise(plan, _evaluated(fidelity)).model
-        return ScorePair(dense, score(small, batches, task, original))
+        return ScorePair(dense, score(self._ready(network), batches, task, original))
+
+    def score_of(self, network: nn.Module) -> Score:
+        """Returns the score of a network of this problem on the whole search split."""
+        judged = self._scorer.judge(self._ready(network), Fidelity.FULL, "")
+        assert judged is not None  # nothing is compared
+        return judged.score
+
+    def train(
+        self, network: nn.Module, plan: Plan, request: TrainingRequest | None = None
+    ) -> Trained:
+        """Trains a compressed network within its plan and the budget of bytes, if there is one.
+
+        Args:
+            network: what `compressed` gave for the plan, or the run's file; it is not changed.
+            plan: the plan.
+            request: how; an epoch of distillation by default.
+
+        Raises:
+            TrainingError: if it cannot begin, or meets numbers that are not finite.
+        """
+        limit = self.limits.get("size")
+        return self._tuning.train(network, plan, limit, request or TrainingRequest())
 
     def losses(self, menus: Menus) -> Losses:
         """Returns F0: per layer, the divergence that each choice alone is expected to add.
@@ -367,6 +401,8 @@ class CompressionProblem:
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore
     ) -> Outcome:
         costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
+        if fidelity.trains:
+            costs["size"] = len(self._tuned(plan).data)
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         found = judged.score
         return Outcome(
@@ -378,13 +414,32 @@ class CompressionProblem:
         """Returns each sample's share in the figure of a plan's network, on the whole split."""
         found = self._scorer.shares(plan.key, level)
         if found is None:  # judged before the run was resumed
-            self._scorer.judge(self._realise(plan, level).model, level, plan.key)
+            self._scorer.judge(self._network(plan, level), level, plan.key)
             found = self._scorer.shares(plan.key, level)
         assert found is not None  # every judgement on the whole split is remembered
         return found
 
     def _some_calibration(self, n: int) -> list[Inputs]:
         return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
+
+    def _network(self, plan: Plan, fidelity: Fidelity) -> nn.Module:
+        """Returns the network of a plan as a level has it, returning the tensor that counts."""
+        if fidelity.trains:
+            return self._ready(self._tuned(plan).network)
+        return self._realise(plan, fidelity).model
+
+    def _ready(self, network: nn.Module) -> nn.Module:
+        """Returns a network as this problem runs them, on its device."""
+        if network is self._model:
+            return network
+        device = torch.device(self.settings.device)
+        copied = working_copy(network, device)
+        return as_one(copied, self.settings.task, self._calibration[0][:2])
+
+    def _tuned(self, plan: Plan) -> Trained:
+        """Returns a plan's network after the short training; the latest ones are kept."""
+        limit = self.limits.get("size")
+        return self._tuning.tuned(plan, limit, lambda: self.compressed(plan, Fidelity.FULL))
 
     def _realise(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> Subnet:
         """Returns the network of the plan's shapes, with the plan written into it."""
@@ -398,7 +453,7 @@ def _evaluated(fidelity: Fidelity | str) -> Fidelity:
     level = Fidelity.of(fidelity)
     if not level.evaluates:
         raise AutocompError(
-            f"`fidelity` must be a level that runs the network, but got {level.value}; take F1, F2 "
-            "or F2S, or `losses` for estimates."
+            f"`fidelity` must be a level that runs the network, but got {level.value}; take F1, "
+            "F2, F2S or F3, or `losses` for estimates."
         )
     return level

@@ -8,6 +8,7 @@ from pathlib import Path
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.stage import OnStage, untold
 from autocomp.tasks import Classification, Task
+from autocomp.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ProblemSettings:
         unit_step: channels stay in multiples of this.
         decomposition: how ranks are lowered, a name of `autocomp decompositions`.
         task: what the network is for.
+        tuning: the short training of the level TUNED.
         on_stage: told how far the work before the first evaluation is.
     """
 
@@ -44,4 +46,5 @@ class ProblemSettings:
     unit_step: int = 1
     decomposition: str = "data-svd"
     task: Task = field(default_factory=Classification)
+    tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=200))
     on_stage: OnStage = untold

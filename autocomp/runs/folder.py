@@ -20,6 +20,7 @@ from autocomp.runs.settings import SearchConfig
 from autocomp.storage.files import naming, temporaries, write_bytes, write_json
 from autocomp.storage.json_files import parse_json, read_json
 from autocomp.storage.reading import read_whole
+from autocomp.training import TrainingPoint
 
 FORMAT = 1
 _STUDY_LOCKS = "*.log.lock*"
@@ -30,7 +31,9 @@ class Run:
 
     `config.json` (settings, versions, fingerprints), `outcomes.jsonl` (a line per evaluation,
     flushed as it happens), `plan.json` (the best so far), and at the end `model.safetensors`,
-    `agent.*` and `summary.json`. Killing the process loses at most the evaluation in flight.
+    `agent.*` and `summary.json`; with a training also `training.jsonl` (its curve) and
+    `one-shot.safetensors` (the file before it). Killing the process loses at most the evaluation
+    in flight.
 
     Attributes:
         path: the folder.
@@ -237,6 +240,58 @@ class Run:
         """Writes the compressed file and returns its path."""
         write_bytes(self.path / "model.safetensors", data)
         return self.path / "model.safetensors"
+
+    @property
+    def one_shot(self) -> Path:
+        """The compressed file as it was before a training."""
+        return self.path / "one-shot.safetensors"
+
+    @property
+    def training_state(self) -> Path:
+        """The state that a training goes on from, while it lasts."""
+        return self.path / "training-state.safetensors"
+
+    def write_one_shot(self, data: bytes) -> None:
+        """Writes the compressed file that a training begins with."""
+        write_bytes(self.one_shot, data)
+
+    def append_point(self, point: TrainingPoint) -> None:
+        """Adds one line to `training.jsonl` and flushes it."""
+        path = self.path / "training.jsonl"
+        with naming(path), path.open("a") as file:
+            file.write(json.dumps(point.to_json(), separators=(",", ":")) + "\n")
+            file.flush()
+
+    def training_points(self) -> list[TrainingPoint]:
+        """Returns the curve of the training, if there was one; a line that was cut off ends it.
+
+        Where a training was killed and went on from an earlier step, the later lines count.
+        """
+        file = self.path / "training.jsonl"
+        if not file.exists():
+            return []
+        lines = read_whole(file).decode(errors="replace").split("\n")
+        points: list[TrainingPoint] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                point = TrainingPoint.from_json(parse_json(line))
+            except (ValueError, AutocompError):
+                if number == len(lines):
+                    break
+                raise RunError(
+                    f"Line {number} of {str(file)!r} must hold a point of a training, but is "
+                    "damaged; delete the file."
+                ) from None
+            points = [p for p in points if p.step < point.step]
+            points.append(point)
+        return points
+
+    def forget_training(self) -> None:
+        """Takes away what an earlier training has left: its curve and its state."""
+        for path in (self.path / "training.jsonl", self.training_state):
+            path.unlink(missing_ok=True)
 
     def write_summary(self, values: dict[str, Any]) -> None:
         """Writes the closing figures; their presence marks the run as complete."""

@@ -16,9 +16,11 @@ WARM_STARTS = ("dp", "none")
 REPORTS = ("full", "plain", "none")
 """What a search ends with: a report with everything that can be found out, one of its record only,
 or none."""
+_TUNING = "steps=200"
 _BOUNDS = {
     "evaluations": (1, 10_000_000), "seed": (0, 2**32 - 1), "search_images": (1, 1 << 31),
-    "finalists": (0, 1_000_000), "reconstructions": (0, 1_000_000), "batch_size": (2, 1 << 20),
+    "finalists": (0, 1_000_000), "reconstructions": (0, 1_000_000), "tuned": (0, 1_000_000),
+    "batch_size": (2, 1 << 20),
     "threads": (0, max(256, os.cpu_count() or 1)), "round_to": (1, 1 << 16),
 }  # fmt: skip
 _KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts", bool: "true or false"}
@@ -26,6 +28,12 @@ _KINDS = {str: "a text", int: "a whole number", tuple: "a list of texts", bool: 
 
 def _option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": text, **more})
+
+
+def _check_training(text: str) -> None:
+    from autocomp.training import TrainingConfig  # torch: the command line starts without it
+
+    TrainingConfig.of(text)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,13 @@ class SearchConfig:
     search_images: int = _option(1000, "images of the search split that score a plan")
     finalists: int = _option(5, "best plans that may be scored on the whole search split")
     reconstructions: int = _option(1, "finalists that are recovered once more, front to back")
+    tuned: int = _option(0, "finalists that are also judged after a short training")
+    tuning: str = _option(_TUNING, "that short training: SETTING=VALUE,...")
+    finetune: str = _option(
+        "",
+        "train the chosen network: EPOCHS, or SETTING=VALUE,... as epochs=3,lr=0.004 (see "
+        "`autocomp finetune --help`)",
+    )
     batch_size: int = _option(500, "images per forward pass")
     device: str = _option("cpu", "where the network runs: cpu, cuda, ...")
     cache: str = _option(
@@ -85,6 +100,9 @@ class SearchConfig:
             check_whole(AutocompError, **{name: (getattr(self, name), least, most)})
         if self.warm_start not in WARM_STARTS:
             raise AutocompError(unknown("warm start", self.warm_start, WARM_STARTS))
+        for text in (self.tuning, self.finetune):
+            if text not in ("", _TUNING):
+                _check_training(text)
         if self.report not in REPORTS:
             raise AutocompError(unknown("report", self.report, REPORTS))
 
@@ -110,6 +128,8 @@ class SearchConfig:
                 given[name] = "none"
             elif isinstance(value, PathLike) or type(value).__module__ == "torch":
                 given[name] = str(value)  # a folder, a device
+            elif name in ("finetune", "tuning") and isinstance(value, (int, float)):
+                given[name] = f"epochs={value}" if value is not True else "epochs=1"
             if name in lists and isinstance(value, Iterable):
                 given[name] = (value,) if isinstance(value, str) else tuple(value)
         return cls(**own, **given)

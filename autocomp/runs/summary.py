@@ -44,6 +44,51 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What the training at the end of a search has changed.
+
+    Attributes:
+        search: score on the whole search split before it.
+        search_trained: after it.
+        kept: whether the trained network was handed back; else it was no better.
+        steps: of the training.
+        seconds: how long it took.
+        size: bytes of the file before it.
+        flipped: share of the codes that it changed.
+        zeros, zeros_trained: share of the compressed weights that are zero, before and after.
+        settings: how, as a text.
+    """
+
+    search: Score
+    search_trained: Score
+    kept: bool
+    steps: int
+    seconds: float
+    size: int
+    flipped: float
+    zeros: float
+    zeros_trained: float
+    settings: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object."""
+        scores = {name: getattr(self, name).to_json() for name in ("search", "search_trained")}
+        return {**asdict(self), **scores}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Training:
+        """Reads `to_json`'s object; KeyError, TypeError or ValueError if it is damaged."""
+        if not isinstance(values["kept"], bool) or not isinstance(values["settings"], str):
+            raise ValueError("training")
+        return cls(
+            Score.from_json(values["search"]), Score.from_json(values["search_trained"]),
+            values["kept"], int(values["steps"]), float(values["seconds"]), int(values["size"]),
+            float(values["flipped"]), float(values["zeros"]), float(values["zeros_trained"]),
+            values["settings"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that the closing table shows.
 
@@ -67,6 +112,7 @@ class Summary:
             are made.
         by_gradients: whether the layers' effects on the outputs are from one backward pass, not
             measured.
+        training: what a training at the end has changed; None without one.
     """
 
     dense: dict[str, int]
@@ -87,11 +133,13 @@ class Summary:
     gain: Gain | None = None
     estimated: tuple[str, ...] = ()
     by_gradients: bool = False
+    training: Training | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
         scores = {name: getattr(self, name).to_json() for name in _SCORES}
-        return {**asdict(self), **scores}
+        training = None if self.training is None else self.training.to_json()
+        return {**asdict(self), **scores, "training": training}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
@@ -104,6 +152,8 @@ class Summary:
             rest["measured"] = {name: Measured(int(a), int(b)) for name, (a, b) in pairs}
             gain = rest.pop("gain", None)
             rest["gain"] = None if gain is None else Gain(**gain)
+            training = rest.pop("training", None)
+            rest["training"] = None if training is None else Training.from_json(training)
             texts = {name: tuple(values[name]) for name in ("left_dense", "in_blocks")}
             texts["estimated"] = tuple(values.get("estimated", ()))
             _check_figures(rest)
@@ -146,6 +196,7 @@ def summarise(
     seconds: float,
     measured: Mapping[str, Measured] | None = None,
     gain: Gain | None = None,
+    training: Training | None = None,
 ) -> Summary:
     """Collects the closing figures.
 
@@ -158,13 +209,16 @@ def summarise(
         seconds: how long the search took.
         measured: what was measured of costs that the search estimates.
         gain: what the search has gained over its start.
+        training: what a training at the end has changed.
     """
     network = problem.network
     return Summary(
         dense={name: cost.reference for name, cost in problem.costs.items()},
         compressed={**best.costs, "size": file_bytes},
         search_dense=problem.dense_score(Fidelity.FULL),
-        search=Score(best.quality, best.loss, best.n, best.metric, problem.error_of(best)),
+        search=training.search_trained
+        if training is not None and training.kept
+        else Score(best.quality, best.loss, best.n, best.metric, problem.error_of(best)),
         test_dense=tested.dense,
         test=tested.compressed,
         limits=dict(problem.limits),
@@ -179,4 +233,5 @@ def summarise(
         whole=dict(problem.subnets.pruning.skipped) if best.plan.is_structured else {},
         estimated=problem.store.estimated_layers,
         by_gradients=problem.by_gradients,
+        training=training,
     )

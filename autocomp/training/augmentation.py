@@ -6,7 +6,7 @@ view can be kept, and a training that is resumed sees what it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from autocomp.errors import TrainingError, unknown
 
 OPERATIONS = ("crop", "flip", "cutout")
 """What `parse_augmentation` knows by name."""
+_PHOTOGRAPH = 24
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """A user's own: images of a batch, random numbers -> images of the same shape."""
 
@@ -66,12 +67,29 @@ class Augmentation:
         return images
 
 
-def parse_augmentation(text: str) -> Augmentation:
-    """Reads "crop+flip+cutout", each with a size if wanted ("crop4+cutout8"); "none" for none.
+def usual_augmentation(shape: Sequence[int]) -> Augmentation:
+    """Returns what suits samples of a shape: crops and mirror images of photographs.
+
+    Three channels and a side of 24 at least count as a photograph; anything else, as a digit, is
+    left as it is.
+    """
+    if len(shape) != 3 or shape[0] != 3 or min(shape[1:]) < _PHOTOGRAPH:
+        return Augmentation()
+    return Augmentation(crop=max(1, min(shape[1:]) // 8), flip=True)
+
+
+def parse_augmentation(text: str, shape: Sequence[int] = ()) -> Augmentation:
+    """Reads "crop+flip+cutout", each with a size if wanted ("crop4+cutout8"), "none", or "auto".
+
+    Args:
+        text: the operations.
+        shape: of one sample, for "auto".
 
     Raises:
         TrainingError: for an unknown operation.
     """
+    if text == "auto":
+        return usual_augmentation(shape)
     sizes = {"crop": 4, "flip": 1, "cutout": 8}
     given: dict[str, int] = {}
     for part in text.replace(" ", "").split("+"):

@@ -39,7 +39,8 @@ class TrainingConfig:
         scales: "fixed" or "learned".
         norms: batch norms: "fused" (gain and shift of an evaluation), "train" (statistics of each
             batch), "frozen", or "auto": "train" where nothing is quantized.
-        augment: views of images: "crop4+flip+cutout8", or "none".
+        augment: views of images: "crop4+flip+cutout8", "none", or "auto": crops and mirror images
+            of photographs.
         views: different views of each sample; an epoch sees one.
         mixup: parameter alpha of the mixing of inputs (Zhang et al. 2018, arXiv:1710.09412); 0 for
             none.
@@ -67,7 +68,7 @@ class TrainingConfig:
     masks: str = "free"
     scales: str = "fixed"
     norms: str = "auto"
-    augment: str = "crop4+flip"
+    augment: str = "auto"
     views: int = 5
     mixup: float = 0.0
     validations: int = 0

@@ -27,7 +27,9 @@ class Samples:
 
     def __init__(self, setup: TrainingSetup, dtype: torch.dtype) -> None:
         self._setup, self._dtype = setup, dtype
-        self._augmentation = parse_augmentation(setup.config.augment)
+        images = setup.train.images
+        shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else ()
+        self._augmentation = parse_augmentation(setup.config.augment, shape)
         self._n = len(setup.train)
         self._per_epoch = max(1, self._n // setup.config.batch_size)
 
