@@ -177,12 +177,16 @@ def _told(request: TrainingRequest) -> str:
     """Returns what differs from the usual, as a text."""
     usual = TrainingConfig()
     differs = [
-        f"{f.name}={getattr(request.config, f.name)}"
+        f"{f.name}={_short(getattr(request.config, f.name))}"
         for f in fields(TrainingConfig)
         if getattr(request.config, f.name) != getattr(usual, f.name)
     ]
     objects = [f"{name}=<object>" for name in ("loss", "change") if getattr(request, name)]
     return ",".join([*differs, *objects]) or f"epochs={usual.epochs:g}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class _Job:

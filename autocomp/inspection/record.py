@@ -13,6 +13,7 @@ from autocomp.core.outcome import Outcome, best_of
 from autocomp.inspection.findings import Findings
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Summary
+from autocomp.training import TrainingPoint
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RunRecord:
         summary: the closing figures; None while the run is not complete.
         findings: what was found out about it; None if nobody looked yet.
         notes: what a reader should know about the record itself, one sentence each.
+        training: the curve of a training at the end, if there was one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RunRecord:
     summary: Summary | None
     findings: Findings | None
     notes: tuple[str, ...] = ()
+    training: tuple[TrainingPoint, ...] = ()
 
     @classmethod
     def read(cls, folder: str | Path) -> RunRecord:
@@ -61,6 +64,7 @@ class RunRecord:
             summary=None if values is None else Summary.from_json(values),
             findings=Findings.read(run.path),
             notes=tuple(notes),
+            training=tuple(run.training_points()),
         )
 
     @property

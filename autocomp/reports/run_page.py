@@ -15,9 +15,10 @@ from autocomp.reports.sections.policy import policy
 from autocomp.reports.sections.predictions import predictions
 from autocomp.reports.sections.study import study
 from autocomp.reports.sections.trail import search_trail
+from autocomp.reports.sections.training import training
 
 SECTIONS = (
-    glance, plan_layers, search_trail, front, curves, policy, study, ablations, measured,
+    glance, plan_layers, training, search_trail, front, curves, policy, study, ablations, measured,
     predictions, making,
 )  # fmt: skip
 """What a report answers, in order; a section that returns None is left out."""

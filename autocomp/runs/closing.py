@@ -38,6 +38,20 @@ def closing_rows(summary: Summary) -> list[tuple[str, ...]]:
     return rows
 
 
+def training_sentence(summary: Summary) -> str:
+    """Returns what a training at the end has changed; "" without one."""
+    told = summary.training
+    if told is None:
+        return ""
+    text = told.search.metric.text
+    kept = "" if told.kept else "; the network before was no worse, and is kept"
+    return (
+        f"Trained for {told.steps:,} steps in {told.seconds:,.0f} s: search "
+        f"{told.search.metric.name} {text(told.search.quality)} before, "
+        f"{text(told.search_trained.quality)} after{kept}."
+    )
+
+
 def miss_sentences(summary: Summary) -> list[str]:
     """Returns, per cost that was measured at the end, by how much that misses its budget.
 

@@ -6,6 +6,7 @@ latent tensor, and any optimizer trains that.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -112,6 +113,12 @@ class MaskedWeight(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Returns the weight."""
         return weight
+
+
+def straight_round(values: Tensor) -> Tensor:
+    """Returns whole numbers, to the last bit; the gradient is that of the values."""
+    rounded: Tensor = _Round.apply(values, -math.inf, math.inf)  # type: ignore[no-untyped-call]
+    return rounded
 
 
 class _Round(torch.autograd.Function):

@@ -29,7 +29,7 @@ class TrainingConfig:
         optimizer: "adam" (0.9, 0.99), "adamw", "sgd" (momentum 0.9), or "auto": Adam for codes, SGD
             for weights that stay floating.
         lr: learning rate of codes, in units of a code, or of floating weights; 0 for 4e-3 with
-            Adam, 0.05 with SGD.
+            Adam, 0.01 with SGD.
         side_lr: of norms, biases and whatever else; 0 for half of `lr`.
         weight_decay: of floating weights.
         warmup: share of the steps in which the learning rate rises; it falls as a cosine after.
@@ -86,6 +86,8 @@ class TrainingConfig:
                 int: isinstance(value, int) and not isinstance(value, bool),
                 str: isinstance(value, str),
             }[type(f.default)]
+            if right and isinstance(f.default, float):
+                object.__setattr__(self, f.name, float(value))
             if not right:
                 raise TrainingError(
                     f"`{f.name}` must be a {_WORDS[type(f.default)]}, but got {value!r:.60}."

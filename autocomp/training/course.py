@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from autocomp.training.trainer import Trainer
 _LOG = logging.getLogger(__name__)
 _POINTS = 50
 """Points of a curve."""
+_DIVERGED = 2.0
+"""A loss that ends so many times above where it began has diverged."""
 _STATE_SECONDS = 30.0
 """Between two writings of the state."""
 
@@ -58,6 +62,7 @@ def train(trainer: Trainer) -> None:
     looked = _marks(trainer.steps, config.validations if setup.search is not None else 0)
     began = written = time.perf_counter()
     losses: list[float] = []
+    curve: list[float] = []
     good: Checkpoint | None = None
     while trainer.step < trainer.steps:
         try:
@@ -73,7 +78,8 @@ def train(trainer: Trainer) -> None:
             if trainer.step in looked:
                 quality = trainer.look()
                 looks.take(quality, trainer)
-            setup.on_point(trainer.point(sum(losses) / len(losses), seconds, quality))
+            curve.append(sum(losses) / len(losses))
+            setup.on_point(trainer.point(curve[-1], seconds, quality))
             losses.clear()
             if setup.state is not None:
                 good = _state(trainer, looks, seconds)
@@ -83,11 +89,26 @@ def train(trainer: Trainer) -> None:
         if config.patience and looks.since >= config.patience:
             _LOG.info("stopped after %d of %d steps: no better", trainer.step, trainer.steps)
             break
+    _warn_of_divergence(trainer, curve)
     if config.patience and looks.state is not None:
         trainer.network.load_state_dict(looks.state)
     else:
         trainer.average.take()
     trainer.network.eval()
+
+
+def _warn_of_divergence(trainer: Trainer, curve: Sequence[float]) -> None:
+    """Warns where the loss at the end is far above that at the beginning."""
+    few = max(1, len(curve) // 10)
+    if len(curve) < 20 or sum(curve[-few:]) <= _DIVERGED * sum(curve[:few]):
+        return
+    lr = float(trainer.optimizer.param_groups[0]["first"])
+    warnings.warn(
+        f"The loss rose from {sum(curve[:few]) / few:.4g} to {sum(curve[-few:]) / few:.4g} in the "
+        f"training: the learning rate, {lr:.2g}, is too large; try lr={lr / 4:.2g}.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _marks(steps: int, count: int) -> set[int]:

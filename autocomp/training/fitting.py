@@ -12,6 +12,8 @@ from autocomp.training.rate import code_lengths
 from autocomp.training.trainable import Latent
 
 _HALVINGS = 24
+_DEAREST = 1e9
+"""Price of a bit at which nothing else counts."""
 
 
 @torch.no_grad()
@@ -39,11 +41,31 @@ def fit_codes(
     Raises:
         TrainingError: if even the cheapest codes are too long.
     """
+    before = None
+    while True:
+        found = _fit_once(weights, importance, length, limit)
+        if found <= limit:
+            return found
+        if found == before:
+            raise TrainingError(
+                f"The trained network's file must have at most {limit} bytes, but has {found} with "
+                "the cheapest codes; train with fixed masks."
+            )
+        before = found  # no code goes further than to its neighbour at once
+
+
+def _fit_once(
+    weights: Sequence[Latent],
+    importance: Mapping[str, Tensor],
+    length: Callable[[], int],
+    limit: int,
+) -> int:
+    """Moves each latent to one of the nearest codes; returns the length, if need be too long."""
     free = [weight.latent.detach().clone() for weight in weights]
     lengths = []
     for weight in weights:
-        lengths.append(code_lengths(weight.form.codes(weight.latent), weight.form.low,
-                                    weight.form.high))  # fmt: skip
+        codes = weight.form.codes(weight.latent)
+        lengths.append(code_lengths(codes, weight.form.low, weight.form.high))
 
     def take(mu: float) -> int:
         for weight, u, bits in zip(weights, free, lengths, strict=True):
@@ -55,13 +77,10 @@ def fit_codes(
     if found <= limit:
         return found
     low, high = 0.0, 1e-6
-    while take(high) > limit:
+    while (found := take(high)) > limit:
+        if high > _DEAREST:
+            return found
         low, high = high, high * 4
-        if high > 1e9:
-            raise TrainingError(
-                f"The trained network's file must have at most {limit} bytes, but has {length()} "
-                "with the cheapest codes; train with fixed masks."
-            )
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5 if low else high / 4
         if take(middle) > limit:

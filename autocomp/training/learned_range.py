@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.training.coded_weight import straight_round
 
 
 class LearnedRange(nn.Module):
@@ -30,7 +31,9 @@ class LearnedRange(nn.Module):
 
     def frozen(self) -> ActivationQuantizer:
         """Returns the quantizer as it is now; its step is a float32 number, as files hold it."""
-        step = torch.tensor(self.first * math.exp(float(self.log_step)), dtype=torch.float32)
+        step = torch.tensor(
+            self.first * math.exp(float(self.log_step.detach())), dtype=torch.float32
+        )
         return ActivationQuantizer(self.bits, float(step), self.lower)
 
     def quantize(self, values: Tensor) -> Tensor:
@@ -39,7 +42,7 @@ class LearnedRange(nn.Module):
         log_step = self.log_step * share + (self.log_step * (1 - share)).detach()
         step = self.first * log_step.exp()
         scaled = (values / step).clamp(self.lower, self.upper)
-        return ((scaled.round() - scaled).detach() + scaled) * step
+        return straight_round(scaled) * step
 
     def forward(self, module: object, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Returns the inputs of a module call with the floating-point tensors rounded."""

@@ -9,7 +9,8 @@ so that the whole stays within a limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,16 +54,22 @@ class RateTerm:
         self._steps = 0
         self.count()
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """Returns what `restore` needs to go on."""
-        return {"sum": self._sum, "size": self._size, "steps": self._steps,
-                "strength": self.strength}  # fmt: skip
+        return {
+            "sum": self._sum, "size": self._size, "steps": self._steps, "bits": self.bits,
+            "strength": self.strength, "lengths": [each.tolist() for each in self._lengths],
+        }  # fmt: skip
 
-    def restore(self, state: dict[str, float]) -> None:
-        """Goes on from an earlier state; the weights must be those of that time."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from an earlier state: with the lengths of its last count, too."""
         self._sum, self._size = state["sum"], state["size"]
         self._steps, self.strength = int(state["steps"]), state["strength"]
-        self.count()
+        self.bits = state["bits"]
+        self._lengths = [
+            torch.tensor(each, dtype=torch.float32, device=old.device)
+            for each, old in zip(state["lengths"], self._lengths, strict=True)
+        ]
 
     def count(self) -> None:
         """Counts the codes."""

@@ -147,7 +147,7 @@ def freeze(network: nn.Module) -> nn.Module:
         value = parametrized_value(network, name)
         plain = nn.Parameter(value)
         for host, key in places:
-            parametrize.remove_parametrizations(host, key, leave_parametrized=False)
+            _unparametrize(host, key)
             setattr(host, key, plain)
     activations = dict(packed.activations)
     for layer in packed.layers:
@@ -240,6 +240,22 @@ def _parametrize(
         if isinstance(host, nn.RNNBase) and _REFRESH not in vars(host):
             handle = host.register_forward_pre_hook(_refresh)
             object.__setattr__(host, _REFRESH, handle.id)
+
+
+def _unparametrize(host: nn.Module, key: str) -> None:
+    """Takes a parametrization away, from this module alone.
+
+    Torch deletes the property from the module's class, which copies of a network share.
+    """
+    held: Any = host.parametrizations
+    del held[key]
+    kind = type(host)
+    if not len(held):
+        del host._modules["parametrizations"]
+        host.__class__ = kind.__bases__[0]
+        return
+    left = {k: v for k, v in vars(kind).items() if k not in (key, "__dict__", "__weakref__")}
+    host.__class__ = type(kind.__name__, kind.__bases__, left)
 
 
 def _refresh(module: nn.Module, inputs: object) -> None:

@@ -26,7 +26,8 @@ from autocomp.reports.sections.wording import (
 )
 
 _LEVELS = {"F2": ("other-1", "square-open", "whole search split (F2)"),
-           "F2S": ("solver", "diamond", "reconstructed (F2S)")}  # fmt: skip
+           "F2S": ("solver", "diamond", "reconstructed (F2S)"),
+           "F3": ("other-2", "cross", "after a short training (F3)")}  # fmt: skip
 
 
 def front(record: RunRecord) -> Section | None:

@@ -31,6 +31,7 @@ _WORDS = (
     ("F1", "Evaluated on a fixed subset of the search split; every plan of the search."),
     ("F2", "Evaluated on the whole search split; the finalists."),
     ("F2S", "As F2, after the layers were reconstructed one after the other, front to back."),
+    ("F3", "As F2, after a short training within the plan."),
     ("Divergence", "How far the compressed outputs are from the dense ones, whatever the labels; "
      "for classes, pixels and tokens the mean Kullback-Leibler divergence in nats."),
     ("Merit", "The {quality} less 3000 / n times the divergence, over n samples: what agents "

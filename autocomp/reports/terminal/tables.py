@@ -6,7 +6,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from autocomp.runs.closing import HEAD, closing_rows, gain_sentence, miss_sentences
+from autocomp.runs.closing import (
+    HEAD,
+    closing_rows,
+    gain_sentence,
+    miss_sentences,
+    training_sentence,
+)
 from autocomp.runs.layer_result import LayerResult
 from autocomp.runs.summary import Summary
 
@@ -46,6 +52,8 @@ def notes(summary: Summary) -> list[str]:
         "fewer channels do.",
     ]
     if sentence := gain_sentence(summary):
+        lines.insert(0, sentence)
+    if sentence := training_sentence(summary):
         lines.insert(0, sentence)
     lines += miss_sentences(summary)
     if summary.left_dense:
