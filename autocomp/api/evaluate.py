@@ -12,6 +12,7 @@ from autocomp.compression.loading import load
 from autocomp.core.score import Score
 from autocomp.data import load_data
 from autocomp.errors import AutocompError
+from autocomp.models import build_model
 from autocomp.network.as_one import as_one
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, usable_device
@@ -29,7 +30,8 @@ def evaluate(
     split: str = "test",
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     task: str | Task = "classification",
-    dense: nn.Module | None = None,
+    dense: str | nn.Module | Callable[..., nn.Module] | None = None,
+    weights: str | Path = "",
     batch_size: int = 500,
     device: str = "cpu",
 ) -> Score:
@@ -41,7 +43,8 @@ def evaluate(
         split: "calibration", "search" or "test".
         model: the architecture, where the file names none; as for `autocomp.load`.
         task: what the network is for: a task, or its name and options.
-        dense: the dense network, for a task without labels, which compares with it.
+        dense: the dense network, for a task whose figures compare with it (embedding).
+        weights: its weights, where `dense` is a name.
         batch_size: images per forward pass, at least 1.
         device: where the network runs.
 
@@ -57,11 +60,14 @@ def evaluate(
     chosen = load_data(data).named(split)
     made = make_task(task)
     made.check_labels(chosen.labels, chosen.name)
-    if made.name == "embedding" and dense is None:
+    if made.compares and dense is None:
         raise AutocompError(
-            "An embedding is compared with the dense network's, but `dense` is missing; give it."
+            f"Figures of the task {made.name} compare with the dense network's outputs, but "
+            "`dense` is missing; give it."
         )
     batches = Batches(chosen, batch_size, where, dtype_of(network))
     few = next(iter(batches))[0][:2]
-    original = None if dense is None else as_one(working_copy(dense, where), made, few)
+    original = None
+    if dense is not None:
+        original = as_one(working_copy(build_model(dense, weights or None), where), made, few)
     return score(as_one(network, made, few), batches, made, original)

@@ -63,7 +63,19 @@ def reopened(
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, **parts, budgets=budgets)
         setup.check(opened)
+        _check_metric(setup, opened)
         yield Session(setup, opened)
+
+
+def _check_metric(setup: SearchSetup, run: Run) -> None:
+    """Raises RunError if a run's figures are of another metric than its task now has."""
+    recorded = {outcome.metric.name for outcome in run.outcomes()}
+    own = setup.problem.settings.task.metric.name
+    if recorded - {own}:
+        raise RunError(
+            f"The run must go on with its own task, whose metric is {sorted(recorded)[0]}, but the "
+            f"one that is given has {own}; give the task that the run was started with."
+        )
 
 
 def _budgets(config: SearchConfig, given: Any) -> tuple[Budget, ...]:

@@ -21,6 +21,10 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--split", default="test", choices=SPLITS, help="which images")
     evaluate.add_argument("--model", default=None, help="architecture, where the file names none")
     evaluate.add_argument("--task", default="classification", help="as for search")
+    evaluate.add_argument(
+        "--dense", default=None, help="the dense network, for tasks that compare with it"
+    )
+    evaluate.add_argument("--weights", default="", help="weights of the dense network")
     evaluate.add_argument("--batch-size", type=int, default=500, help="images per forward pass")
     evaluate.add_argument("--device", default="cpu", help="where the network runs")
     evaluate.set_defaults(run=_evaluate)
@@ -31,6 +35,7 @@ def add(commands: Any) -> None:
     export.add_argument("--out", default=None, help="file to write (default: RUN/model.onnx)")
     export.add_argument("--data", default="", help="as for search (default: the run's)")
     export.add_argument("--model", default="", help="architecture (default: the run's)")
+    export.add_argument("--task", default="", help="as for search (default: the run's)")
     export.add_argument(
         "--split", default="test", choices=SPLITS,
         help="images on which the file is compared with the network",
@@ -57,6 +62,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     result = evaluate(
         given.file, given.data, split=given.split, model=given.model, batch_size=given.batch_size,
         device=given.device, task=given.task,
+        dense=given.dense, weights=given.weights,
     )  # fmt: skip
     say(
         f"{given.split}: {result.metric.name} {result}, loss {result.loss:.4f}, {result.n} "
@@ -73,12 +79,17 @@ def _export(given: argparse.Namespace) -> int:
     if Path(given.run_or_file).is_dir():
         tell_trusted(given, given.run_or_file)
     file, *_ = source_of_export(
-        given.run_or_file, given.data or None, given.model or None, given.trust_run
+        given.run_or_file,
+        given.data or None,
+        given.model or None,
+        given.trust_run,
+        given.task or None,
     )
     out = file.with_suffix(".onnx") if given.out is None else Path(given.out)
     found = export(
         given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
         split=given.split, opset=given.opset, threads=given.threads, trust=given.trust_run,
+        task=given.task or None,
     )  # fmt: skip
     show([export_table(found)], 140)
     say(*export_notes(found, given.split), f"File: {out}")

@@ -23,7 +23,8 @@ class Score:
             are no targets.
         n: number of samples.
         metric: what `quality` is a figure of.
-        error: standard error of `quality`; None for that of a share, sqrt(p (1 - p) / n).
+        error: standard error of `quality`; None for that of a share, sqrt(p (1 - p) / n); `WORST`
+            where it cannot be told.
     """
 
     quality: float
@@ -49,9 +50,15 @@ class Score:
             return self.error
         return math.sqrt(max(self.quality * (1 - self.quality), 0.0) / self.n)
 
+    @property
+    def error_text(self) -> str:
+        """The standard error, in words where it is not known."""
+        unknown = self.standard_error >= WORST
+        return "unknown" if unknown else self.metric.text(self.standard_error)
+
     def __str__(self) -> str:
         """Returns the quality with its standard error: "91.25% +- 0.40%"."""
-        return f"{self.metric.text(self.quality)} +- {self.metric.text(self.standard_error)}"
+        return f"{self.metric.text(self.quality)} +- {self.error_text}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object; of a classification with the key "accuracy"."""

@@ -27,7 +27,7 @@ class Structured:
         DataError: if there is no tensor, or tensors differ in their number of samples.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self.args, self.kwargs = args, kwargs
         sizes = {len(leaf) if leaf.dim() else -1 for leaf in self.leaves()}
         if len(sizes) != 1 or sizes == {-1}:
@@ -99,8 +99,10 @@ class Structured:
         extra = [name for name in self.kwargs if name not in known]
         if not extra:
             return self.args, self.kwargs
+        if len(self.kwargs) == 1 and not self.args:
+            return tuple(self.kwargs.values()), {}
         if len(known) == 1 and not self.args and len(extra) == len(self.kwargs):
-            return (dict(self.kwargs),), {}
+            return (dict(self.kwargs),), {}  # it takes the mapping itself
         raise DataError(
             f"Each entry of the inputs must be an argument of the network's forward pass, but "
             f"{', '.join(map(repr, extra))} is not among {', '.join(known)}; leave it out, or "
@@ -137,9 +139,7 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat([part for part in parts if isinstance(part, Tensor)])
-    columns = [leaves_of(part) for part in parts]
-    if any(len(leaves) != len(columns[0]) for leaves in columns):
-        raise DataError("Batches must hold the same tensors, but differ; give the same for each.")
+    columns = [leaves_of(like(part, first)) for part in parts]
     try:
         whole = [torch.cat(list(column)) for column in zip(*columns, strict=True)]
     except RuntimeError as problem:
@@ -148,6 +148,51 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
         ) from None
     rest = iter(whole)
     return first.map(lambda leaf: next(rest))
+
+
+def like(inputs: Inputs, first: Inputs) -> Inputs:
+    """Returns a batch with its entries in another's order.
+
+    Raises:
+        DataError: if it has other entries, or another flag.
+    """
+    if isinstance(inputs, Structured) and isinstance(first, Structured):
+        return Structured.unchecked(
+            _like(inputs.args, first.args, "inputs"), _like(inputs.kwargs, first.kwargs, "inputs")
+        )
+    if isinstance(inputs, Structured) or isinstance(first, Structured):
+        raise DataError(
+            "Batches must hold the same inputs, but some hold one tensor and some several; give "
+            "the same for each."
+        )
+    return inputs
+
+
+def _like(part: Any, first: Any, where: str) -> Any:
+    if isinstance(part, Mapping) and isinstance(first, Mapping):
+        if set(part) != set(first):
+            differs = sorted(str(key) for key in set(part) ^ set(first))[0]
+            raise DataError(
+                f"All samples must have the same {where}, but {differs!r} is not in each of them; "
+                "give it to all, or to none."
+            )
+        return {key: _like(part[key], first[key], repr(str(key))) for key in first}
+    if isinstance(part, (tuple, list)) and isinstance(first, (tuple, list)):
+        if len(part) != len(first):
+            raise DataError(
+                f"All samples must have the same {where}, but some have {len(first)} and some "
+                f"{len(part)}; give the same number for each."
+            )
+        return type(first)(_like(a, b, where) for a, b in zip(part, first, strict=True))
+    if isinstance(part, Tensor) and isinstance(first, Tensor):
+        return part
+    if isinstance(part, Tensor) or isinstance(first, Tensor) or part != first:
+        told = [type(x).__name__ if isinstance(x, Tensor) else repr(x) for x in (first, part)]
+        raise DataError(
+            f"What is no tensor must be the same for all samples, but {where} is {told[0]:.40} and "
+            f"{told[1]:.40}; give a tensor with one value a sample, or always the same."
+        )
+    return part
 
 
 def cut(inputs: Inputs, size: int) -> list[Inputs]:

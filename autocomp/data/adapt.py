@@ -8,9 +8,9 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from autocomp.core.structured import Inputs, Structured, joined, leaves_of
+from autocomp.core.structured import Inputs, Structured, joined, leaves_of, like
 from autocomp.data.item import as_tensor, inputs_of, is_array, numbers, pair_of
 from autocomp.data.split import Loaded, Split
 from autocomp.errors import DataError
@@ -44,6 +44,11 @@ def as_split(thing: object, name: str) -> Split:
     if is_array(thing) or isinstance(thing, (Structured, Mapping)):
         inputs, labels = pair_of(thing, name)
         return _of_pair(inputs, labels, name)
+    if isinstance(thing, list) and len(thing) == 2 and _are_alike(*thing):
+        raise DataError(
+            f"{name}: a list of two tensors of shape {tuple(thing[0].shape)} may be inputs and "
+            "targets, or two batches; give a tuple (inputs, targets), or torch.cat of the batches."
+        )
     if isinstance(thing, (tuple, list)) and len(thing) == 2 and not _is_batches(thing):
         return _of_pair(thing[0], thing[1], name)
     if isinstance(thing, DataLoader):
@@ -104,10 +109,18 @@ def _is_batches(thing: object) -> TypeGuard[Iterable[Any]]:
     """
     if isinstance(thing, list):
         return bool(thing) and all(
-            isinstance(part, Mapping) or (isinstance(part, tuple) and any(map(_holds, part)))
+            isinstance(part, (Mapping, Structured))
+            or (isinstance(part, tuple) and any(map(_holds, part)))
+            or (isinstance(part, list) and len(part) == 2 and all(map(is_array, part)))
             for part in thing
         )
     return isinstance(thing, Iterator)
+
+
+def _are_alike(first: Any, second: Any) -> bool:
+    """Whether two arrays may as well be two batches as inputs and targets."""
+    both = is_array(first) and is_array(second)
+    return both and first.ndim > 1 and tuple(first.shape[1:]) == tuple(second.shape[1:])
 
 
 def _holds(part: object) -> bool:
@@ -132,6 +145,7 @@ class _Gathered:
     def add(self, inputs: Inputs, labels: Tensor | None, place: int) -> None:
         """Adds a batch; DataError if it does not fit the first, or there are too many samples."""
         first = self._inputs[0] if self._inputs else inputs
+        inputs = like(inputs, first)
         if _shapes(inputs) != _shapes(first):
             raise DataError(
                 f"{self._name}: inputs must share one shape, but {self._unit} {place} has images "
@@ -197,8 +211,12 @@ def _from_batches(
             sizes = "none" if label is None else tuple(label.shape)
             raise DataError(
                 f"{name}: batches must hold images of one shape and a label each, but batch "
-                f"{index} has images {_told(inputs)} and labels {sizes}. Give the DataLoader a "
-                "batch_size."
+                f"{index} has images {_told(inputs)} and labels {sizes}. "
+                + (
+                    "Put the samples first in both."
+                    if unbatched is None
+                    else "Give the DataLoader a batch_size."
+                )
             )
         gathered.add(inputs, label, index)
     return gathered.loaded("the source is empty. Give at least one batch.")
@@ -216,6 +234,13 @@ def _is_sample(loader: DataLoader[Any], inputs: Any, label: Tensor | None) -> bo
     if label.dim() == 0:
         return True
     given = getattr(inputs, "shape", ())
+    made = isinstance(loader.sampler, BatchSampler)
+    if not streamed and not made and label.dim() > 1 and len(label) == len(inputs):
+        raise DataError(
+            f"A DataLoader with batch_size=None must say what it gives, but inputs "
+            f"{tuple(given)} and targets {tuple(label.shape)} may be one sample or a batch; give "
+            "it a batch_size, or a list of batches."
+        )
     return label.shape == (1,) and not (streamed and tuple(given[:1]) == (1,))
 
 

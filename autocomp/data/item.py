@@ -17,6 +17,9 @@ LABELS = ("label", "labels", "target", "targets", "y")
 """Names under which an item that is a mapping holds its labels."""
 
 
+_PIXELS = (torch.uint8, np.dtype("uint8"))
+
+
 def is_numbers(thing: object) -> bool:
     """Whether something is a list of numbers, however deep, that an array can hold."""
     if not isinstance(thing, (list, tuple)) or not thing:
@@ -83,8 +86,8 @@ def pair_of(item: Any, where: str) -> tuple[Any, Any]:
 
     Args:
         item: a pair, inputs alone, or a mapping, in which one entry named as `LABELS` is the
-            labels and all others are inputs that the network takes by name (a single one: by
-            position).
+            labels and all others are inputs that the network takes by name; a single one that it
+            has no name for goes by position.
         where: what it is, for messages.
 
     Raises:
@@ -141,6 +144,11 @@ def _part(value: Any, where: str, single: bool) -> Any:
     if value is None or isinstance(value, bool):
         return value
     value = numbers(value, where)
+    if getattr(value, "dtype", None) in _PIXELS:
+        raise DataError(
+            f"{where}: one of several inputs is uint8, which nothing would normalise; give it as "
+            "the network takes it, in float32 (or int64 for indices)."
+        )
     if single and isinstance(value, (int, float, np.number)):
         value = np.array(value)
     if is_array(value):
@@ -173,7 +181,10 @@ def _of_mapping(item: Mapping[Any, Any], where: str) -> tuple[Any, Any]:
             "it."
         )
     label = item[labels[0]] if labels else None
-    return (next(iter(inputs.values())) if len(inputs) == 1 else inputs), label
+    only = next(iter(inputs.values()))
+    if len(inputs) == 1 and (getattr(only, "dtype", None) in _PIXELS or not is_array(only)):
+        return only, label  # an image, which has a mean and a deviation
+    return inputs, label
 
 
 def _kind(part: object) -> str:

@@ -26,6 +26,7 @@ from autocomp.exporters.report import ExportReport, LayerExport
 from autocomp.exporters.weights import write_weight
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
+from autocomp.plugins.imports import describe
 from autocomp.runtime import OPSET, assembled, bare, library, open_session, run, serialized, trace
 from autocomp.storage.files import write_bytes
 
@@ -144,7 +145,7 @@ def _build(
     graph.clean()
     model = assembled(graph.model.graph, opset)
     data = serialized(model)
-    library("onnx").checker.check_model(model)
+    _check_file(model)
     _check_logits(network, packed, data, example)
     running = kernels(data)
     layers = tuple(
@@ -177,6 +178,18 @@ def _layer(
     if choice.weights.sparsity or choice.weights.pattern:
         why.append("zeros are stored and computed like other weights")
     return LayerExport(name, str(choice), stored, kernel, "; ".join(why))
+
+
+def _check_file(model: Any) -> None:
+    """Raises ArtifactError where a file is none that ONNX's own checker accepts."""
+    checker = library("onnx").checker
+    try:
+        checker.check_model(model)
+    except checker.ValidationError as error:
+        raise ArtifactError(
+            f"The network's graph must be one that ONNX has operators for, but {describe(error)}; "
+            "replace the module that it names."
+        ) from None
 
 
 def _check_logits(network: nn.Module, packed: PackedModel, data: bytes, example: Inputs) -> None:

@@ -55,10 +55,11 @@ def export_run(
             f"`split` must be calibration, search or test, but got {split!r}; use test."
         )
     task = task or Classification()
+    splits = load_data(data)
+    task.check_labels(splits.named(split).labels, split)
     network = load(file, model)
     packed = file_of(network)
     assert packed is not None  # `load` notes it
-    splits = load_data(data)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
     example = splits.example_inputs(1)
     few = splits.example_inputs(min(2, len(splits.calibration)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -60,9 +61,12 @@ def verify(
         n += len(inputs)
     if n == 0:
         raise ArtifactError("A check needs at least one labelled image, but got none; give data.")
+    metric = task.metric
+    if task.compares:  # with the network itself: the dense one is not here
+        metric = replace(metric, name=f"{metric.name} to the network's own")
     return Check(
         n, of_file.score().quality, of_network.score().quality,
-        same / decided if decided else None, largest, path.stat().st_size, task.metric,
+        same / decided if decided else None, largest, path.stat().st_size, metric,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from autocomp.core.metric import Metric
+from autocomp.errors import RunError
 from autocomp.inspection.grouping import RunGroup, group_runs, seed_of
 from autocomp.inspection.paired import PairedDifference
 from autocomp.inspection.record import RunRecord
@@ -135,6 +136,12 @@ def compare_runs(records: Sequence[RunRecord]) -> Comparison:
             or data differ.
         BudgetError: if a run's config.json holds a budget that cannot be read.
     """
+    metrics = sorted({record.metric.name for record in records})
+    if len(metrics) > 1:
+        raise RunError(
+            f"Runs must have one metric to be compared, but these have {' and '.join(metrics)}; "
+            "compare those that share one."
+        )
     groups = group_runs(records)
     pairs = tuple(
         GroupPair(a.label, b.label, _differences(a, b))

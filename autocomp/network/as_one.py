@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from autocomp.core.structured import Inputs, Structured
 from autocomp.errors import DataError
 from autocomp.network.forward import forward
+from autocomp.network.padded_encoders import packed_again
 from autocomp.tasks import Task
 
 _NOTE = "_autocomp_as_one"
@@ -67,7 +68,7 @@ def as_one(model: nn.Module, task: Task, few: Inputs) -> nn.Module:
     Raises:
         DataError: if the network does not run on them, or returns nothing that counts.
     """
-    plain(model)
+    _without_hooks(model)
     with torch.inference_mode():
         raw = forward(model, few, DataError, "data")
         if isinstance(few, Tensor) and task.outputs(raw, few) is raw:
@@ -81,7 +82,11 @@ def as_one(model: nn.Module, task: Task, few: Inputs) -> nn.Module:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """Takes away what `as_one` put on a network; returns the network."""
+    """Takes away what `as_one` and `unpacked` put on a network; returns the network."""
+    return packed_again(_without_hooks(model))
+
+
+def _without_hooks(model: nn.Module) -> nn.Module:
     for key in vars(model).pop(_NOTE, ()):
         model._forward_pre_hooks.pop(key, None)
         model._forward_pre_hooks_with_kwargs.pop(key, None)

@@ -49,7 +49,15 @@ def outputs_on(model: nn.Module, batches: Sequence[Inputs], task: Task) -> Tenso
         DataError: if they are of another kind than the task's.
     """
     with torch.inference_mode():
-        return torch.cat([_one(model, inputs, task) for inputs in batches])
+        parts = [_one(model, inputs, task) for inputs in batches]
+    widths = {tuple(part.shape[1:]) for part in parts}
+    if len(widths) > 1:
+        told = " and ".join(str(width) for width in sorted(widths)[:2])
+        raise DataError(
+            f"The network must return outputs of one shape, but those of two batches are {told} a "
+            "sample; pad them in the network, or give the counting entry with `output`."
+        )
+    return torch.cat(parts)
 
 
 def checked(outputs: object, n: int, task: Task, targets: Tensor | None = None) -> Tensor:
@@ -71,9 +79,7 @@ def checked(outputs: object, n: int, task: Task, targets: Tensor | None = None) 
 def _one(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     outputs = model(inputs)
     n = len(inputs)
-    if task.needs_labels or not isinstance(outputs, Tensor):
-        return checked(outputs, n, task)
-    return checked(outputs, n, task, task.targets(None, inputs))
+    return checked(outputs, n, task)
 
 
 class Reference:
@@ -161,7 +167,7 @@ class Tally:
         divergence = float(self._task.divergence(part.outputs, dense).double().sum())
         self._divergence += divergence
         self._rows.append(self._task.measure.rows(part.outputs, part.targets, dense))
-        if part.targets is None:
+        if part.targets is None or self._task.compares:
             self._loss += divergence
         else:
             self._loss += float(self._task.loss(part.outputs, part.targets).double().sum())

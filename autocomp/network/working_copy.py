@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from autocomp.network.padded_encoders import unpacked
 from autocomp.network.rebinding import copy_network
 from autocomp.network.tensors import check_tensors
 
@@ -19,4 +20,4 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
         ModelError: if the network cannot be copied, or holds tensors that no file does.
     """
     check_tensors(model)
-    return copy_network(model).to(device).eval()
+    return unpacked(copy_network(model).to(device).eval())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
-from autocomp.core.score import Score
+from autocomp.core.score import WORST, Score
 from autocomp.core.structured import Inputs, joined
 from autocomp.costs import ALWAYS, Cost, reference_cost
 from autocomp.data import DataSplits, Split, load_data
@@ -49,7 +50,7 @@ from autocomp.problem.subnet import Subnet
 from autocomp.problem.subnets import Subnets
 from autocomp.problem.table_folder import table_folder
 from autocomp.problem.tuning import TrainingRequest, Tuning
-from autocomp.tasks import Paired
+from autocomp.tasks import Paired, check_task
 from autocomp.tasks.measure import standard_error
 from autocomp.training import Trained
 
@@ -101,8 +102,9 @@ class CompressionProblem:
         data = load_data(data)
         self.data: DataSplits = data
         task = self.settings.task
-        for split in (data.calibration, data.search):
-            task.check_labels(split.labels, split.name)
+        task.check_labels(data.search.labels, data.search.name)
+        if task.name == "classification" and data.calibration.labels is not None:
+            task.check_labels(data.calibration.labels, data.calibration.name)  # criteria use them
         self._channels_last = False
         self.budgets = parse_budgets(budgets)
         device = usable_device(self.settings.device)
@@ -111,7 +113,7 @@ class CompressionProblem:
         check_copy(model, self._model, first)
         as_one(self._model, task, first)
         # what it returns is said before anything is made of it
-        outputs_on(self._model, [first], task)
+        check_task(task, outputs_on(self._model, [first], task))
         self._channels_last = try_channels_last(self._model, first)
         pairs = list(self._batches(data.calibration))
         self._calibration = [images for images, _ in pairs]
@@ -204,7 +206,8 @@ class CompressionProblem:
         """
         if outcome.metric.name == "accuracy":
             return None
-        return standard_error(self._shares(outcome.plan, max(outcome.fidelity, Fidelity.FULL)))
+        error = standard_error(self._shares(outcome.plan, max(outcome.fidelity, Fidelity.FULL)))
+        return error if math.isfinite(error) else WORST
 
     def under(self, budgets: Budgets) -> CompressionProblem:
         """Returns this problem under other budgets, of costs that it knows; for F0 to F2.

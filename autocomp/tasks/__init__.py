@@ -11,7 +11,7 @@ from autocomp.core.score import Score
 from autocomp.errors import DataError
 from autocomp.plugins.registry import Factory, find
 from autocomp.plugins.spec import construct, parse_spec
-from autocomp.tasks.base import Task
+from autocomp.tasks.base import Task, check_task
 from autocomp.tasks.classification import Classification
 from autocomp.tasks.embedding import Embedding
 from autocomp.tasks.language_model import LanguageModel
@@ -47,6 +47,7 @@ __all__ = [
     "Segmentation",
     "SumMeasure",
     "Task",
+    "check_task",
     "make_task",
 ]
 

@@ -15,9 +15,10 @@ from autocomp.core.metric import Metric
 from autocomp.core.score import WORST, Score
 from autocomp.core.structured import Inputs
 from autocomp.errors import DataError, UnknownNameError, unknown
+from autocomp.plugins.imports import call_user
 from autocomp.tasks.measure import FunctionMeasure, Measure, standard_error
 from autocomp.tasks.outputs import USUAL, selected
-from autocomp.tasks.scorers import scorer_measure
+from autocomp.tasks.scorers import scorer_measure, scorer_of
 
 
 class Task(ABC):
@@ -37,6 +38,7 @@ class Task(ABC):
     Attributes:
         name: as the registry knows it.
         needs_labels: whether loss and figures need labels.
+        compares: whether figures compare with the dense network's outputs.
         unit: what the divergence is measured in.
         usual: names of outputs that are looked for, see `selected`.
 
@@ -46,6 +48,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
     unit: ClassVar[str] = "nats"
     usual: ClassVar[tuple[str, ...]] = USUAL
 
@@ -159,6 +162,9 @@ class Task(ABC):
         if isinstance(metric, Measure):
             return metric
         if callable(metric):
+            if str(getattr(metric, "__module__", "")).startswith("sklearn."):
+                # scikit-learn's functions take the targets first
+                return self._measure(self._scorer_of(metric))
             return FunctionMeasure(metric)
         known = self.measures()
         if not metric:
@@ -172,6 +178,37 @@ class Task(ABC):
                 "scikit-learn count, too, where it is installed."
             )
         return found
+
+    def _scorer_of(self, function: Callable[..., Any]) -> str:
+        found = scorer_of(function)
+        if not found:
+            raise DataError(
+                f"A metric must be a function (outputs, targets), but scikit-learn's "
+                f"{getattr(function, '__name__', 'function')} takes the targets first, and no "
+                "scorer stands for it; wrap it, as lambda outputs, targets: f(targets, outputs)."
+            )
+        return found
+
+
+def check_task(task: Task, outputs: Tensor) -> None:
+    """Raises DataError unless a task's divergence is one finite number a sample, 0 for equals.
+
+    Args:
+        task: the task, which may be a user's own.
+        outputs: of the dense network.
+    """
+    fitted = task.fitted(outputs)
+    said = f"divergence of the task {task.name} of outputs {tuple(outputs.shape)}"
+    found: Any = call_user(said, lambda: fitted.divergence(outputs, outputs), {}, DataError)
+    right = isinstance(found, Tensor) and found.shape == (len(outputs),)
+    if not right or not bool(torch.isfinite(found).all()) or float(found.abs().max()) > 1e-3:
+        told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        values = f" up to {float(found.abs().max()):.3g}" if right else ""
+        raise DataError(
+            f"A task's divergence must be one finite number for each of {len(outputs)} samples, 0 "
+            f"where nothing changed, but {task.name} gave {told}{values}; average it over all but "
+            "the samples."
+        )
 
 
 def finite_mean(values: Tensor) -> float:

@@ -40,7 +40,11 @@ class Classification(Task):
         if top >= classes:
             raise DataError(
                 f"Every label must be below the network's {classes} outputs, but got {top}; "
-                "give the data that belong to this network."
+                + (
+                    "a network with one logit is task=multilabel with labels[:, None]."
+                    if classes == 1
+                    else "give the data that belong to this network."
+                )
             )
 
     def check_labels(self, labels: Tensor | None, name: str) -> None:

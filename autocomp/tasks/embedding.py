@@ -36,6 +36,7 @@ class Embedding(Task):
 
     name: ClassVar[str] = "embedding"
     needs_labels: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
     unit: ClassVar[str] = "of the cosine"
     usual: ClassVar[tuple[str, ...]] = (
         "sentence_embedding", "embedding", "embeddings", "image_embeds", "text_embeds",
@@ -62,8 +63,14 @@ class Embedding(Task):
         if self.pooling == "first":
             return found[:, 0]
         mask = _mask(inputs)
-        if mask is None or mask.shape != found.shape[:2]:
+        if mask is None:
             return found.mean(1)
+        if mask.shape != found.shape[:2]:
+            raise DataError(
+                f"An attention_mask must have a number for each of the {tuple(found.shape[:2])} "
+                f"vectors that are averaged, but has shape {tuple(mask.shape)}; give pooling=first "
+                "or pooling=none, or name another output."
+            )
         weight = mask.to(found.dtype).unsqueeze(2)
         return (found * weight).sum(1) / weight.sum(1).clamp(min=1)
 

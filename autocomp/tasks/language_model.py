@@ -24,8 +24,9 @@ class LanguageModel(Task):
     """The next token of a text: logits `(n, tokens, vocabulary)`; no labels beside the inputs.
 
     Position t is to foretell token t + 1 of the inputs (`input_ids`, or the only tensor of whole
-    numbers), or of the labels where these are given; tokens labelled -100, and those that an
-    `attention_mask` leaves out, do not count. Metrics: perplexity, exp of the mean loss over all
+    numbers), or of the labels where these are given; labels that are the inputs shifted by one
+    already are taken as such. Tokens labelled -100, and those that an `attention_mask` leaves out,
+    do not count. Metrics: perplexity, exp of the mean loss over all
     tokens; token-accuracy. Loss: cross-entropy in nats, averaged over a sample's tokens.
     Divergence: KL(dense || compressed) in nats, averaged over its positions.
     """
@@ -51,23 +52,38 @@ class LanguageModel(Task):
 
     def targets(self, labels: Tensor | None, inputs: Inputs) -> Tensor | None:
         """Returns the tokens to foretell, `(n, tokens)`, `IGNORED` where they do not count."""
-        tokens = labels
-        if tokens is None:
-            tokens = _named(inputs, "input_ids")
-            whole = [x for x in leaves_of(inputs) if not x.is_floating_point() and x.dim() == 2]
-            tokens = whole[0] if tokens is None and whole else tokens
+        read = _named(inputs, "input_ids")
+        whole = [x for x in leaves_of(inputs) if not x.is_floating_point() and x.dim() == 2]
         mask = _named(inputs, "attention_mask")
-        if tokens is not None and mask is not None and mask.shape == tokens.shape:
+        if read is None:
+            others = [x for x in whole if x is not mask]
+            read = others[0] if len(others) == 1 else None
+            if labels is None and len(others) > 1:
+                raise DataError(
+                    f"A language model's tokens must be its only input of whole numbers, or called "
+                    f"input_ids, but {len(others)} inputs are; rename it, or give labels."
+                )
+        tokens = read if labels is None else labels
+        if tokens is None:
+            return None
+        if labels is not None and read is not None and _are_next(labels, read):
+            first = torch.full_like(labels[:, :1], IGNORED)
+            tokens = torch.cat([first, labels[:, :-1]], 1)
+        if mask is not None and mask.shape == tokens.shape:
             tokens = tokens.masked_fill(mask == 0, IGNORED)
+            unseen = mask[:, :-1] == 0  # nothing is foretold from a position that is left out
+            tokens = torch.cat([tokens[:, :1], tokens[:, 1:].masked_fill(unseen, IGNORED)], 1)
         return tokens
 
     def check(self, outputs: Tensor, targets: Tensor | None) -> None:
         """Raises DataError unless outputs are `(n, tokens, vocabulary)` and tokens fit them."""
-        if targets is None:
-            raise DataError(
-                "A language model's inputs must be tokens, (n, tokens) whole numbers, but none of "
-                "its inputs is; give them, or labels."
-            )
+        if targets is None:  # of inputs without labels that are no tokens
+            if outputs.dim() != 3 or not outputs.is_floating_point():
+                raise DataError(
+                    f"A language model's outputs must be (n, tokens, vocabulary), but the network "
+                    f"returned {tuple(outputs.shape)}; give the texts that belong to it."
+                )
+            return
         fits = outputs.dim() == 3 and outputs.shape[:2] == targets.shape
         if not fits or targets.shape[1] < 2 or not outputs.is_floating_point():
             raise DataError(
@@ -84,10 +100,17 @@ class LanguageModel(Task):
 
     def check_labels(self, labels: Tensor | None, name: str) -> None:
         """Raises DataError unless labels, where there are any, are tokens."""
-        if labels is not None and (labels.dim() != 2 or labels.is_floating_point()):
+        if labels is None:
+            return
+        if labels.dim() != 2 or labels.is_floating_point():
             raise DataError(
                 f"{name}: labels of a language model must be (N, tokens) integers, but got shape "
                 f"{tuple(labels.shape)} of {labels.dtype}; leave them out to foretell the inputs."
+            )
+        if not bool((labels[:, 1:] != IGNORED).any()):
+            raise DataError(
+                f"{name}: labels of a language model must count some tokens, but all are "
+                f"{IGNORED}; give the tokens to foretell."
             )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -112,6 +135,14 @@ class LanguageModel(Task):
         return outputs.argmax(2)
 
 
+def _are_next(labels: Tensor, read: Tensor) -> bool:
+    """Whether labels are the tokens after those that are read."""
+    if labels.shape != read.shape or labels.shape[1] < 2:
+        return False
+    known = labels[:, :-1] != IGNORED
+    return bool((labels[:, :-1] == read[:, 1:])[known].all()) and not torch.equal(labels, read)
+
+
 def _named(inputs: Inputs, name: str) -> Tensor | None:
     return dict(inputs.named()).get(name) if isinstance(inputs, Structured) else None
 
@@ -124,13 +155,23 @@ def _token_losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return losses, wanted != IGNORED
 
 
+def _known(targets: Tensor | None) -> Tensor:
+    if targets is None:
+        raise DataError(
+            "A language model's inputs must be tokens, (n, tokens) whole numbers, but none of its "
+            "inputs is; give them, or labels."
+        )
+    return targets
+
+
 def _losses(outputs: Tensor, targets: Any, dense: Tensor) -> Tensor:
+    targets = _known(targets)
     losses, counts = _token_losses(outputs, targets)
     return torch.stack([losses.double().sum(1), counts.sum(1).double()], 1)
 
 
 def _right(outputs: Tensor, targets: Any, dense: Tensor) -> Tensor:
-    wanted = targets[:, 1:]
+    wanted = _known(targets)[:, 1:]
     counts = wanted != IGNORED
     right = (outputs[:, :-1].argmax(2) == wanted) & counts
     return torch.stack([right.sum(1), counts.sum(1)], 1)

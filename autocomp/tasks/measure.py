@@ -45,7 +45,8 @@ class Measure(ABC):
     def shares(self, rows: Tensor) -> Tensor:
         """Returns each sample's share in the figure, `(n,)`; together they are the figure.
 
-        Their scatter tells its error: standard error = sqrt(sum p^2 - (sum p)^2 / n).
+        Their scatter tells its error: standard error = sqrt(sum p^2 - (sum p)^2 / n). NaN where it
+        cannot be told.
         """
 
 
@@ -166,11 +167,11 @@ class FunctionMeasure(Measure):
         group = torch.arange(n) % min(_GROUPS, n)
         count = int(group.max()) + 1
         if count < 2:
-            return torch.full((n,), whole / n, dtype=torch.float64)
+            return torch.full((n,), math.nan, dtype=torch.float64)
         try:
             left = torch.tensor([self.value(rows[group != g]) for g in range(count)]).double()
-        except DataError:  # it has no value without some of the samples
-            return torch.full((n,), whole / n, dtype=torch.float64)
+        except DataError:  # it has no value without some of the samples: the error is not known
+            return torch.full((n,), math.nan, dtype=torch.float64)
         pseudo = count * whole - (count - 1) * left
         sizes = torch.bincount(group, minlength=count).double()
         scatter = (pseudo - pseudo.mean()) / (count * sizes.sqrt())
@@ -178,6 +179,8 @@ class FunctionMeasure(Measure):
 
 
 def standard_error(shares: Tensor) -> float:
-    """Returns the standard error of the figure that these shares make up."""
+    """Returns the standard error of the figure that these shares make up; NaN if not known."""
     n = len(shares)
+    if n < 2 or bool(shares.isnan().any()):
+        return math.nan
     return math.sqrt(max(float(shares.square().sum() - shares.sum().square() / n), 0.0))

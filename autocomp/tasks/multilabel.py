@@ -56,7 +56,7 @@ class Multilabel(Task):
             raise DataError(
                 f"{name}: targets of multilabel networks must be (N, labels) of zeros and ones, "
                 f"but got shape {tuple(labels.shape)} from {labels.min().item():.4g} to "
-                f"{labels.max().item():.4g}; give a column a label."
+                f"{labels.max().item():.4g}; give a column a label (labels[:, None] of one)."
             )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from autocomp.core.score import WORST
 from autocomp.tasks.measure import standard_error
 
 _Z = 1.959964
@@ -46,6 +47,9 @@ class Paired:
         differences = shares.double() - other.double()
         error = standard_error(differences)
         difference = float(differences.sum())
+        if math.isnan(error):  # nothing is known of how far it may be off
+            known = 0.0 if math.isnan(difference) else difference
+            return cls(known, -WORST, WORST, len(differences))
         return cls(difference, difference - _Z * error, difference + _Z * error, len(differences))
 
 

@@ -53,8 +53,8 @@ class Regression(Task):
 
     def check(self, outputs: Tensor, targets: Tensor | None) -> None:
         """Raises DataError unless outputs are numbers, as many a sample as there are targets."""
-        wanted = None if targets is None else _flat(targets).shape
-        fits = outputs.dim() > 0 and (wanted is None or _flat(outputs).shape == wanted)
+        wanted = None if targets is None else _sizes(targets)
+        fits = outputs.dim() > 0 and (wanted is None or _sizes(outputs) == wanted)
         if not fits or not outputs.is_floating_point():
             told = "" if targets is None else f" of shape {tuple(targets.shape)}"
             raise DataError(
@@ -95,6 +95,11 @@ class Regression(Task):
     def _scale(self, dense: Tensor) -> Tensor:
         found = _variance(dense) if self._variance is None else self._variance
         return found.to(dense)
+
+
+def _sizes(values: Tensor) -> tuple[int, ...]:
+    """Returns how many samples, and the sizes of what a sample has, those of 1 left out."""
+    return (len(values), *(size for size in values.shape[1:] if size != 1))
 
 
 def _flat(values: Tensor) -> Tensor:

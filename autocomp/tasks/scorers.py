@@ -14,6 +14,19 @@ _BOUNDED = ("accuracy", "f1", "precision", "recall", "jaccard", "roc_auc", "r2",
 _SHARES = ("accuracy", "f1", "precision", "recall", "jaccard")
 
 
+def scorer_of(function: Callable[..., Any]) -> str:
+    """Returns the scorer that a function of scikit-learn's metrics belongs to; "" for none."""
+    try:
+        from sklearn.metrics import get_scorer, get_scorer_names
+    except ImportError:
+        return ""
+    for name in get_scorer_names():
+        scorer: Any = get_scorer(name)
+        if scorer._score_func is function and not scorer._kwargs:
+            return str(name)
+    return ""
+
+
 def scorer_measure(
     name: str, decisions: Callable[[Tensor], Tensor], probabilities: Callable[[Tensor], Tensor]
 ) -> Measure | None:
@@ -41,7 +54,7 @@ def scorer_measure(
 
     def function(outputs: Tensor, targets: Tensor) -> Any:
         seen = outputs.numpy()
-        if not decided and seen.ndim == 2 and seen.shape[1] == 2:
+        if not decided and seen.ndim == 2 and seen.shape[1] == 2 and targets.dim() == 1:
             seen = seen[:, 1]  # of two classes the scorers take the second's
         return scorer._score_func(targets.numpy(), seen, **scorer._kwargs)
 

@@ -33,6 +33,8 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
 
     def __init__(self, metric: Any = "", output: str = "", ignore: int = 255) -> None:
+        if not isinstance(ignore, int) or isinstance(ignore, bool):
+            raise DataError(f"`ignore` must be a whole number, but got {ignore!r}; 255 is usual.")
         self.ignore = ignore
         super().__init__(metric, output)
 
@@ -48,6 +50,8 @@ class Segmentation(Task):
         wanted = 4 if targets is None else targets.dim() + 1
         if outputs.dim() < 3 or outputs.dim() != wanted or not outputs.is_floating_point():
             told = "" if targets is None else f" for labels {tuple(targets.shape)}"
+            if targets is not None and targets.dim() == outputs.dim() > 2:
+                told += " (squeeze(1) labels with a channel, argmax(1) one-hot ones)"
             raise DataError(
                 f"A segmentation's outputs must be (n, classes, height, width){told}, but the "
                 f"network returned {tuple(outputs.shape)}; give the labels that belong to it, or "
@@ -67,10 +71,17 @@ class Segmentation(Task):
     def check_labels(self, labels: Tensor | None, name: str) -> None:
         """Raises DataError unless labels are whole numbers, one a pixel."""
         super().check_labels(labels, name)
-        if labels is not None and (labels.dim() < 2 or labels.is_floating_point()):
+        if labels is None:
+            return
+        if labels.dim() < 2 or labels.is_floating_point():
             raise DataError(
                 f"{name}: labels of a segmentation must be (N, height, width) integers, but got "
                 f"shape {tuple(labels.shape)} of {labels.dtype}; give one class number a pixel."
+            )
+        if not bool(self._counts(labels).any()):
+            raise DataError(
+                f"{name}: labels of a segmentation must count some pixels, but all are "
+                f"{self.ignore} or negative; give class numbers, or another `ignore`."
             )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -52,7 +52,14 @@ class Augmentation:
             number: which view.
             seed: of all views.
         """
-        if self.is_none or isinstance(images, Structured) or images.dim() != 4:
+        if self.is_none:
+            return images
+        if isinstance(images, Structured):
+            return images.map(lambda leaf: self._seen(leaf, indices, number, seed))
+        return self._seen(images, indices, number, seed)
+
+    def _seen(self, images: Tensor, indices: Tensor, number: int, seed: int) -> Tensor:
+        if images.dim() != 4 or not images.is_floating_point():
             return images
         draw = _Draws(indices, number, seed)
         height, width = images.shape[2:]

@@ -40,7 +40,7 @@ class TrainingConfig:
         norms: batch norms: "fused" (gain and shift of an evaluation), "train" (statistics of each
             batch), "frozen", or "auto": "train" where nothing is quantized.
         augment: views of images: "crop4+flip+cutout8", "none", or "auto": crops and mirror images
-            of photographs.
+            of photographs, where labels are of the whole image.
         views: different views of each sample; an epoch sees one.
         mixup: parameter alpha of the mixing of inputs (Zhang et al. 2018, arXiv:1710.09412); 0 for
             none.

@@ -7,12 +7,14 @@ import hashlib
 import torch
 from torch import Tensor
 
-from autocomp.core.structured import Inputs, moved
+from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.errors import TrainingError
 from autocomp.network.device import of_type
 from autocomp.training.augmentation import parse_augmentation
 from autocomp.training.setup import TrainingSetup
 
+_OF_THE_WHOLE = ("classification", "multilabel", "embedding")
+"""Tasks whose labels are of a whole image, wherever in it things are."""
 Mixture = tuple[Inputs, Tensor | None, tuple[Tensor, float] | None]
 """Inputs, labels, and the labels of those that they were mixed with, with the first ones' share."""
 
@@ -27,8 +29,10 @@ class Samples:
 
     def __init__(self, setup: TrainingSetup, dtype: torch.dtype) -> None:
         self._setup, self._dtype = setup, dtype
-        images = setup.train.images
-        shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else ()
+        leaves = leaves_of(setup.train.images)
+        # labels that lie in the image, or speak of places in it, would have to move with it
+        free = setup.train.labels is None or setup.task.name in _OF_THE_WHOLE
+        shape = tuple(leaves[0].shape[1:]) if len(leaves) == 1 and free else ()
         self._augmentation = parse_augmentation(setup.config.augment, shape)
         self._n = len(setup.train)
         self._per_epoch = max(1, self._n // setup.config.batch_size)

@@ -18,6 +18,7 @@ from autocomp.errors import DataError, TrainingError
 from autocomp.network.as_one import as_one
 from autocomp.network.device import dtype_of
 from autocomp.network.modes import evaluation_mode
+from autocomp.network.padded_encoders import unpacked
 from autocomp.network.rebinding import copy_network
 from autocomp.network.scoring import score
 from autocomp.network.working_copy import working_copy
@@ -73,7 +74,7 @@ class Trainer:
         found = file_of(setup.network)
         source = setup.dense if setup.source is None else setup.source
         self.network = trainable(
-            copy_network(setup.network).to(setup.device).eval(), dense=source,
+            unpacked(copy_network(setup.network).to(setup.device).eval()), dense=source,
             masks=config.masks if setup.limit else "fixed", scales=config.scales,
         )  # fmt: skip
         if setup.channels_last:

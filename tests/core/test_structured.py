@@ -73,8 +73,24 @@ def test_what_are_no_inputs(make: Any) -> None:
 def test_batches_that_differ() -> None:
     with pytest.raises(DataError, match="pad them"):
         joined([Structured(A), Structured(A[:, :1])])
-    with pytest.raises(DataError, match="same tensors"):
+    with pytest.raises(DataError, match="some have 1 and some 2"):
         joined([Structured(A), Structured(A, B)])
+    with pytest.raises(DataError, match="'b' is not in each"):
+        joined([Structured(a=A, b=B), Structured(a=A)])
+    with pytest.raises(DataError, match="'causal' is True and False"):
+        joined([Structured(a=A, causal=True), Structured(a=A, causal=False)])
+    with pytest.raises(DataError, match="some hold one tensor and some several"):
+        joined([Structured(a=A), A])
+
+
+def test_batches_are_joined_by_name() -> None:
+    whole = joined([Structured(a=A, b=B), Structured(b=B, a=A)])
+    assert torch.equal(whole.kwargs["a"], torch.cat([A, A]))
+    assert torch.equal(whole.kwargs["b"], torch.cat([B, B]))
+
+
+def test_an_entry_may_be_called_self() -> None:
+    assert torch.equal(Structured(**{"self": A}).kwargs["self"], A)
 
 
 def test_tensors_have_names() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from autocomp.core.structured import leaves_of
 from autocomp.data.adapt import as_split
 from autocomp.errors import DataError
 
@@ -67,7 +68,8 @@ def mappings() -> list[dict[str, Any]]:
 )
 def test_every_form_gives_the_same_split(source: Any) -> None:
     split = as_split(source, "mine")
-    assert torch.equal(split.images, X) and split.images.dtype == torch.float32
+    (images,) = leaves_of(split.images)
+    assert torch.equal(images, X) and images.dtype == torch.float32
     assert torch.equal(split.labels, Y)
 
 

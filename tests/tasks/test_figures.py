@@ -264,7 +264,7 @@ def test_labels_of_another_kind(task: Task, outputs: Tensor, labels: Tensor, mes
         (Segmentation(), normal(4, 3, 2, 2), torch.full((4, 2, 2), 7), "3 classes, but got 7"),
         (Multilabel(), normal(4, 3), torch.zeros(4, 2), r"\(4, 2\).*returned \(4, 3\)"),
         (Embedding(), normal(4), None, r"vector for each sample.*\(4,\)"),
-        (LanguageModel(), normal(4, 3, 5), None, "none of its inputs is"),
+        (LanguageModel(), normal(4, 3), None, "must be \\(n, tokens, vocabulary\\)"),
         (LanguageModel(), normal(4, 3), torch.zeros(4, 3).long(), r"returned \(4, 3\)"),
         (LanguageModel(), normal(4, 1, 5), torch.zeros(4, 1).long(), "at least two each"),
         (LanguageModel(), normal(4, 3, 5), torch.full((4, 3), 5), "vocabulary of 5, but got 5"),

@@ -47,6 +47,9 @@ def test_is_the_mean_of_the_differences(pairs: list[tuple[bool, bool]]) -> None:
     each = first.double() - second.double()
     assert found.difference == pytest.approx(float(each.mean()))
     error = float(each.var(correction=0).sqrt()) / math.sqrt(len(pairs))
+    if len(pairs) == 1:  # nothing is known of how far it may be off
+        assert found.high - found.low > 1e6
+        return
     assert found.high - found.low == pytest.approx(2 * 1.959964 * error, abs=1e-9)
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
 

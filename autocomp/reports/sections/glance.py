@@ -88,14 +88,14 @@ def _cards(summary: Summary) -> tuple[Card, ...]:
         Card(
             f"Test {metric.name}, compressed",
             metric.text(test.quality),
-            f"\u00b1 {metric.text(test.standard_error)}; "
+            f"\u00b1 {test.error_text}; "
             f"{change(metric, test.quality - dense.quality)} against the dense one",
             "compressed",
         ),
         Card(
             f"Test {metric.name}, dense",
             metric.text(dense.quality),
-            f"\u00b1 {metric.text(dense.standard_error)}; {plural(dense.n, unit)}",
+            f"\u00b1 {dense.error_text}; {plural(dense.n, unit)}",
             "dense",
         ),
         Card("Search", plural(summary.evaluations, "plan"), f"in {summary.seconds:,.1f} s"),
