@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autocomp.testing.data import DataContract
     from autocomp.testing.decomposition import DecompositionContract
     from autocomp.testing.layer import LayerContract
+    from autocomp.testing.loss import LossContract
     from autocomp.testing.model import ModelContract
     from autocomp.testing.reward import RewardContract
     from autocomp.testing.space import SpaceContract
@@ -39,6 +40,7 @@ __all__ = [
     "DataContract",
     "DecompositionContract",
     "LayerContract",
+    "LossContract",
     "ModelContract",
     "RewardContract",
     "SpaceContract",
@@ -54,6 +56,7 @@ _LAZY = {
     "DataContract": "data",
     "DecompositionContract": "decomposition",
     "LayerContract": "layer",
+    "LossContract": "loss",
     "ModelContract": "model",
     "RewardContract": "reward",
     "SpaceContract": "space",

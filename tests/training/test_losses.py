@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from autocomp.errors import TrainingError, UnknownNameError
 from autocomp.tasks import Classification, Embedding, Regression
+from autocomp.testing import LossContract
 from autocomp.training import Loss, TrainingBatch, make_loss
 from autocomp.training.losses import LOSSES, Tap
 from autocomp.training.losses.attribution import gradient_map
@@ -281,36 +282,13 @@ def test_a_loss_of_one_s_own() -> None:
     assert float(whole(batch())) == pytest.approx(float((STUDENT - TEACHER).square().mean()))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_has_a_gradient(name: str) -> None:
-    torch.manual_seed(0)
+@pytest.mark.parametrize("name", LOSSES, scope="class")
+class TestEveryLoss(LossContract):
+    """Each built-in loss keeps the contract."""
 
-    class Small(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two, self.three = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+    @pytest.fixture(autouse=True)
+    def _named(self, name: str) -> None:
+        self.name = name
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.three(F.softplus(self.two(F.softplus(self.one(x)))).mean((2, 3)))
-
-    from autocomp.core.activation_quantizer import ActivationQuantizer
-    from autocomp.training.learned_range import LearnedRange
-    from autocomp.training.taps import tapped
-
-    student, teacher = Small(), Small()
-    student.three.register_forward_pre_hook(LearnedRange(ActivationQuantizer(6, 0.03, 0)))
-    x, loss = torch.randn(6, 1, 5, 5), make_loss(name)
-    taps = loss.taps(["one", "two", "three"])
-    with tapped(student, taps) as own, tapped(teacher, taps) as other:
-        outputs, taught = student(x), teacher(x)
-    given = batch(
-        outputs=outputs, teacher=taught, targets=torch.arange(6) % 3, student_features=dict(own),
-        teacher_features=dict(other), again=lambda: student(x), network=student,
-    )  # fmt: skip
-    loss.build(given)
-    value = loss(given)
-    assert value.shape == ()
-    assert math.isfinite(float(value.detach()))
-    value.backward()
-    grads = [p.grad for p in student.parameters() if p.grad is not None]
-    assert grads and any(float(g.abs().sum()) > 0 for g in grads)
+    def make(self) -> Loss:
+        return make_loss(self.name)
