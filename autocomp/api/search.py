@@ -47,7 +47,9 @@ def search(
         model: a trained network, a name of `autocomp models`, "package.module:function", or a
             function that builds it. It is not modified.
         data: what `autocomp.data.load_data` takes: a name, "cifar10:FOLDER", a `DataSplits`, or
-            (calibration, search, test) pairs of inputs and labels, or inputs alone.
+            (calibration, search, test) pairs of inputs and labels, or inputs alone. "none" (or
+            "none:shape=3x224x224") makes inputs out of the network's batch norms; figures are then
+            the agreement with the dense network.
         task: what the network is for: a task, or its name and options ("regression:metric=rmse").
         budget: "size=8%", "size=60kB", or several.
         agent: an agent, or its name and options.

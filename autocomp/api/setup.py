@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from autocomp.agents import Agent, make_agent
+from autocomp.api.without_data import data_without_data, is_without_data
 from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
@@ -88,7 +89,11 @@ class SearchSetup:
         if isinstance(model, nn.Module):
             # the user's network is never written to, nor is a note put on it
             model = working_copy(model, torch.device("cpu"))
-        splits = load_data(data)
+        if is_without_data(data):
+            network = build_model(model, config.weights or None, require_weights=True)
+            splits = data_without_data(data, network, on_stage)
+        else:
+            splits = load_data(data)
         if isinstance(given, nn.Module):
             few = splits.example_inputs(min(4, len(splits.calibration)))
             check_copy(given, model, of_type(few, dtype_of(model)))

@@ -46,6 +46,11 @@ def load_data(spec: object) -> DataSplits:
     if not isinstance(spec, str):
         return as_splits(spec)
     name, colon, path = spec.partition(":")
+    if name == "none":
+        raise DataError(
+            "Data can be left out of a search alone, which makes inputs out of its network; give "
+            "the data here."
+        )
     known = names(DATA, GROUP)
     if name in known:
         return _from_source(name, path if colon else None)

@@ -44,7 +44,11 @@ class SearchConfig:
         "digits", "a name of `autocomp models`, or PACKAGE.MODULE:FUNCTION", short="-m"
     )
     weights: str = _option("", "weights file: safetensors, or a state dict saved by torch")
-    data: str = _option("digits", "digits, cifar10:FOLDER, ..., or PACKAGE.MODULE:FUNCTION")
+    data: str = _option(
+        "digits",
+        "digits, cifar10:FOLDER, ..., PACKAGE.MODULE:FUNCTION, or none "
+        "(inputs made out of the network: none:shape=3x32x32)",
+    )
     task: str = _option(
         "classification",
         "what the network is for: classification, regression, segmentation, multilabel, embedding, "

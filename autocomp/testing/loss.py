@@ -36,7 +36,7 @@ class LossContract:
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """A network to train, which rounds the inputs of its last layer, and a wider teacher."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
+            torch.manual_seed(5)
             pair = _Small(4), _Small(6)
         pair[0].last.register_forward_pre_hook(LearnedRange(ActivationQuantizer(6, 0.03, 0)))
         return pair
@@ -69,7 +69,7 @@ class LossContract:
         value = loss(batch)
         assert isinstance(value, Tensor) and value.shape == ()
         assert bool(torch.isfinite(value.detach()))
-        value.backward()
+        torch.autograd.backward(value)
         grads = [p.grad for p in networks[0].parameters() if p.grad is not None]
         assert all(bool(torch.isfinite(grad).all()) for grad in grads)
         assert any(bool((grad != 0).any()) for grad in grads)
