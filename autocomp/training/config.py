@@ -28,7 +28,7 @@ class TrainingConfig:
             the task's own loss where there are labels.
         optimizer: "adam" (0.9, 0.99), "adamw", "sgd" (momentum 0.9), or "auto": Adam for codes, SGD
             for weights that stay floating.
-        lr: learning rate of codes, in units of a code, or of floating weights; 0 for 4e-3 with
+        lr: learning rate of codes, in units of a code, or of floating weights; 0 for 6e-3 with
             Adam, 0.01 with SGD.
         side_lr: of norms, biases and whatever else; 0 for half of `lr`.
         weight_decay: of floating weights.

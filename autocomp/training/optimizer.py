@@ -33,7 +33,7 @@ def make_optimizer(
     kind = config.optimizer
     if kind == "auto":
         kind = "adam" if codes else "sgd"
-    lr = config.lr or (0.01 if kind == "sgd" else 4e-3)
+    lr = config.lr or (0.01 if kind == "sgd" else 6e-3)
     side_lr = config.side_lr or (lr / 2 if codes else lr)
     # Adam's step does not know a weight's size; a code's unit is its own
     float_lr = lr if kind == "sgd" or not codes else lr / 10

@@ -59,11 +59,10 @@ def synthetic_splits(
     classes = parts[0].shape[1]
     told = f"made of batch norms, gap {made.gap:.3g} (noise {made.noise_gap:.3g})"
     names = ("calibration", "search", "test")
+    inputs, answers = torch.split(made.inputs, list(sizes)), torch.split(labels, list(sizes))
     found = {
         name: Split.of(x.clone(), y.clone(), f"{name} without data, {told}")
-        for name, x, y in zip(
-            names, torch.split(made.inputs, sizes), torch.split(labels, sizes), strict=True
-        )
+        for name, x, y in zip(names, inputs, answers, strict=True)
     }
     n = calibration + search
     train = Split.of(made.inputs[:n].clone(), labels[:n].clone(), f"train without data, {told}")
