@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autocomp.api.finetuned import FineTuned
 from autocomp.api.progress import shown_training
@@ -53,6 +53,8 @@ def finetune(
     weights: str | Path = "",
     task: str | Task | None = None,
     size: Budgets | None = None,
+    teacher: str | PathLike[str] | nn.Module | None = None,
+    rewind: nn.Module | Mapping[str, Tensor] | None = None,
     loss: str | Loss = "",
     augment: Any = "auto",
     out: str | Path | None = None,
@@ -82,6 +84,11 @@ def finetune(
         task: what the network is for; a run has its own. Classification by default.
         size: the budget, "size=40kB", or the share of the dense file; the run's own, or the length
             of the file that is trained.
+        teacher: another teacher: a network, a run or a compressed file, as a larger budget's (a
+            teacher assistant) or this network's own earlier training (born again).
+        rewind: an earlier state of the dense network, or its tensors by name, to begin with instead
+            of the trained weights, under the plan's zeros (a lottery ticket); for plans that
+            quantize nothing.
         loss: a text as "0.9*kd(T=4)+0.1*task", see `autocomp losses`, or a loss.
         augment: a text as "crop4+flip", or a function (images, generator) -> images.
         out: for a file or a network: where to write the file.
@@ -96,7 +103,11 @@ def finetune(
         TrainingError: if the training cannot begin, or meets numbers that are not finite.
         AutocompError: in one line, for anything else that is wrong with the input.
     """
-    request = _request(settings, loss, augment)
+    request = replace(
+        _request(settings, loss, augment),
+        teacher=_teacher(teacher, dense),
+        rewind=rewind.state_dict() if isinstance(rewind, nn.Module) else rewind,
+    )
     with shown_training(progress, on_point) as show:
         if not isinstance(source, nn.Module) and Path(source).is_dir():
             given = {"model": dense, "data": data, "task": task, "budget": size}
@@ -181,7 +192,11 @@ def _told(request: TrainingRequest) -> str:
         for f in fields(TrainingConfig)
         if getattr(request.config, f.name) != getattr(usual, f.name)
     ]
-    objects = [f"{name}=<object>" for name in ("loss", "change") if getattr(request, name)]
+    objects = [
+        f"{name}=<object>"
+        for name in ("teacher", "rewind", "loss", "change")
+        if getattr(request, name) is not None
+    ]
     return ",".join([*differs, *objects]) or f"epochs={usual.epochs:g}"
 
 
@@ -241,7 +256,8 @@ class _Job:
 
         search = Batches(data.search, 500, self.device, dtype)
         setup = TrainingSetup(
-            self.network, self.dense, self.task, train, request.config, loss=request.loss,
+            self.network, self.dense, self.task, train, request.config, teacher=request.teacher,
+            rewind=request.rewind, loss=request.loss,
             change=request.change, limit=self.limit, search=search, device=self.device,
             on_point=tell,
         )  # fmt: skip
@@ -260,6 +276,16 @@ class _Job:
         original = as_one(working_copy(self.dense, self.device), self.task, few)
         with torch.inference_mode():
             return score(ready, search, self.task, original)
+
+
+def _teacher(teacher: Any, dense: Any) -> nn.Module | None:
+    if teacher is None or isinstance(teacher, nn.Module):
+        return teacher
+    if isinstance(teacher, (str, PathLike)) and Path(teacher).exists():
+        return load(Path(teacher), _built(dense))
+    raise TrainingError(
+        f"`teacher` must be a network, a run or a compressed file, but got {teacher!r:.60}."
+    )
 
 
 def _built(dense: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autocomp.artifacts.container import unpack
 from autocomp.compression.noted_file import note_file, shapes_of
@@ -38,6 +38,8 @@ class TrainingRequest:
 
     Attributes:
         config: how to train.
+        teacher: another teacher than the dense network; None for that.
+        rewind: tensors by name that floating weights begin with; None for those of the network.
         loss: a loss that is an object; None for what `config` names.
         change: an augmentation of the user's own, see `TrainingSetup`.
         state: file of the state that a killed training goes on from; None to keep none.
@@ -45,6 +47,8 @@ class TrainingRequest:
     """
 
     config: TrainingConfig = field(default_factory=TrainingConfig)
+    teacher: nn.Module | None = None
+    rewind: Mapping[str, Tensor] | None = None
     loss: Loss | None = None
     change: Any = None
     state: Path | None = None
@@ -115,7 +119,8 @@ class Tuning:
         setup = TrainingSetup(
             network=network, dense=dense, task=settings.task, train=samples,
             config=request.config, loss=request.loss, change=request.change, limit=limit,
-            source=source, search=self._search, device=device,
+            teacher=request.teacher, rewind=request.rewind, source=source, search=self._search,
+            device=device,
             channels_last=self._channels_last, state=request.state, on_point=request.on_point,
         )  # fmt: skip
         few = Batches(

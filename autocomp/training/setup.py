@@ -28,10 +28,13 @@ class TrainingSetup:
 
     Attributes:
         network: what `load` or a search gave; a copy is trained.
-        dense: the teacher, which also says from where codes start; copied, too.
+        dense: the dense network: the teacher, and where codes start; copied, too.
         task: what the network is for.
         train: the samples to train on.
         config: how.
+        teacher: another teacher; None for the dense network.
+        rewind: tensors by name that floating weights, norms and biases begin with, under the plan's
+            zeros (a lottery ticket); None for those of the network.
         loss: a loss that is an object; None for what `config` names.
         change: a user's own augmentation, after those that `config` names.
         limit: bytes that the file may have; None to leave the codes' length alone.
@@ -48,6 +51,8 @@ class TrainingSetup:
     task: Task
     train: Split
     config: TrainingConfig
+    teacher: nn.Module | None = None
+    rewind: Mapping[str, Tensor] | None = None
     loss: Loss | None = None
     change: Change | None = None
     limit: int | None = None

@@ -17,6 +17,7 @@ from autocomp.core.structured import Inputs
 from autocomp.errors import DataError, TrainingError
 from autocomp.network.as_one import as_one
 from autocomp.network.device import dtype_of
+from autocomp.network.fingerprint import fingerprint
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.padded_encoders import unpacked
 from autocomp.network.rebinding import copy_network
@@ -87,7 +88,11 @@ class Trainer:
         few = torch.arange(min(config.batch_size, len(setup.train), 8))
         inputs, targets = self._samples.load(few, 0)
         as_one(self.network, setup.task, inputs)
-        teacher = as_one(working_copy(setup.dense, setup.device), setup.task, inputs)
+        taught = setup.dense if setup.teacher is None else setup.teacher
+        teacher = as_one(working_copy(taught, setup.device), setup.task, inputs)
+        self._taught_by = fingerprint(taught)
+        if setup.rewind is not None:
+            self._rewind(setup.rewind)
         usual = "0.9*kd(T=4)+0.1*task" if targets is not None else "kd"
         self.loss = make_loss(config.loss or usual if setup.loss is None else setup.loss)
         self.loss.check(setup.task)
@@ -125,6 +130,7 @@ class Trainer:
         """Returns what a state on disk must be of: settings, network, samples."""
         digest = hashlib.sha256(repr(sorted(asdict(self.setup.config).items())).encode())
         digest.update(f"{self.setup.limit} {len(self.setup.train)} {self.steps}".encode())
+        digest.update(f"{self._taught_by} {self.setup.rewind is not None}".encode())
         digest.update(self._packed_bytes)
         return digest.hexdigest()[:32]
 
@@ -244,6 +250,26 @@ class Trainer:
             f"a loss of {loss:.4g}{where}; try lr={lr / 4:.2g}"
             + ("." if kept is None else f"; the last good state is kept in {str(kept)!r}.")
         )
+
+    def _rewind(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts earlier tensors into what stays floating; zeros of the plan stay."""
+        if self.packed.plan.side_bits == 16:
+            raise TrainingError(
+                "A network is rewound to earlier weights where its plan quantizes none, but this "
+                "one does; search a space of zeros alone (space=sparsity)."
+            )
+        own = {plain_name(k): t for k, t in self.network.state_dict(keep_vars=True).items()}
+        with torch.no_grad():
+            for name, tensor in own.items():
+                early = tensors.get(name)
+                if early is None or early.shape != tensor.shape:
+                    if name in self.packed.weights or name in self.packed.side:
+                        raise TrainingError(
+                            f"A network is rewound to earlier weights of its own shapes, but "
+                            f"{name!r} differs; give the state of the same network."
+                        )
+                    continue
+                tensor.copy_(early.to(tensor))
 
     def _set_norms(self) -> str:
         """Decides how batch norms go, and which of their parameters are trained."""

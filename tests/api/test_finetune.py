@@ -125,6 +125,57 @@ def test_a_file_and_a_network_are_trained_beside_their_teacher(run: Path, tmp_pa
     assert unpack(larger.data).plan == unpack(before).plan
 
 
+def test_another_teacher(run: Path, tmp_path: Path) -> None:
+    plain = autocomp.finetune(shutil.copytree(run, tmp_path / "plain"), epochs=2)
+    born = autocomp.finetune(run, epochs=2, teacher=plain.network)
+    assert born.data != plain.data
+    again = autocomp.finetune(run, epochs=2, teacher=tmp_path / "plain")
+    assert again.data == born.data  # the same teacher, read from its run
+    told = json.loads((run / "summary.json").read_text())["training"]
+    assert "teacher=<object>" in told["settings"]
+    with pytest.raises(TrainingError, match="`teacher` must be"):
+        autocomp.finetune(run, teacher="nobody")
+
+
+def test_a_lottery_ticket_begins_with_earlier_weights(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    autocomp.search(
+        "digits", "digits", "size=40%", space="sparsity", agent="dp", evaluations=1, report="none",
+        progress=False, out=out, keep=("linear",),
+    )  # fmt: skip
+    before = autocomp.load(out)
+    early = build_model("digits")
+    with torch.no_grad():
+        for parameter in early.parameters():
+            parameter.mul_(0.9)
+    still = autocomp.finetune(
+        autocomp.load(out), "digits", dense="digits", rewind=early, steps=1, lr=1e-12
+    )
+    trained = autocomp.finetune(
+        autocomp.load(out), "digits", dense="digits", rewind=early, steps=40
+    )
+    assert trained.points[-1].loss < still.points[-1].loss
+    setup_zero = before.get_parameter("block1.conv1.weight") == 0
+    for found in (still, trained):
+        network = autocomp.load(_written(found.data, tmp_path), before)
+        assert torch.equal(network.get_parameter("block1.conv1.weight") == 0, setup_zero)
+    quantized = tmp_path / "quantized"
+    autocomp.search(
+        "digits", "digits", "size=5%", agent="dp", evaluations=1, report="none", progress=False,
+        out=quantized,
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match="where its plan quantizes none"):
+        autocomp.finetune(quantized, rewind=early)
+    with pytest.raises(TrainingError, match="of its own shapes"):
+        autocomp.finetune(out, rewind={"conv1.weight": torch.zeros(2)})
+
+
+def _written(data: bytes, folder: Path) -> Path:
+    path = folder / "written.safetensors"
+    path.write_bytes(data)
+    return path
+
+
 def test_a_network_is_trained_in_one_s_own_loop(run: Path, tmp_path: Path) -> None:
     network = autocomp.load(run)
     images, labels = load_data("digits").calibration.batch(slice(0, 200))
