@@ -65,9 +65,11 @@ def trace(
     args, kwargs = _arguments(copied, moved(example, _twice))
     with _quiet():
         try:
+            traced, free = _exportable(copied, args, kwargs)
             program: Any = torch.onnx.export(
-                copied, args, kwargs=kwargs, dynamo=True, optimize=False, opset_version=opset,
-                verbose=False, dynamic_shapes=_batches(copied, args, kwargs),
+                traced, *(() if traced is not copied else (args,)),
+                kwargs=kwargs if traced is copied else None, dynamo=True,
+                optimize=False, opset_version=opset, verbose=False, dynamic_shapes=free,
                 input_names=names_of(example), output_names=["logits"],
             )  # fmt: skip
             graph = program.model.graph
@@ -102,6 +104,19 @@ def _arguments(network: nn.Module, example: Inputs) -> tuple[tuple[Any, ...], di
     return (example,), {}
 
 
+def _exportable(
+    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Returns what the exporter takes, and which axes are free.
+
+    A mapping as an argument is traced first: the exporter's own way loses its entries.
+    """
+    free = _batches(network, args, kwargs)
+    if any(isinstance(value, Mapping) for value in args):
+        return torch.export.export(network, args, kwargs, dynamic_shapes=free, strict=False), None
+    return network, free
+
+
 def _batches(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Returns that every tensor's first axis is free, in the form that torch.export takes."""
 
@@ -110,15 +125,21 @@ def _batches(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             lambda x: {0: torch.export.Dim.DYNAMIC} if isinstance(x, Tensor) else None, value
         )
 
-    if not kwargs:
+    signature = inspect.signature(network.forward)
+    several = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if not kwargs and not several:
         return tuple(map(free, args))
-    bound = inspect.signature(network.forward).bind(*args, **kwargs).arguments
+    bound = signature.bind(*args, **kwargs).arguments
     return {name: free(value) for name, value in bound.items()}
 
 
 def _reason(error: BaseException, opset: int) -> str:
     chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+    while True:
+        last = chain[-1]
+        cause = last.__cause__ or (None if last.__suppress_context__ else last.__context__)
+        if cause is None:
+            break
         chain.append(cause)
     operator = re.search(r"target=torch\.ops\.([\w.]+)", "\n".join(map(str, chain)))
     if operator is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.structured import Structured
 from autocomp.errors import ModelError
 from autocomp.runtime import bare, is_available, open_session, run, serialized, trace
 
@@ -31,6 +32,28 @@ def test_a_graph_takes_any_number_of_images() -> None:
             expected = model.eval()(images)
         torch.testing.assert_close(runs(model.train(), example, images), expected)
     assert model.training and model[2].training
+
+
+def test_arguments_of_every_form() -> None:
+    class Loose(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, *inputs: Tensor) -> Tensor:
+            return self.last(inputs[0])
+
+    class Mapped(Loose):
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+            return self.last(batch["a"] - 2 * batch["b"])
+
+    a, b = torch.rand(5, 3), torch.rand(5, 3)
+    loose, mapped = Loose().eval(), Mapped().eval()
+    with torch.no_grad():
+        torch.testing.assert_close(runs(loose, a[:1], a), loose(a))
+        example = Structured(a=a[:1], b=b[:1])
+        found = run(open_session(serialized(trace(mapped, example))), Structured(a=a, b=b))
+        torch.testing.assert_close(found, mapped({"a": a, "b": b}))
 
 
 def test_tokens_and_several_outputs() -> None:
