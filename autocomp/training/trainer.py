@@ -26,6 +26,7 @@ from autocomp.network.working_copy import working_copy
 from autocomp.training.average import Average
 from autocomp.training.curve import TrainingPoint
 from autocomp.training.file_length import FileLength
+from autocomp.training.fold_scales import fold_scales
 from autocomp.training.losses import Tap, TrainingBatch, make_loss
 from autocomp.training.optimizer import make_optimizer, set_rate
 from autocomp.training.rate import RateTerm
@@ -73,21 +74,27 @@ class Trainer:
     def __init__(self, setup: TrainingSetup) -> None:
         self.setup, config = setup, setup.config
         found = file_of(setup.network)
-        source = setup.dense if setup.source is None else setup.source
+        if found is None:
+            raise TrainingError(
+                "A network must come from autocomp.load or a search to be trained within its plan, "
+                f"but this {type(setup.network).__name__} does not; compress it first."
+            )
+        self._packed_bytes = pack(found)
+        self._samples = Samples(setup, dtype_of(setup.network))
+        first = self._samples.load(torch.arange(min(2, len(setup.train))), 0)[0]
+        copied = unpacked(copy_network(setup.network).to(setup.device).eval())
+        folded = fold_scales(as_one(copied, setup.task, first), found, first)
+        self.packed: PackedModel = folded.packed
+        source = setup.dense.state_dict() if setup.source is None else setup.source
         self.network = trainable(
-            unpacked(copy_network(setup.network).to(setup.device).eval()), dense=source,
+            folded.network, dense=folded.source(source),
             masks=config.masks if setup.limit else "fixed", scales=config.scales,
         )  # fmt: skip
         if setup.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        assert found is not None  # else `trainable` has refused it
-        self.packed: PackedModel = found
-        self._packed_bytes = pack(found)
-        self._samples = Samples(setup, dtype_of(self.network))
         self.steps, self.step, self.parts = self._samples.steps, 0, 1
         few = torch.arange(min(config.batch_size, len(setup.train), 8))
         inputs, targets = self._samples.load(few, 0)
-        as_one(self.network, setup.task, inputs)
         taught = setup.dense if setup.teacher is None else setup.teacher
         teacher = as_one(working_copy(taught, setup.device), setup.task, inputs)
         self._taught_by = fingerprint(taught)

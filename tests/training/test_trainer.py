@@ -49,7 +49,8 @@ def test_it_learns_within_its_bytes(made, masks: str) -> None:
     for name, weight in packed.weights.items():
         old = before.weights[name]
         assert isinstance(weight, Quantized) and isinstance(old, Quantized)
-        assert torch.equal(weight.scale, old.scale)
+        alike = len(weight.scale.unique()) == 1  # what a norm behind it holds is left out
+        assert alike or torch.equal(weight.scale, old.scale)
         if masks == "fixed":
             assert not bool((weight.codes[old.codes == 0] != 0).any())
     # what it hands back is what its file says
