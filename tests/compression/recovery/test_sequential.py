@@ -151,8 +151,8 @@ def test_patterns_and_neutral_layers_keep_theirs(tiny_problem: CompressionProble
 
 
 def test_unknown_level(tiny_problem: CompressionProblem) -> None:
-    with pytest.raises(AutocompError, match="no fidelity named 'F3'.*F2S"):
-        tiny_problem.evaluate(heavy(tiny_problem), "F3")
+    with pytest.raises(AutocompError, match="no fidelity named 'F9'.*F2S"):
+        tiny_problem.evaluate(heavy(tiny_problem), "F9")
 
 
 def test_pieces_pair_up(case: Any) -> None:
