@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from autocomp.core.structured import Inputs, Structured, leaves_of
+from autocomp.core.structured import Inputs, Structured, leaves_of, moved
 from autocomp.data.stratify import stratified
 from autocomp.errors import AutocompError, DataError
 from autocomp.plugins.imports import describe
@@ -109,6 +109,8 @@ class Split:
         """Returns normalised float32 inputs and the labels of some samples."""
         where = indices if isinstance(indices, slice) else torch.as_tensor(indices)
         images = self.images[where]
+        if isinstance(where, slice):  # a network may write into its inputs, not into the data
+            images = moved(images, Tensor.clone)
         labels = None if self.labels is None else self.labels[where]
         if isinstance(images, Structured):
             return images, labels

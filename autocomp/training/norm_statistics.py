@@ -42,7 +42,7 @@ def restate_norms(network: nn.Module, names: Iterable[str], inputs: Sequence[Inp
         norm: Any = network.get_submodule(name)
         if not moments.n:
             continue  # it was never called
-        mean, var = moments.mean.to(norm.weight.dtype), moments.var.to(norm.weight.dtype)
+        mean, var = moments.mean.to(norm.weight), moments.var.to(norm.weight)
         slope = norm.weight / (norm.running_var + norm.eps).sqrt()
         norm.bias.add_(slope * (mean - norm.running_mean))
         norm.weight.copy_(slope * (var + norm.eps).sqrt())

@@ -60,3 +60,14 @@ def test_a_single_entry_keeps_its_name() -> None:
     assert only[0][0] is X and not only[1]
     with pytest.raises(DataError, match="uint8, which nothing would normalise"):
         as_split(({"a": X, "b": X.to(torch.uint8)}, Y), "mine")
+
+
+def test_a_batch_is_no_view_of_the_data() -> None:
+    own = X.clone()
+    split = as_split((own, Y), "mine")
+    for part in (slice(0, 4), torch.arange(4)):
+        images, _ = split.batch(part)
+        images.add_(1)
+    several = as_split(({"a": own, "b": own}, Y), "mine")
+    several.batch(slice(0, 4))[0].kwargs["a"].add_(1)
+    assert torch.equal(own, X)
