@@ -9,8 +9,10 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.metric import ACCURACY
 from autocomp.core.outcome import Outcome
 from autocomp.core.score import Score
+from autocomp.inspection.agreement import agreements
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import pareto_front
+from autocomp.reports.html.blocks import Prose
 from autocomp.reports.html.figures import Figure, Gallery, Key, Trace, colour, plain
 from autocomp.reports.html.page import Block, Section
 from autocomp.reports.sections.view import close_span, span
@@ -37,12 +39,25 @@ def front(record: RunRecord) -> Section | None:
         return None
     figures = [(cost_label(record, cost), _figure(record, cost)) for cost in costs]
     side = "Up" if record.metric.larger_is_better else "Down"
-    blocks: tuple[Block, ...] = (Gallery("Cost", figures),)
+    blocks: tuple[Block, ...] = (Gallery("Cost", figures), *_levels(record))
     lead = (
         f"{side} and to the left is better. Plans on the line are undercut by no other plan of the "
         "search (F1); finalists are on the whole search split, so compare them with each other."
     )
     return Section("front", f"{capital(record.metric.name)} against cost", lead, blocks)
+
+
+def _levels(record: RunRecord) -> tuple[Prose, ...]:
+    """Returns how the levels' orders agree with that after a short training, if it is known."""
+    told = agreements(record.outcomes)
+    if not told:
+        return ()
+    each = ", ".join(f"{a.level.value} {a.tau:+.2f} ({a.seconds:.1f} s a plan)" for a in told)
+    text = (
+        f"Kendall's tau of each level with the order after a short training (F3), over "
+        f"{plural(told[0].n, 'plan')}: {each}."
+    )
+    return (Prose((text,)),)
 
 
 def _figure(record: RunRecord, cost: str) -> Figure:
