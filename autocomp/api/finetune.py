@@ -109,7 +109,20 @@ def finetune(
         rewind=rewind.state_dict() if isinstance(rewind, nn.Module) else rewind,
     )
     with shown_training(progress, on_point) as show:
+        if not isinstance(source, (str, PathLike, nn.Module)):
+            raise TrainingError(
+                "What is trained must be a run, a compressed file, or a network that load or a "
+                f"search gave, but got {source!r:.60}."
+            )
         if not isinstance(source, nn.Module) and Path(source).is_dir():
+            foreign = {"out": out, "weights": weights or None, "threads": threads or None}
+            foreign["device"] = None if device == "cpu" else device
+            for name, value in foreign.items():
+                if value is not None:
+                    raise TrainingError(
+                        f"A run is trained in its own folder, as it was searched, but got "
+                        f"{name}={value!r:.60}; leave it out, or give the run's file."
+                    )
             given = {"model": dense, "data": data, "task": task, "budget": size}
             return _of_run(Path(source), given, request, trust, show)
         with torch_threads(threads):
@@ -148,7 +161,7 @@ def _of_run(
             f"A run must be finished to be trained, but {str(folder)!r} is not; resume it first."
         )
     summary = Summary.from_json(values)
-    with reopened("finetune", folder, given, trust) as session, run.locked():
+    with reopened("finetune", folder, given, trust, "dense") as session, run.locked():
         problem = session.setup.problem
         problem.remember(run.outcomes())
         best = RunRecord.read(folder).best

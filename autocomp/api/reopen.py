@@ -23,8 +23,9 @@ _CHOSEN = ("agent", "space", "task")
 
 @contextmanager
 def reopened(
-    call: str, run: str | Path, given: Mapping[str, Any], trust: bool = False
-) -> Iterator[Session]:
+    call: str, run: str | Path, given: Mapping[str, Any], trust: bool = False,
+    model: str = "model",
+) -> Iterator[Session]:  # fmt: skip
     """Yields the session of a run, its parts built again, under its number of threads.
 
     Args:
@@ -32,6 +33,7 @@ def reopened(
         run: the run folder.
         given: model, data, agent, space and budget, where they are given; else None.
         trust: whether the run may name code, and files outside of its folder.
+        model: what the call's argument for the network is called.
 
     Raises:
         RunError: if the folder is no run, damaged, or of another network or data, or a part that
@@ -47,7 +49,7 @@ def reopened(
                 "out, or start a new search."
             )
     if not trust:
-        refuse_code(config, given, f"autocomp.{call}")
+        refuse_code(config, given, f"autocomp.{call}", {"model": model})
         config = confined(config)
         settings = {**settings, "agent": config.agent}
     parts = {}
@@ -56,7 +58,7 @@ def reopened(
         if thing is None and settings.get(name) == OBJECT:
             raise RunError(
                 f"The run was started with its {name} given as a Python object; give it again, as "
-                f"in autocomp.{call}({str(run)!r}, {name}=...)."
+                f"in autocomp.{call}({str(run)!r}, {model if name == 'model' else name}=...)."
             )
         parts[name] = settings.get(name) if thing is None else thing
     budgets = _budgets(config, given.get("budget"))

@@ -41,17 +41,23 @@ def code_named(config: SearchConfig) -> dict[str, str]:
     return found
 
 
-def refuse_code(config: SearchConfig, named: Mapping[str, object], call: str) -> None:
+def refuse_code(
+    config: SearchConfig, named: Mapping[str, object], call: str,
+    arguments: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Raises RunError if a run names code that its user has not named again.
 
     Args:
         config: the run's settings.
         named: the settings that the user has given, by name; None for those that were not.
         call: what was called, for the message.
+        arguments: setting -> what the call's argument is called, where that differs.
     """
     for name, text in code_named(config).items():
         if named.get(name) is None:
-            flag = "" if name in _SPECS else f"name it again ({name}={text!r:.80}, --{name}), or "
+            argument = (arguments or {}).get(name, name)
+            again = f"name it again ({argument}={text!r:.80}, --{name}), or "
+            flag = "" if name in _SPECS else again
             raise RunError(
                 f"A run folder must not make {call} run code, but its {name} is {text!r:.80}; "
                 f"{flag}allow what this run names (trust=True, --trust-run)."

@@ -74,7 +74,8 @@ class CodedWeight(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Returns latents of a weight."""
-        return (weight.detach().float() / self.steps().detach()).clamp(*self.bounds)
+        found = (weight.detach().float() / self.steps().detach()).clamp(*self.bounds)
+        return found.to(weight.dtype)  # torch takes no other at first
 
     def start(self, codes: Tensor, source: Tensor | None) -> Tensor:
         """Returns latents that round to `codes`, each as near to a source's weight as can be.

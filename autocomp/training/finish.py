@@ -12,9 +12,10 @@ from autocomp.artifacts.container import pack, unpack
 from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.compression.saving import repacked
 from autocomp.core.quantized import Quantized
-from autocomp.core.structured import Inputs
+from autocomp.core.structured import Inputs, moved
 from autocomp.errors import BudgetError
 from autocomp.network.as_one import plain
+from autocomp.network.device import dtype_of, of_type
 from autocomp.network.faithful import in_plain_order
 from autocomp.network.rebinding import copy_network
 from autocomp.training.fitting import fit_codes
@@ -58,6 +59,10 @@ def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
     aimed = limit
     data = b""
     names = [name for name in trainer.packed.norms if trainer.norms != "train"]
+
+    def placed(leaf: Tensor) -> Tensor:
+        return of_type(leaf, dtype_of(trainer.setup.network)).to(trainer.setup.device)
+
     free = [w.latent.detach().clone() for w in trainer.codes]
     importance = trainer.importance()
     for _ in range(_TRIES):
@@ -66,8 +71,8 @@ def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
                 weight.latent.data.copy_(latent)
             fit_codes(trainer.codes, importance, trainer.length, aimed)
         flipped = trainer.flipped
-        made = freeze(copy_network(network))
-        restate_norms(made, names, inputs)
+        made = freeze(copy_network(network)).to(dtype_of(trainer.setup.network))
+        restate_norms(made, names, [moved(x, placed) for x in inputs])
         packed = repacked(made)
         data = pack(packed)
         if limit is None or len(data) <= limit or not trainer.codes:

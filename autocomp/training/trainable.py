@@ -23,6 +23,7 @@ MASKS = ("fixed", "free")
 SCALES = ("fixed", "learned")
 _RANGE = "learned_range"
 _REFRESH = "_autocomp_refresh"
+_ORDER = "_autocomp_order"
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,15 @@ def freeze(network: nn.Module) -> nn.Module:
             del host._modules[_RANGE]
             host.register_forward_pre_hook(activations[layer.name])
     for module in network.modules():
-        handle = vars(module).pop(_REFRESH, None)
-        if handle is not None:
-            module._forward_pre_hooks.pop(handle, None)
+        first, last = vars(module).pop(_REFRESH, (None, None))
+        if first is not None:
+            module._forward_pre_hooks.pop(first, None)
+            module._forward_hooks.pop(last, None)
+            module._forward_hooks_always_called.pop(last, None)
+        order = vars(module).pop(_ORDER, ())
+        for key in order:  # a parameter that is set anew goes to the end
+            if key in module._parameters:
+                module._parameters[key] = module._parameters.pop(key)
     note_file(network, replace(packed, weights=weights, activations=activations))
     return network
 
@@ -232,14 +239,17 @@ def _parametrize(
     """Puts a parametrization on every place of a weight; tied places share latents and form."""
     shared: nn.Parameter | None = None
     for host, key in places:
+        if _ORDER not in vars(host):
+            object.__setattr__(host, _ORDER, tuple(host._parameters))
         parametrize.register_parametrization(host, key, form, unsafe=True)
         held: Any = host.parametrizations[key]  # type: ignore[index]
         if shared is None:
             shared = nn.Parameter(latent.clone())
         held.original = shared
         if isinstance(host, nn.RNNBase) and _REFRESH not in vars(host):
-            handle = host.register_forward_pre_hook(_refresh)
-            object.__setattr__(host, _REFRESH, handle.id)
+            first = host.register_forward_pre_hook(_refresh)
+            last = host.register_forward_hook(_detach, always_call=True)
+            object.__setattr__(host, _REFRESH, (first.id, last.id))
 
 
 def _unparametrize(host: nn.Module, key: str) -> None:
@@ -262,6 +272,12 @@ def _refresh(module: nn.Module, inputs: object) -> None:
     """Hands a recurrent stack its weights anew: it keeps a list of them beside its parameters."""
     names: Any = module._flat_weights_names
     module._flat_weights = [getattr(module, name) for name in names]  # type: ignore[assignment]
+
+
+def _detach(module: nn.Module, inputs: object, output: object) -> None:
+    """Takes the gradients' graph out of that list again: a network with one cannot be copied."""
+    weights: Any = module._flat_weights
+    module._flat_weights = [weight.detach() for weight in weights]  # type: ignore[assignment]
 
 
 def _parametrized(

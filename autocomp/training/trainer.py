@@ -41,6 +41,7 @@ _MARGIN = 0.002
 """Share of the limit that is left to the last rounding."""
 _SMALLEST_NORM_BATCH = 16
 """Batch norms are trained with a batch's own statistics from this size on."""
+_HALVES = (torch.float16, torch.bfloat16)
 _MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
@@ -80,9 +81,11 @@ class Trainer:
                 f"but this {type(setup.network).__name__} does not; compress it first."
             )
         self._packed_bytes = pack(found)
-        self._samples = Samples(setup, dtype_of(setup.network))
+        own = dtype_of(setup.network)
+        dtype = torch.float32 if own in _HALVES else own  # steps would vanish in half precision
+        self._samples = Samples(setup, dtype)
         first = self._samples.load(torch.arange(min(2, len(setup.train))), 0)[0]
-        copied = unpacked(copy_network(setup.network).to(setup.device).eval())
+        copied = unpacked(copy_network(setup.network).to(setup.device, dtype).eval())
         folded = fold_scales(as_one(copied, setup.task, first), found, first)
         self.packed: PackedModel = folded.packed
         source = setup.dense.state_dict() if setup.source is None else setup.source
@@ -96,7 +99,7 @@ class Trainer:
         few = torch.arange(min(config.batch_size, len(setup.train), 8))
         inputs, targets = self._samples.load(few, 0)
         taught = setup.dense if setup.teacher is None else setup.teacher
-        teacher = as_one(working_copy(taught, setup.device), setup.task, inputs)
+        teacher = as_one(working_copy(taught, setup.device).to(dtype), setup.task, inputs)
         self._taught_by = fingerprint(taught)
         if setup.rewind is not None:
             self._rewind(setup.rewind)

@@ -219,6 +219,10 @@ def test_what_cannot_be_trained_is_refused(run: Path, tmp_path: Path) -> None:
         autocomp.finetune(run, augment=3)
     with pytest.raises(autocomp.AutocompError, match="one budget of bytes"):
         autocomp.finetune(network, "digits", dense="digits", size="macs=50%")
+    with pytest.raises(TrainingError, match="in its own folder.*out="):
+        autocomp.finetune(run, out=tmp_path / "x.safetensors")
+    with pytest.raises(TrainingError, match="What is trained must be"):
+        autocomp.finetune(None)  # type: ignore[arg-type]
     (run / "summary.json").unlink()
     with pytest.raises(RunError, match="must be finished"):
         autocomp.finetune(run)

@@ -182,6 +182,15 @@ class _Tied(nn.Module):
         return self.outer(self.inner(self.table(tokens))[0][:, -1])
 
 
+def test_the_order_of_parameters_stays(network: nn.Module, images: torch.Tensor) -> None:
+    before = list(network.state_dict())
+    trainable(network)
+    _train(network, images, steps=1)
+    freeze(network)
+    assert list(network.state_dict()) == before
+    assert not [key for m in network.modules() for key in vars(m) if key.startswith("_autocomp_")]
+
+
 def test_tied_and_recurrent_weights_are_trained_together(compress, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokens = torch.randint(12, (96, 5))
@@ -202,6 +211,8 @@ def test_tied_and_recurrent_weights_are_trained_together(compress, tmp_path: Pat
     assert nn.functional.cross_entropy(network(tokens), labels) < loss
     assert not torch.equal(network(tokens), before)
     trained = network(tokens).detach()
+    copied = copy.deepcopy(network)  # after a pass with gradients, too
+    assert torch.allclose(copied(tokens), trained, atol=1e-6)
     freeze(network)
     assert network.table.weight is network.outer.weight
     assert torch.allclose(network(tokens), trained, atol=1e-6)

@@ -219,6 +219,42 @@ def test_every_setting_ends_in_a_file(made, settings: dict[str, Any]) -> None:
     assert len(trained.data) <= len(made.bytes)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_types_of_numbers(compress, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
+        nn.Linear(6 * 36, 10),
+    ).to(dtype).eval()  # fmt: skip
+    made = compress(model, load_data("digits"), Choice.of(weight_bits=4))
+    assert {p.dtype for p in made.network.parameters()} == {dtype}
+    trained = _run(made.setup(steps=30, lr=0.02))
+    assert {p.dtype for p in trained.network.parameters()} == {dtype}
+    assert len(trained.data) <= len(made.bytes)
+    assert trained.flipped > 0
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_stacks_are_trained(compress, kind: type[nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = kind(6, 8, 2, batch_first=True, bidirectional=True)
+            self.last = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.stack(x)[0].mean(1))
+
+    pair = (torch.randn(80, 5, 6), torch.randint(3, (80,)))
+    made = compress(Reader().eval(), load_data((pair, pair, pair)), Choice.of(weight_bits=3))
+    trained = _run(made.setup(train=made.data.calibration, steps=20))
+    assert trained.flipped > 0
+    state = unpack(trained.data).state_dict()
+    assert all(torch.equal(t, state[k]) for k, t in trained.network.state_dict().items())
+
+
 def test_an_augmentation_of_one_s_own(made) -> None:
     seen = []
 

@@ -111,7 +111,7 @@ class Loss(nn.Module, ABC):
         if self.needs_classes and task.name != "classification":
             raise TrainingError(
                 f"The loss {type(self).__name__} needs logits of classes, but the task is "
-                f"{task.name}; take kd, task or divergence."
+                f"{task.name}; take kd or task."
             )
 
     @abstractmethod
