@@ -67,10 +67,14 @@ def train(trainer: Trainer) -> None:
     while trainer.step < trainer.steps:
         try:
             losses.append(trainer.advance())
-        except TrainingError:
-            if good is not None and setup.state is not None:
-                good.write(setup.state)
-            raise
+        except TrainingError as error:
+            if good is None or setup.state is None:
+                raise
+            good.write(setup.state)
+            raise TrainingError(
+                f"{error} The last good state is kept in {str(setup.state)!r}: delete it to train "
+                "anew."
+            ) from None
         now = time.perf_counter()
         seconds = before + now - began
         if trainer.step in marks or trainer.step in looked:

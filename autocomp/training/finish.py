@@ -13,7 +13,7 @@ from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.compression.saving import repacked
 from autocomp.core.quantized import Quantized
 from autocomp.core.structured import Inputs, moved
-from autocomp.errors import BudgetError
+from autocomp.errors import BudgetError, TrainingError
 from autocomp.network.as_one import plain
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.faithful import in_plain_order
@@ -69,7 +69,7 @@ def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
         if aimed is not None and trainer.codes:
             for weight, latent in zip(trainer.codes, free, strict=True):
                 weight.latent.data.copy_(latent)
-            fit_codes(trainer.codes, importance, trainer.length, aimed)
+            _fit(trainer, importance, aimed)
         flipped = trainer.flipped
         made = freeze(copy_network(network)).to(dtype_of(trainer.setup.network))
         restate_norms(made, names, [moved(x, placed) for x in inputs])
@@ -90,6 +90,18 @@ def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
     note_file(small, packed)
     _LOG.info("trained: %d bytes, %.2f %% of the codes moved", len(data), 100 * flipped)
     return Trained(small.eval(), data, flipped, (before, _zeros(packed.weights)))
+
+
+def _fit(trainer: Trainer, importance: Mapping[str, Tensor], limit: int) -> None:
+    """Moves latents onto codes that meet a limit: at worst those of the start."""
+    try:
+        fit_codes(trainer.codes, importance, trainer.length, limit)
+    except TrainingError:
+        for weight, first in zip(trainer.codes, trainer.first, strict=True):
+            weight.latent.data.copy_(first)
+        if trainer.length() > limit:
+            raise
+        _LOG.warning("No codes that were trained fit %d bytes; those of before are kept.", limit)
 
 
 def _zeros(weights: Mapping[str, Quantized | Tensor]) -> float:

@@ -57,6 +57,7 @@ class Trainer:
         network: the copy that is trained.
         packed: the file that it came from.
         codes: its quantized weights.
+        first: their codes at the start.
         loss: what is minimised.
         optimizer: what moves the parameters.
         rate: what keeps the bytes; None where they are not limited, or no code may move.
@@ -101,8 +102,10 @@ class Trainer:
         taught = setup.dense if setup.teacher is None else setup.teacher
         teacher = as_one(working_copy(taught, setup.device).to(dtype), setup.task, inputs)
         self._taught_by = fingerprint(taught)
+        self._rewound = ""
         if setup.rewind is not None:
             self._rewind(setup.rewind)
+            self._rewound = fingerprint(self.network)
         usual = "0.9*kd(T=4)+0.1*task" if targets is not None else "kd"
         self.loss = make_loss(config.loss or usual if setup.loss is None else setup.loss)
         self.loss.check(setup.task)
@@ -116,7 +119,7 @@ class Trainer:
         self.norms = self._set_norms()
         self._build_loss(few, inputs, targets)
         self.codes = latents(self.network)
-        self._first = [w.form.codes(w.latent.detach()).clone() for w in self.codes]
+        self.first = [w.form.codes(w.latent.detach()).clone() for w in self.codes]
         self.length = FileLength(self.packed, self.codes)
         self.optimizer = self._make_optimizer()
         self.rate = self._make_rate()
@@ -131,7 +134,7 @@ class Trainer:
     def flipped(self) -> float:
         """The share of the codes that differ from those at the start."""
         moved = total = 0
-        for weight, first in zip(self.codes, self._first, strict=True):
+        for weight, first in zip(self.codes, self.first, strict=True):
             moved += int((weight.form.codes(weight.latent.detach()) != first).sum())
             total += first.numel()
         return moved / max(1, total)
@@ -140,7 +143,9 @@ class Trainer:
         """Returns what a state on disk must be of: settings, network, samples."""
         digest = hashlib.sha256(repr(sorted(asdict(self.setup.config).items())).encode())
         digest.update(f"{self.setup.limit} {len(self.setup.train)} {self.steps}".encode())
-        digest.update(f"{self._taught_by} {self.setup.rewind is not None}".encode())
+        objects = (self.setup.loss, self.setup.change)
+        names = [getattr(x, "__qualname__", type(x).__qualname__) for x in objects]
+        digest.update(f"{self._taught_by} {self._rewound} {names}".encode())
         digest.update(self._packed_bytes)
         return digest.hexdigest()[:32]
 
@@ -254,15 +259,19 @@ class Trainer:
             return
         where = f" in {bad[0]!r}" if bad else ""
         lr = float(self.optimizer.param_groups[0]["first"])
-        kept = self.setup.state
         raise TrainingError(
             f"Training must keep its numbers finite, but step {self.step + 1} of {self.steps} gave "
-            f"a loss of {loss:.4g}{where}; try lr={lr / 4:.2g}"
-            + ("." if kept is None else f"; the last good state is kept in {str(kept)!r}.")
+            f"a loss of {loss:.4g}{where}; try lr={lr / 4:.2g}."
         )
 
     def _rewind(self, tensors: Mapping[str, Tensor]) -> None:
         """Puts earlier tensors into what stays floating; zeros of the plan stay."""
+        if not isinstance(tensors, Mapping) or not all(
+            isinstance(tensor, Tensor) for tensor in tensors.values()
+        ):
+            raise TrainingError(
+                f"`rewind` must be a network, or its tensors by name, but got {tensors!r:.60}."
+            )
         if self.packed.plan.side_bits == 16:
             raise TrainingError(
                 "A network is rewound to earlier weights where its plan quantizes none, but this "

@@ -166,6 +166,8 @@ def test_a_lottery_ticket_begins_with_earlier_weights(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(TrainingError, match="where its plan quantizes none"):
         autocomp.finetune(quantized, rewind=early)
+    with pytest.raises(TrainingError, match="`rewind` must be"):
+        autocomp.finetune(out, rewind=3)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="of its own shapes"):
         autocomp.finetune(out, rewind={"conv1.weight": torch.zeros(2)})
 

@@ -116,6 +116,21 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert finished(resumed, _inputs(setup)).data == whole.data
 
 
+def test_codes_that_cannot_fit_go_back_to_those_of_before(
+    made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def never(*given: Any) -> int:
+        raise TrainingError("no codes fit")
+
+    monkeypatch.setattr("autocomp.training.finish.fit_codes", never)
+    setup = made.setup(steps=12, lr=0.01)
+    with caplog.at_level("WARNING", "autocomp"):
+        trained = _run(setup)
+    assert trained.flipped == 0
+    assert len(trained.data) <= len(made.bytes)
+    assert "those of before are kept" in caplog.text
+
+
 def test_a_state_of_another_training_is_refused(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +140,8 @@ def test_a_state_of_another_training_is_refused(
     assert state.exists()
     with pytest.raises(RunError, match="of another; delete it"):
         _run(made.setup(steps=4, seed=3, state=state))
+    with pytest.raises(RunError, match="of another; delete it"):
+        _run(made.setup(steps=4, state=state, change=lambda images, generator: images))
     data = state.read_bytes()
     for broken in (data[: len(data) // 2], b"", b"{}" * 40, data[:-40] + b"x" * 40):
         state.write_bytes(broken)
@@ -180,7 +197,7 @@ def test_numbers_that_are_not_finite_stop_it(made, tmp_path: Path) -> None:
         return advance()
 
     trainer.advance = poisoned  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match=r"step 21 of 40.*try lr=.*last good state"):
+    with pytest.raises(TrainingError, match=r"step 21 of 40.*try lr=.*last good state.*delete"):
         train(trainer)
     again = Trainer(made.setup(steps=40, state=state))
     train(again)  # from the last good state, to the end
