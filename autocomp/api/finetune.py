@@ -180,13 +180,13 @@ def _of_run(
 
         text = _told(request)
         request = replace(request, state=run.training_state, on_point=tell)
-        network, data, told = train_in_run(problem, run, network, data, best, request, text)
+        network, data, told, costs = train_in_run(problem, run, network, data, best, request, text)
         run.write_model(data)
         note_file(network, unpack(data, shapes_of(network)))
         summary = replace(
             summary, training=told, search=told.search_trained if told.kept else told.search,
             test=problem.test_of(network).compressed,
-            compressed={**summary.compressed, "size": len(data)},
+            compressed={**summary.compressed, **best.costs, **costs},
         )  # fmt: skip
         run.write_summary(summary.to_json())
         if session.setup.config.report != "none":

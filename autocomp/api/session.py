@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -283,9 +284,10 @@ class Session:
         self.run.write_plan(best.plan)
         if found.save is not None:
             found.save(self.run.path)
-        model, data, training = self._finetuned(model, data, best)
+        model, data, training, costs = self._finetuned(model, data, best)
         path = self.run.write_model(data)
         self._verify(path, model)
+        best = replace(best, costs={**best.costs, **costs})
         summary = summarise(
             self.setup.problem, best, len(data), self.setup.problem.test_of(model),
             len(found.outcomes), seconds, self._measured(model, data),
@@ -301,11 +303,20 @@ class Session:
 
     def _finetuned(
         self, model: nn.Module, data: bytes, best: Outcome
-    ) -> tuple[nn.Module, bytes, Training | None]:
+    ) -> tuple[nn.Module, bytes, Training | None, dict[str, int]]:
         """Trains the chosen network where that is wanted; returns the better one of both."""
         text = self.setup.config.finetune
         if not text:
-            return model, data, None
+            if self.run.one_shot.exists():  # of a training whose file is written over now
+                warnings.warn(
+                    f"The run {str(self.run.path)!r} is finished again from its search alone: what "
+                    "`autocomp finetune` has trained is written over; train it again.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                self.run.forget_training()
+                self.run.one_shot.unlink()
+            return model, data, None, {}
         if not self._resumed:
             self.run.forget_training()
         self.run.write_one_shot(data)

@@ -24,7 +24,7 @@ from autocomp.core.outcome import Outcome
 from autocomp.core.plan import Plan
 from autocomp.core.score import WORST, Score
 from autocomp.core.structured import Inputs, joined
-from autocomp.costs import ALWAYS, Cost, reference_cost
+from autocomp.costs import ALWAYS, Cost, reference_cost, total
 from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
@@ -55,6 +55,9 @@ from autocomp.tasks.measure import standard_error
 from autocomp.training import Trained
 
 __all__ = ["CompressionProblem", "ProblemSettings"]
+
+_OF_ZEROS = {"params", "macs", "bitops"}
+"""Costs that count the weights that are not zero."""
 
 
 class CompressionProblem:
@@ -353,8 +356,26 @@ class CompressionProblem:
         Raises:
             TrainingError: if it cannot begin, or meets numbers that are not finite.
         """
-        limit = self.limits.get("size")
-        return self._tuning.train(network, plan, limit, request or TrainingRequest())
+        request = request or TrainingRequest()
+        if set(self.limits) & _OF_ZEROS:  # a zero that goes would cost what the budget forbids
+            request = replace(request, config=replace(request.config, masks="fixed"))
+        return self._tuning.train(network, plan, self.limits.get("size"), request)
+
+    def costs_of_trained(self, plan: Plan, trained: Trained) -> dict[str, int]:
+        """Returns the costs of a trained network: its file's bytes, and those of its zeros.
+
+        Where a plan prunes a layer, the share of zeros that it has now counts, not the plan's.
+        """
+        subnet, names = self.subnets.of(plan), tuple(sorted(_OF_ZEROS & set(self.costs)))
+        inside = subnet.inside(plan)
+        shares = {
+            name: choice.replace(sparsity=trained.sparsities[name])
+            for name, choice in inside.items()
+            if choice.weights.sparsity and name in trained.sparsities
+        }
+        now = Plan({**dict(inside.items()), **shares})
+        found = {name: total(subnet.costs[name], subnet.network, now) for name in names}
+        return {**found, "size": len(trained.data)}
 
     def losses(self, menus: Menus) -> Losses:
         """Returns F0: per layer, the divergence that each choice alone is expected to add.
@@ -405,7 +426,7 @@ class CompressionProblem:
     ) -> Outcome:
         costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
         if fidelity.trains:
-            costs["size"] = len(self._tuned(plan).data)
+            costs |= self.costs_of_trained(plan, self._tuned(plan))
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         found = judged.score
         return Outcome(
@@ -441,8 +462,7 @@ class CompressionProblem:
 
     def _tuned(self, plan: Plan) -> Trained:
         """Returns a plan's network after the short training; the latest ones are kept."""
-        limit = self.limits.get("size")
-        return self._tuning.tuned(plan, limit, lambda: self.compressed(plan, Fidelity.FULL))
+        return self._tuning.tuned(plan, self.train, lambda: self.compressed(plan, Fidelity.FULL))
 
     def _realise(self, plan: Plan, fidelity: Fidelity = Fidelity.FULL) -> Subnet:
         """Returns the network of the plan's shapes, with the plan written into it."""

@@ -79,20 +79,23 @@ class Tuning:
         return Tuning(self._subnets, self._data, self._settings, self._search, self._channels_last)
 
     def tuned(
-        self, plan: Plan, limit: int | None, compressed: Callable[[], tuple[nn.Module, bytes]]
+        self,
+        plan: Plan,
+        train: Callable[[nn.Module, Plan, TrainingRequest], Trained],
+        compressed: Callable[[], tuple[nn.Module, bytes]],
     ) -> Trained:
         """Returns a plan's network after the short training; the latest ones are kept.
 
         Args:
             plan: the plan.
-            limit: bytes that the file may have.
+            train: trains a network under the problem's budgets.
             compressed: gives the network and its file before it.
         """
         if plan.key not in self._kept:
             model, data = compressed()
             note_file(model, unpack(data, shapes_of(model)))
             request = TrainingRequest(self._settings.tuning)
-            self._kept[plan.key] = self.train(model, plan, limit, request)
+            self._kept[plan.key] = train(model, plan, request)
             while len(self._kept) > _LATEST:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(plan.key)

@@ -20,8 +20,10 @@ _LOG = logging.getLogger(__name__)
 def train_in_run(
     problem: CompressionProblem, run: Run, model: nn.Module, data: bytes, best: Outcome,
     request: TrainingRequest, text: str,
-) -> tuple[nn.Module, bytes, Training]:  # fmt: skip
-    """Trains a network, and returns the better one of both on the search split, with its file.
+) -> tuple[nn.Module, bytes, Training, dict[str, int]]:  # fmt: skip
+    """Trains a network, and returns the better one of both on the search split.
+
+    With its file, what was trained, and the costs that differ from those before.
 
     Args:
         problem: the run's.
@@ -50,5 +52,5 @@ def train_in_run(
     )  # fmt: skip
     run.training_state.unlink(missing_ok=True)
     if not kept:
-        return model, data, told
-    return trained.network, trained.data, told
+        return model, data, told, {"size": len(data)}
+    return trained.network, trained.data, told, problem.costs_of_trained(best.plan, trained)

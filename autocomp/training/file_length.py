@@ -30,7 +30,7 @@ class FileLength:
         self.first_bits = sum(
             weight_bits(packed.weights[x.name], self._plans[x.name]) for x in self._weights
         )
-        self.others = len(pack(packed)) - int(self.first_bits / 8)
+        self.others = len(pack(packed)) - self.first_bits / 8
 
     def __call__(self) -> int:
         """Returns the length, in bytes, with the codes as they are now."""
@@ -39,4 +39,4 @@ class FileLength:
             codes = weight.form.codes(weight.latent.detach()).cpu().to(torch.int32)
             scale = weight.form.steps().detach().cpu().float()
             bits += weight_bits(Quantized(codes, scale), self._plans[weight.name])
-        return self.others + int(bits / 8) + 1
+        return round(self.others + bits / 8)  # those of the start: the file's own, to the byte

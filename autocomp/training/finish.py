@@ -36,12 +36,14 @@ class Trained:
         data: the file's bytes.
         flipped: share of the codes that differ from those before.
         zeros: share of the compressed weights that are zero, before and after.
+        sparsities: layer -> share of its weights that are zero, after.
     """
 
     network: nn.Module
     data: bytes
     flipped: float
     zeros: tuple[float, float]
+    sparsities: Mapping[str, float]
 
 
 def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
@@ -89,7 +91,11 @@ def finished(trainer: Trainer, inputs: Sequence[Inputs]) -> Trained:
     small.load_state_dict(packed.state_dict())
     note_file(small, packed)
     _LOG.info("trained: %d bytes, %.2f %% of the codes moved", len(data), 100 * flipped)
-    return Trained(small.eval(), data, flipped, (before, _zeros(packed.weights)))
+    sparsities = {
+        layer.name: _zeros({layer.parameter: packed.weights[layer.parameter]})
+        for layer in packed.layers
+    }
+    return Trained(small.eval(), data, flipped, (before, _zeros(packed.weights)), sparsities)
 
 
 def _fit(trainer: Trainer, importance: Mapping[str, Tensor], limit: int) -> None:

@@ -333,7 +333,7 @@ class Trainer:
         if aimed <= 0:
             raise TrainingError(
                 f"A file of at most {self.setup.limit} bytes must hold codes, but "
-                f"{self.length.others} bytes are other things; give a larger limit."
+                f"{self.length.others:.0f} bytes are other things; give a larger limit."
             )
         rate = RateTerm(self.codes, 1.0)
         models = self.length.first_bits - rate.bits  # of symbols, and scales

@@ -109,6 +109,28 @@ def test_a_training_that_was_killed_goes_on(
     assert told[-1] == 45
 
 
+def test_a_run_that_is_finished_again_says_what_goes(run: Path) -> None:
+    before = (run / "model.safetensors").read_bytes()
+    autocomp.finetune(run, steps=5)
+    with pytest.warns(RuntimeWarning, match="written over; train it again"):
+        result = autocomp.resume(run)
+    assert result.file.read_bytes() == before
+    assert result.summary.training is None
+    left = {"training.jsonl", "one-shot.safetensors"} & {file.name for file in run.iterdir()}
+    assert not left
+
+
+def test_budgets_of_zeros_hold_after_a_training(tmp_path: Path) -> None:
+    result = autocomp.search(
+        "digits", "digits", ["size=10%", "macs=50%"], agent="dp", evaluations=1, report="none",
+        progress=False, out=tmp_path / "run", finetune="steps=40",
+    )  # fmt: skip
+    told = result.summary.training
+    assert told is not None
+    assert told.zeros_trained >= told.zeros - 1e-3
+    assert result.summary.compressed["macs"] <= result.summary.limits["macs"]
+
+
 def test_a_file_and_a_network_are_trained_beside_their_teacher(run: Path, tmp_path: Path) -> None:
     dense = build_model("digits")
     file = run / "model.safetensors"
