@@ -37,11 +37,10 @@ from autocomp.runs.summary import Summary
 from autocomp.storage.files import write_bytes
 from autocomp.storage.paths import user_path
 from autocomp.tasks import Task, make_task
-from autocomp.training import Loss, TrainingConfig, TrainingPoint, TrainingSetup
+from autocomp.training import Loss, OnPoint, TrainingConfig, TrainingPoint, TrainingSetup
 from autocomp.training import finetune as train_setup
 
 _NORM_SAMPLES = 1024
-_OnPoint = Callable[[TrainingPoint], None]
 
 
 @border("autocomp.finetune")
@@ -61,7 +60,7 @@ def finetune(
     device: str = "cpu",
     threads: int = 0,
     trust: bool = False,
-    on_point: _OnPoint | None = None,
+    on_point: OnPoint | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> FineTuned:
@@ -152,7 +151,7 @@ def _request(settings: Mapping[str, Any], loss: str | Loss, augment: Any) -> Tra
 
 
 def _of_run(
-    folder: Path, given: Mapping[str, Any], request: TrainingRequest, trust: bool, show: _OnPoint
+    folder: Path, given: Mapping[str, Any], request: TrainingRequest, trust: bool, show: OnPoint
 ) -> FineTuned:
     run = Run.open(folder)
     values = run.summary()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from autocomp.core.outcome import Outcome
 from autocomp.core.stage import OnStage, untold
 from autocomp.reports.terminal.progress import SearchProgress
 from autocomp.reports.terminal.training import TrainingProgress
-from autocomp.training import TrainingPoint
+from autocomp.training import OnPoint, TrainingPoint
+from autocomp.training import untold as unheard
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ def shown(n_evaluations: int, wanted: bool, on_outcome: OnOutcome | None) -> Ite
 
 
 @contextmanager
-def shown_training(
-    wanted: bool, on_point: Callable[[TrainingPoint], None] | None
-) -> Iterator[Callable[[TrainingPoint], None]]:
+def shown_training(wanted: bool, on_point: OnPoint | None) -> Iterator[OnPoint]:
     """Yields what to call as a training goes on: it shows how far it is, if wanted.
 
     Args:
@@ -67,7 +66,7 @@ def shown_training(
     """
     console = Console(stderr=True)
     if not wanted or not (console.is_terminal or console.is_jupyter):
-        yield on_point or _untold
+        yield on_point or unheard
         return
     with TrainingProgress(console) as bar:
 
@@ -77,10 +76,6 @@ def shown_training(
                 on_point(point)
 
         yield both
-
-
-def _untold(point: TrainingPoint) -> None:
-    """Does nothing with a point."""
 
 
 def _nothing(outcome: Outcome) -> None:

@@ -33,6 +33,17 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), options
 
 
+def split_outside(text: str, sign: str) -> list[str]:
+    """Splits a text at each sign that stands outside of brackets."""
+    parts, depth, start = [], 0, 0
+    for at, found in enumerate(text):
+        depth += (found == "(") - (found == ")")
+        if found == sign and depth == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
+
+
 def _value(text: str) -> Any:
     parts = text.split("/")
     if len(parts) > 1 and all(re.fullmatch(r"[\d.]+(:\d+)?", part) for part in parts):

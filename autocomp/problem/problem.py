@@ -327,15 +327,19 @@ class CompressionProblem:
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
-        return self.test_of(self._network(plan, _evaluated(fidelity)))
+        return self._tested(self._network(plan, _evaluated(fidelity)))
 
     def test_of(self, network: nn.Module) -> ScorePair:
         """Reads the test split and returns (dense, this network's) scores: once, at the end."""
+        return self._tested(self._ready(network))
+
+    def _tested(self, ready: nn.Module) -> ScorePair:
+        """Returns the scores on the test split, of a network as this problem runs them."""
         batches = self._batches(self.data.test)
         task, original = self.settings.task, self.store.model
         task.check_labels(self.data.test.labels, self.data.test.name)
         dense = score(original, batches, task)
-        return ScorePair(dense, score(self._ready(network), batches, task, original))
+        return ScorePair(dense, score(ready, batches, task, original))
 
     def score_of(self, network: nn.Module) -> Score:
         """Returns the score of a network of this problem on the whole search split."""
@@ -454,8 +458,6 @@ class CompressionProblem:
 
     def _ready(self, network: nn.Module) -> nn.Module:
         """Returns a network as this problem runs them, on its device."""
-        if network is self._model:
-            return network
         device = torch.device(self.settings.device)
         copied = working_copy(network, device)
         return as_one(copied, self.settings.task, self._calibration[0][:2])

@@ -20,16 +20,20 @@ from autocomp.network.device import dtype_of
 from autocomp.problem.settings import ProblemSettings
 from autocomp.problem.subnet import structure_of
 from autocomp.problem.subnets import Subnets
-from autocomp.training import Loss, Trained, TrainingConfig, TrainingPoint, TrainingSetup, finetune
+from autocomp.training import (
+    Loss,
+    OnPoint,
+    Trained,
+    TrainingConfig,
+    TrainingSetup,
+    finetune,
+    untold,
+)
 
 _LATEST = 4
 """Networks after the short training that are kept."""
 _NORM_SAMPLES = 1024
 """Training samples on which batch norms are looked at before they are rounded."""
-
-
-def _untold(point: TrainingPoint) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class TrainingRequest:
     loss: Loss | None = None
     change: Any = None
     state: Path | None = None
-    on_point: Callable[[TrainingPoint], None] = _untold
+    on_point: OnPoint = untold
 
 
 class Tuning:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from autocomp.core.structured import Inputs
 from autocomp.training.config import TrainingConfig
 from autocomp.training.course import train
-from autocomp.training.curve import TrainingPoint
+from autocomp.training.curve import OnPoint, TrainingPoint, untold
 from autocomp.training.finish import Trained, finished
 from autocomp.training.losses import LOSSES, Loss, TrainingBatch, make_loss
 from autocomp.training.setup import TrainingSetup
@@ -21,6 +21,7 @@ from autocomp.training.trainer import Trainer
 __all__ = [
     "LOSSES",
     "Loss",
+    "OnPoint",
     "Trained",
     "TrainingBatch",
     "TrainingConfig",
@@ -31,6 +32,7 @@ __all__ = [
     "is_trainable",
     "make_loss",
     "trainable",
+    "untold",
 ]
 
 

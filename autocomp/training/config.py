@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from autocomp.errors import TrainingError, unknown
+from autocomp.plugins.spec import split_outside
 from autocomp.training.augmentation import parse_augmentation
 from autocomp.training.losses import make_loss
 from autocomp.training.trainable import MASKS, SCALES
@@ -118,7 +119,7 @@ class TrainingConfig:
         """
         values: dict[str, Any] = {}
         kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(cls)}
-        for part in filter(None, (p.strip() for p in _split(text))):
+        for part in filter(None, (p.strip() for p in split_outside(text, ","))):
             name, equals, value = part.partition("=")
             if not equals:
                 name, value = "epochs", part
@@ -144,14 +145,3 @@ _KNOWN = {
     "optimizer": OPTIMIZERS, "masks": MASKS, "scales": SCALES, "norms": NORMS,
     "precision": PRECISIONS,
 }  # fmt: skip
-
-
-def _split(text: str) -> list[str]:
-    """Splits at the commas that stand outside of brackets."""
-    parts, depth, start = [], 0, 0
-    for at, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if sign == "," and depth == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]

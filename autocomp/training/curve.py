@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,3 +52,10 @@ class TrainingPoint:
                 f"A line of training.jsonl must hold a point of a training, but {error!r} is "
                 "wrong; delete the file, and train again."
             ) from None
+
+
+OnPoint = Callable[[TrainingPoint], None]
+
+
+def untold(point: TrainingPoint) -> None:
+    """Tells nobody."""

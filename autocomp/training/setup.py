@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,8 @@ from autocomp.network.batches import Batches
 from autocomp.tasks import Task
 from autocomp.training.augmentation import Change
 from autocomp.training.config import TrainingConfig
-from autocomp.training.curve import TrainingPoint
+from autocomp.training.curve import OnPoint, untold
 from autocomp.training.losses import Loss
-
-
-def _untold(point: TrainingPoint) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -61,4 +57,4 @@ class TrainingSetup:
     device: torch.device = torch.device("cpu")
     channels_last: bool = False
     state: Path | None = None
-    on_point: Callable[[TrainingPoint], None] = _untold
+    on_point: OnPoint = untold

@@ -87,13 +87,11 @@ class Loss(nn.Module, ABC):
         needs_labels: whether it needs labels.
         needs_teacher: whether it needs the teacher's outputs or features.
         needs_classes: whether outputs must be logits of classes, `(n, classes)`.
-        needs_again: whether it runs the trained network a second time.
     """
 
     needs_labels: bool = False
     needs_teacher: bool = False
     needs_classes: bool = False
-    needs_again: bool = False
 
     def taps(self, layers: Sequence[str]) -> tuple[Tap, ...]:
         """Returns where it looks.

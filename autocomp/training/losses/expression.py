@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.errors import TrainingError
-from autocomp.plugins.spec import construct, parse_spec
+from autocomp.plugins.spec import construct, parse_spec, split_outside
 from autocomp.tasks import Task
 from autocomp.training.losses.base import Loss, Tap, TrainingBatch
 
@@ -30,7 +30,6 @@ class Sum(Loss):
         self.terms, self.weights = nn.ModuleList(terms), tuple(weights)
         self.needs_labels = any(t.needs_labels for t in terms)
         self.needs_teacher = any(t.needs_teacher for t in terms)
-        self.needs_again = any(t.needs_again for t in terms)
 
     def check(self, task: Task) -> None:
         """Raises TrainingError if a term does not suit the task."""
@@ -98,11 +97,10 @@ def _options(text: str) -> Mapping[str, object]:
 
 def _parts(text: str) -> list[str]:
     """Splits a text at each "+" outside of brackets and exponents."""
-    parts, depth, start = [], 0, 0
-    for at, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        exponent = re.search(r"[\d.][eE]$", text[:at]) is not None
-        if sign == "+" and depth == 0 and not exponent:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]
+    parts: list[str] = []
+    for part in split_outside(text, "+"):
+        if parts and re.search(r"[\d.][eE]$", parts[-1]):
+            parts[-1] += f"+{part}"
+        else:
+            parts.append(part)
+    return parts

@@ -22,8 +22,6 @@ class StochasticPrecision(Loss):
         share: chance of each layer, in (0, 1].
     """
 
-    needs_again: bool = True
-
     def __init__(self, share: float = 0.5) -> None:
         super().__init__()
         if not 0 < share <= 1:
