@@ -29,7 +29,8 @@ class Batches:
 
     Args:
         split: the split.
-        batch_size: images of a batch at most; of large ones fewer, see `LARGEST`.
+        batch_size: images of a batch at most; of large ones fewer, see `LARGEST`. All are of about
+            one size.
         device: where they go.
         dtype: type of images that are numbers.
         channels_last: whether images lie in channels-last order.
@@ -60,9 +61,8 @@ class Batches:
         given = self._split.images
         small = given.numel() * 4 <= _KEEP_BYTES
         kept = []
-        size = min(self._batch_size, fitting(given))
-        for start in range(0, len(self._split), size):
-            images, labels = self._split.batch(slice(start, start + size))
+        for part in equal_parts(len(self._split), min(self._batch_size, fitting(given))):
+            images, labels = self._split.batch(part)
             images = moved(images, self._placed)
             batch = (images, None if labels is None else labels.to(self._device))
             if small:
@@ -76,6 +76,19 @@ class Batches:
         if self._channels_last and leaf.dim() == 4:
             return leaf.contiguous(memory_format=torch.channels_last)
         return leaf
+
+
+def equal_parts(n: int, largest: int) -> Iterator[slice]:
+    """Cuts 0 .. n into as few parts as `largest` allows, of sizes that differ by one at most.
+
+    A batch norm that normalises with its own batch must not see one of a few images.
+
+    >>> [part.stop - part.start for part in equal_parts(512, 500)]
+    [256, 256]
+    """
+    parts = -(-n // largest)
+    for i in range(parts):
+        yield slice(i * n // parts, (i + 1) * n // parts)
 
 
 def fitting(images: Inputs) -> int:

@@ -51,6 +51,14 @@ class PrefixCache:
         The network must be the one that was cached up to there. Call in forward order: what was
         cached for an earlier layer speeds up caching for the next.
         """
+        self.fill(name)
+        with ExitStack() as stack:
+            for module in self._cached:
+                stack.enter_context(self._patched(module))
+            yield
+
+    def fill(self, name: str) -> None:
+        """Runs what ends before module `name` starts and is not cached yet; see `before`."""
         frontier = self._frontier(name)
         if sum(self._bytes[module] for module in frontier) > self._limit:
             frontier = []
@@ -65,10 +73,6 @@ class PrefixCache:
                     stack.callback(hook.remove)
                 run_until(self._model, name, self._images)
         self._cached = {module: self._cached[module] for module in frontier}
-        with ExitStack() as stack:
-            for module in frontier:
-                stack.enter_context(self._patched(module))
-            yield
 
     def _frontier(self, name: str) -> list[str]:
         start = self._start.get(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,53 +27,106 @@ def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
+class PooledMoments:
+    """Mean and variance of a batch norm's inputs over batches of any size (Chan et al. 1979).
+
+    A forward hook of a norm in training mode whose momentum is 1: its running statistics are then
+    those of the batch. Every value has the same weight, whatever batch it came in.
+
+    Attributes:
+        n: values of a channel so far.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._mean = self._squares = torch.zeros(())
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Adds the batch that the norm has just seen."""
+        norm: Any = module
+        if not int(norm.num_batches_tracked):
+            return  # a cache has answered
+        norm.num_batches_tracked.zero_()
+        n = output.numel() // output.shape[1]
+        mean, unbiased = norm.running_mean.double(), norm.running_var.double()
+        self._add(n, mean, unbiased * (n - 1))
+
+    def add(self, other: PooledMoments) -> None:
+        """Adds what another has seen."""
+        if other.n:
+            self._add(other.n, other._mean, other._squares)
+
+    def _add(self, n: int, mean: Tensor, squares: Tensor) -> None:
+        delta, total = mean - self._mean, self.n + n
+        self._squares = self._squares + squares + delta.square() * (self.n * n / total)
+        self._mean = self._mean + delta * (n / total)
+        self.n = total
+
+    def statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and unbiased variance, with the type of `like`."""
+        var = self._squares / max(1, self.n - 1)
+        return self._mean.to(like), var.to(like)
+
+
 @contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[dict[str, _BatchNorm]]:
+def batch_statistics(model: nn.Module) -> Iterator[dict[str, PooledMoments]]:
     """Lets every batch norm normalise with its own batch; everything is put back afterwards.
 
-    Within, the running statistics hold the plain mean over the batches that were seen.
+    Gives the moments of each norm's inputs over the batches that the network sees within.
     """
-    norms = batch_norms(model)
+    norms: dict[str, Any] = batch_norms(model)
     before = {
-        name: (m.running_mean.clone(), m.running_var.clone(), m.momentum, m.training)  # type: ignore[union-attr]
+        name: (m.running_mean, m.running_var, m.momentum, m.training, m.num_batches_tracked)
         for name, m in norms.items()
     }
-    counters = {name: m.num_batches_tracked for name, m in norms.items()}
-    try:
-        for module in norms.values():
-            module.train()
-            module.momentum = None  # the plain mean over batches
-            # a throw-away counter: the network's own is part of its state dict
-            module.num_batches_tracked = torch.zeros((), dtype=torch.long)
-            module.running_mean.zero_()  # type: ignore[union-attr]
-            module.running_var.fill_(1)  # type: ignore[union-attr]
-        yield norms
-    finally:
-        for name, module in norms.items():
-            mean, var, momentum, training = before[name]
-            module.running_mean.copy_(mean)  # type: ignore[union-attr]
-            module.running_var.copy_(var)  # type: ignore[union-attr]
-            module.momentum = momentum
-            module.training = training
-            module.num_batches_tracked = counters[name]
+    found = {name: PooledMoments() for name in norms}
+    with ExitStack() as stack:
+        try:
+            for name, module in norms.items():
+                module.train()
+                module.momentum = 1.0  # the running statistics are those of the batch
+                # throw-away ones: the network's own are part of its state dict
+                module.running_mean = torch.zeros_like(module.running_mean)
+                module.running_var = torch.ones_like(module.running_var)
+                module.num_batches_tracked = torch.zeros((), dtype=torch.long)
+                stack.callback(module.register_forward_hook(found[name]).remove)
+            yield found
+        finally:
+            for name, module in norms.items():
+                mean, var, momentum, training, counter = before[name]
+                module.running_mean, module.running_var = mean, var
+                module.momentum, module.training = momentum, training
+                module.num_batches_tracked = counter
 
 
 @torch.no_grad()
 def measure(model: nn.Module, batches: Sequence[Inputs]) -> Statistics:
     """Returns each batch norm's input mean and variance over `batches`, front to back.
 
-    Every batch norm normalises with its own batch while it is measured, so that the statistics of a
-    deep layer belong to a network whose earlier layers are normalised already. The model, its
-    running statistics and its modes are left as they were. A batch of one image has no variance and
-    is left out; where there is no other, the running statistics are returned.
+    Every value weighs the same, however the inputs are cut into batches. Every batch norm
+    normalises with its own batch while it is measured, so that the statistics of a deep layer
+    belong to a network whose earlier layers are normalised already; that is why batches should be
+    of about one size. The model, its running statistics and its modes are left as they were. A
+    batch of one image has no variance and is left out; where there is no other, the running
+    statistics are returned.
     """
     batches = [images for images in batches if len(images) > 1]
     if not batches:
         return running(model)
-    with batch_statistics(model):
+    with batch_statistics(model) as moments:
         for images in batches:
             model(images)
-        return running(model)
+    return {**running(model), **pooled(model, moments)}
+
+
+def pooled(model: nn.Module, moments: Mapping[str, PooledMoments]) -> Statistics:
+    """Returns the statistics of the norms that were called."""
+    norms: dict[str, Any] = batch_norms(model)
+    return {
+        name: found.statistics(norms[name].running_mean)
+        for name, found in moments.items()
+        if found.n
+    }
 
 
 def corrected(dense: Statistics, measured_dense: Statistics, measured: Statistics) -> Statistics:
@@ -196,12 +250,15 @@ class SequentialCorrection:
         """
         if not self._caches:
             return {}
-        with batch_statistics(self._model) as norms:
-            for cache, images in self._caches:
-                with cache.before(name):
-                    run_until(self._model, name, images)
-            seen = [norm for norm, module in norms.items() if int(module.num_batches_tracked)]  # type: ignore[arg-type]
-            now = running(self._model)
-        self._found.update({norm: now[norm] for norm in seen})
+        total = {norm: PooledMoments() for norm in self._dense}
+        for cache, images in self._caches:
+            # a norm runs while the cache is filled, or after that, or both times
+            with batch_statistics(self._model) as cached:
+                cache.fill(name)
+            with batch_statistics(self._model) as seen, cache.before(name):
+                run_until(self._model, name, images)
+            for norm, moments in total.items():
+                moments.add(seen[norm] if seen[norm].n else cached[norm])
+        self._found.update(pooled(self._model, total))
         dense = {norm: self._dense[norm] for norm in self._found}
         return corrected(dense, self._measured_dense, self._found)

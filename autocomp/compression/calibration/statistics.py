@@ -44,6 +44,8 @@ def calibrate(
 ) -> dict[str, LayerStatistics]:
     """Runs `model` once in evaluation mode and records every layer's inputs.
 
+    Of each batch as large a share is kept as it has of the samples.
+
     Args:
         model: the dense network; left as it was.
         network: its layers.
@@ -54,7 +56,8 @@ def calibrate(
     """
     modules = dict(model.named_modules())
     found = {layer.name: LayerStatistics(layer) for layer in network.layers}
-    share = -(-SAMPLE // len(batches))
+    n = sum(len(images) for images in batches)
+    share = SAMPLE
 
     def observe(layer: LayerSpec) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -85,6 +88,7 @@ def calibrate(
                 stack.callback(module.register_forward_pre_hook(observe(layer)).remove)
         with torch.inference_mode():
             for images in batches:
+                share = -(-SAMPLE * len(images) // n)
                 model(images)
     return {
         name: LayerStatistics(

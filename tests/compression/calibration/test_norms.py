@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autocomp.compression.calibration.norms import (
@@ -41,19 +43,31 @@ def test_which_norms() -> None:
 
 @torch.no_grad()
 def test_measured_by_hand() -> None:
-    """The plain mean over batches of each batch's own mean and unbiased variance."""
+    """The moments of all values together; each batch is normalised with its own."""
     model, batches = net(), [images(6), images(4) + 1]
     found = measure(model, batches)
     first = [model[0](x) for x in batches]
-    expected = torch.stack([x.mean((0, 2, 3)) for x in first]).mean(0)
-    assert torch.allclose(found["1"][0], expected, atol=1e-6)
-    expected = torch.stack([x.transpose(0, 1).flatten(1).var(1) for x in first]).mean(0)
-    assert torch.allclose(found["1"][1], expected, atol=1e-6)
+    together = torch.cat(first).transpose(0, 1).flatten(1)
+    assert torch.allclose(found["1"][0], together.mean(1), atol=1e-6)
+    assert torch.allclose(found["1"][1], together.var(1), atol=1e-5)
     # the second norm sees what the first one, normalising with its batch, lets through
     normed = copy.deepcopy(model[1]).train()
-    second = [model[3](model[2](normed(x))) for x in first]
-    expected = torch.stack([x.mean((0, 2, 3)) for x in second]).mean(0)
-    assert torch.allclose(found["4"][0], expected, atol=1e-6)
+    second = torch.cat([model[3](model[2](normed(x))) for x in first]).transpose(0, 1).flatten(1)
+    assert torch.allclose(found["4"][0], second.mean(1), atol=1e-6)
+    assert torch.allclose(found["4"][1], second.var(1), atol=1e-6)
+
+
+@torch.no_grad()
+@given(cuts=st.lists(st.integers(2, 30), min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_uneven_batches_weigh_by_their_samples(cuts: list[int]) -> None:
+    """A first norm's statistics do not depend on how the images are cut into batches."""
+    model, all_images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval(), images(150)
+    pieces = list(all_images[: sum(cuts)].split(cuts))
+    pieces[-1] = pieces[-1] * 3  # a small batch that is unlike the others must not count as much
+    whole, parts = measure(model, [torch.cat(pieces)]), measure(model, pieces)
+    for one, several in zip(whole["1"], parts["1"], strict=True):
+        assert torch.allclose(one, several, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("fails", [False, True])
