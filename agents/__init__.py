@@ -17,6 +17,7 @@ from autocomp.agents.exact.ilp import ILPAgent
 from autocomp.agents.greedy import GreedyAgent
 from autocomp.agents.local import LocalAgent
 from autocomp.agents.policy import LearnedPolicy
+from autocomp.agents.posterior.agent import PosteriorAgent
 from autocomp.agents.reinforcement.ddpg import DDPGAgent
 from autocomp.agents.reinforcement.ppo import PPOAgent
 from autocomp.agents.reinforcement.sac import SACAgent
@@ -41,6 +42,7 @@ AGENTS: dict[str, Factory] = {
     "cmaes": CMAESAgent,
     "dp": DPAgent,
     "ilp": ILPAgent,
+    "posterior": PosteriorAgent,
     "local": LocalAgent,
     "greedy": GreedyAgent,
     "uniform": UniformAgent,

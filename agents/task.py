@@ -88,10 +88,13 @@ class SearchResult:
     Attributes:
         outcomes: every distinct plan that was evaluated, in that order.
         save: writes what the agent learned into a folder and returns the file, or None.
+        finalists: evaluated plans that are judged thoroughly whatever their rank, because the agent
+            believes in them.
     """
 
     outcomes: tuple[Outcome, ...]
     save: Callable[[Path], Path] | None = field(default=None, compare=False)
+    finalists: tuple[Plan, ...] = ()
 
     @property
     def best(self) -> Outcome | None:

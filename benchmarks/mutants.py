@@ -89,13 +89,13 @@ MUTANTS = (
         ("tests/problem/test_promotion.py",),
     ),
     Mutant(
-        "the merit's weight", "autocomp/core/outcome.py",
-        "CLOSENESS = 3000", "CLOSENESS = 2000",
-        ("tests/core/test_outcome.py",),
+        "the gap's temperature", "autocomp/tasks/classification.py",
+        "temperature: ClassVar[float] = 4.0", "temperature: ClassVar[float] = 3.0",
+        ("tests/tasks/test_figures.py",),
     ),
     Mutant(
         "the merit's sign", "autocomp/core/outcome.py",
-        "self.accuracy - CLOSENESS", "self.accuracy + CLOSENESS",
+        "0.0 - (self.divergence", "0.0 + (self.divergence",
         ("tests/core/test_outcome.py",),
     ),
     Mutant(

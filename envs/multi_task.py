@@ -31,7 +31,7 @@ class TrainingTask(LayerwiseEnv):
 
     Args:
         feasible: the problem's feasible space.
-        level: "F0" (the estimated loss; nothing is evaluated) or "F1" (the measured divergence).
+        level: "F0" (the estimated loss; nothing is evaluated) or "F1" (the measured gap).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TrainingTask(LayerwiseEnv):
     def _loss_of(self, indices: Sequence[int]) -> float:
         if not self.level.evaluates:
             return float(self.feasible.estimate(np.array([indices]))[0])
-        return self.feasible.problem.evaluate(self.feasible.plan(indices)).divergence
+        return -self.feasible.problem.evaluate(self.feasible.plan(indices)).merit
 
 
 class MultiTaskEnv(gymnasium.Env[NDArray[np.float32], Any]):

@@ -108,6 +108,11 @@ class Observer:
         observation: NDArray[np.float32] = np.clip(values, -1, 1).astype(np.float32)
         return observation
 
+    @property
+    def layers(self) -> Floats:
+        """`(n_layers, n_features)`: what of a layer's observation does not depend on the plan."""
+        return np.array([[*a, *b] for a, b in zip(self._static, self._curves, strict=True)])
+
     def _layer_features(self, step: int, layer: LayerSpec, weights: int, macs: int) -> list[float]:
         return [
             step / len(self._feasible),

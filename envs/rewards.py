@@ -27,7 +27,7 @@ class Result:
         loss: the task's loss; for classifications the cross-entropy in nats.
         dense_accuracy: the same of the dense network.
         cost: the first budget's cost of the plan, in its unit.
-        merit: the quality, less the weighted divergence from the dense outputs (`Outcome.merit`).
+        merit: minus the gap from the dense outputs (`Outcome.merit`).
     """
 
     accuracy: float

@@ -104,6 +104,10 @@ class Allocation(Costs, Protocol):
         """Returns the best plan with each layer's losses multiplied (arXiv:2201.13096)."""
         ...
 
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns the best plan for other losses of the same choices, as far as it is found."""
+        ...
+
     def choose(self, prefix: Sequence[int], multiplier: float = 1.0) -> int:
         """Returns the best choice of the next layer, its losses multiplied and the later not."""
         ...

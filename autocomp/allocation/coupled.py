@@ -70,6 +70,10 @@ class CoupledAllocation(CoupledCosts):
         """See `Allocation`."""
         return self._solver.reweighted(multipliers)
 
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """See `Allocation`."""
+        return self._solver.solved(losses)
+
     def choose(self, prefix: Sequence[int], multiplier: float = 1.0) -> int:
         """Raises BudgetError: there is no exact solver behind single layers."""
         raise _refusal("choosing layer by layer")

@@ -53,7 +53,10 @@ class CoupledSolver:
 
     def reweighted(self, multipliers: Floats) -> list[int]:
         """Returns the plan found with each layer's losses multiplied."""
-        losses = [m * x for m, x in zip(multipliers, self.losses, strict=True)]
+        return self.solved([m * x for m, x in zip(multipliers, self.losses, strict=True)])
+
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns the plan found for other losses of the same choices."""
         return self._settled(losses)
 
     def loss(self, indices: Sequence[int]) -> float:

@@ -107,6 +107,10 @@ class DynamicProgram:
             return list(self.plan)
         return DynamicProgram(self.model.reweighted(multipliers), QUICK_POINTS).plan
 
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns the plan of least summed loss for other losses of the same choices."""
+        return DynamicProgram(self.model.with_losses(losses), QUICK_POINTS).plan
+
     def _terms(self, step: int, used: Ints) -> tuple[Floats, Floats]:
         left = int(self.model.limits[0]) - int(np.asarray(used).reshape(-1)[0]) - self._costs[step]
         return self._losses[step], self.value(step + 1, left)

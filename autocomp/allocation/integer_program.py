@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -65,6 +66,11 @@ class IntegerProgram:
         if np.ptp(multipliers) == 0:  # a common factor changes nothing
             return list(self.plan)
         model = self.model.reweighted(multipliers)
+        return model.refill(solve(model, QUICK_GAP))
+
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns the plan of least summed loss for other losses of the same choices."""
+        model = self.model.with_losses(losses)
         return model.refill(solve(model, QUICK_GAP))
 
     def _remember(self, step: int, used: Ints, tail: list[int]) -> None:

@@ -54,7 +54,11 @@ class Knapsack:
     def reweighted(self, multipliers: Floats) -> Knapsack:
         """Returns the model with each layer's losses times its multiplier (arXiv:2201.13096)."""
         scaled = [m * x for m, x in zip(multipliers.tolist(), self.losses, strict=True)]
-        return Knapsack(self.costs, scaled, self.limits)
+        return self.with_losses(scaled)
+
+    def with_losses(self, losses: Sequence[Floats]) -> Knapsack:
+        """Returns the model with other losses of the same choices."""
+        return Knapsack(self.costs, losses, self.limits)
 
     def rest(self, step: int, left: Ints, multiplier: float = 1.0) -> Knapsack:
         """Returns the model of layers `step`, ... within `left`, the first one's losses scaled."""

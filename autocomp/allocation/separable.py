@@ -125,6 +125,10 @@ class SeparableAllocation(SeparableCosts):
         """See `Allocation`."""
         return self._solver.reweighted(multipliers)
 
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """See `Allocation`."""
+        return self._solver.solved(losses)
+
     def choose(self, prefix: Sequence[int], multiplier: float = 1.0) -> int:
         """See `Allocation`."""
         return self._solver.choose(len(prefix), self.spent(prefix), multiplier)

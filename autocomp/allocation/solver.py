@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from autocomp.allocation.dynamic_program import POINTS, DynamicProgram
@@ -28,6 +29,10 @@ class Solver(Protocol):
 
     def reweighted(self, multipliers: Floats) -> list[int]:
         """Returns the best plan with each layer's losses multiplied."""
+        ...
+
+    def solved(self, losses: Sequence[Floats]) -> list[int]:
+        """Returns the best plan for other losses of the same choices."""
         ...
 
 

@@ -13,9 +13,6 @@ from autocomp.core.plan import Plan
 from autocomp.core.score import accuracy_of, quality_json, quality_of
 from autocomp.errors import AutocompError, RunError
 
-CLOSENESS = 3000
-"""Weight of the divergence in `Outcome.merit`, times the number of images."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -34,6 +31,8 @@ class Outcome:
         divergence: how far the outputs on these samples are from the dense network's; for
             classifications the mean Kullback-Leibler divergence in nats.
         metric: what `quality` is a figure of.
+        gap: the divergence of softened outputs, by which plans are ranked (`Task.gap`); the
+            divergence itself if it is not given.
     """
 
     plan: Plan
@@ -46,6 +45,7 @@ class Outcome:
     seconds: float
     divergence: float = 0.0
     metric: Metric = ACCURACY
+    gap: float | None = None
 
     def __post_init__(self) -> None:
         """Raises AutocompError for an unknown level."""
@@ -63,21 +63,19 @@ class Outcome:
 
     @property
     def merit(self) -> float:
-        """The quality, less 3000 / n times the divergence: what agents maximise.
+        """Minus the gap: what agents maximise; 0 where the outputs are the dense network's.
 
-        The quality counts as `utility`, which is the accuracy of classifications. On few images the
-        accuracies of good plans differ by less than their own error, and their
-        order says next to nothing about the whole split; the divergence, which needs no labels,
-        hardly varies with the images drawn. The more images, the more the accuracy counts.
-        `benchmarks/recovery.py --parts rank` prints how the two agree with the whole split.
+        On few images the accuracies of good plans differ by less than their own error, and their
+        order says next to nothing about other images; the gap needs no labels, and its order holds.
+        `benchmarks/reward.py` prints both.
         """
-        return self.utility - CLOSENESS / self.n * self.divergence
+        return 0.0 - (self.divergence if self.gap is None else self.gap)
 
     @property
-    def rank(self) -> tuple[bool, float, float]:
-        """Sorts outcomes: feasible first, then merit (on the whole split: quality), then loss."""
+    def rank(self) -> tuple[bool, float, float, float]:
+        """Sorts outcomes: feasible first; then merit and quality, on the whole split quality."""
         first = self.merit if self.fidelity is Fidelity.SCREEN else self.utility
-        return (self.within_budget, first, -self.loss)
+        return (self.within_budget, first, self.utility, -self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object, one line of `outcomes.jsonl`."""
@@ -85,6 +83,7 @@ class Outcome:
             **quality_json(self.quality, self.metric),
             "loss": self.loss,
             "divergence": self.divergence,
+            **({} if self.gap is None else {"gap": self.gap}),
             "n": self.n,
             "costs": dict(self.costs),
             "within_budget": self.within_budget,
@@ -98,7 +97,9 @@ class Outcome:
         """Reads `to_json`'s object; RunError if a field is missing or of the wrong kind."""
         try:
             quality, metric = quality_of(values)
+            gap = None if values.get("gap") is None else float(values["gap"])
             numbers = [float(values[x]) for x in ("loss", "seconds", "divergence")]
+            numbers += [0.0 if gap is None else gap]
             if any(map(math.isnan, numbers)):
                 raise ValueError(f"numbers {numbers}")
             counts = [values["n"], *values["costs"].values()]
@@ -115,6 +116,7 @@ class Outcome:
                 seconds=float(values["seconds"]),
                 divergence=float(values["divergence"]),
                 metric=metric,
+                gap=gap,
             )
         except (
             KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,

@@ -160,12 +160,13 @@ class Tally:
         self._task = task
         self._rows: list[Tensor] = []
         self._loss = 0.0
-        self._divergence = 0.0
+        self._divergence = self._gap = 0.0
 
     def add(self, part: Predicted, dense: Tensor) -> None:
         """Adds a batch; `dense` is what the dense network gives on it."""
         divergence = float(self._task.divergence(part.outputs, dense).double().sum())
         self._divergence += divergence
+        self._gap += float(self._task.gap(part.outputs, dense).double().sum())
         self._rows.append(self._task.measure.rows(part.outputs, part.targets, dense))
         if part.targets is None or self._task.compares:
             self._loss += divergence
@@ -180,6 +181,11 @@ class Tally:
     def divergence(self) -> float:
         """The mean divergence."""
         return finite(self._divergence / sum(map(len, self._rows)))
+
+    @property
+    def gap(self) -> float:
+        """The mean gap."""
+        return finite(self._gap / sum(map(len, self._rows)))
 
     def score(self, metric: Metric | None = None) -> Score:
         """Returns the score; of a metric that knows the dense figure, where one is given."""

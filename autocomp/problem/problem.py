@@ -436,6 +436,7 @@ class CompressionProblem:
         return Outcome(
             plan, found.quality, found.loss, found.n, costs, within, fidelity,
             round(time.perf_counter() - start, 4), judged.divergence, found.metric,
+            judged.gap,
         )  # fmt: skip
 
     def _shares(self, plan: Plan, level: Fidelity) -> Tensor:

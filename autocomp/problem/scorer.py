@@ -21,10 +21,11 @@ from autocomp.tasks.paired import is_behind
 
 @dataclass(frozen=True)
 class ComparedScore:
-    """A score, and the divergence of the outputs from the dense network's."""
+    """A score, and the divergence and the gap of the outputs from the dense network's."""
 
     score: Score
     divergence: float
+    gap: float
 
 
 class Scorer:
@@ -97,7 +98,7 @@ class Scorer:
                 return None
         if level is Fidelity.FULL:
             self._rows[key, fidelity] = tally.rows()
-        return ComparedScore(tally.score(metric), tally.divergence)
+        return ComparedScore(tally.score(metric), tally.divergence, tally.gap)
 
     def _is_behind(self, rows: Tensor, best: str, metric: Metric) -> bool:
         shares = self._task.measure.shares

@@ -135,8 +135,7 @@ def progress_figure(groups: Sequence[RunGroup]) -> Figure:
         "Best so far against evaluations: median of the runs, and their range",
         [*bands, *lines],
         {"xaxis": {"title": {"text": "evaluations"}}, "yaxis": {"title": {"text": "merit"}}},
-        note=f"Merit, which agents maximise: {_metric(groups).name} less 3000/n times the "
-        "divergence on n images.",
+        note="Merit, which agents maximise: minus the gap, the divergence of softened outputs.",
         keys=_keys(groups),
     )
 

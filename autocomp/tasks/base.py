@@ -26,8 +26,9 @@ class Task(ABC):
 
     One tensor of a network's output counts (`outputs`). On it stand the loss, the leading figure
     and the *divergence*: how far a sample's outputs are from the dense network's, without labels.
-    Sensitivities, merit and corrections stand on the divergence alone; so where there are no
-    labels, everything but the figure works without them.
+    Sensitivities and corrections stand on the divergence alone, and plans are ranked by the *gap*,
+    which is the divergence of softened outputs; so where there are no labels, everything but the
+    figure works without them.
 
     Args:
         metric: what leads: a name in `measures` or of a scorer of scikit-learn's, a function
@@ -40,6 +41,7 @@ class Task(ABC):
         needs_labels: whether loss and figures need labels.
         compares: whether figures compare with the dense network's outputs.
         unit: what the divergence is measured in.
+        temperature: what outputs are divided by in the gap.
         usual: names of outputs that are looked for, see `selected`.
 
     Raises:
@@ -50,6 +52,7 @@ class Task(ABC):
     needs_labels: ClassVar[bool] = True
     compares: ClassVar[bool] = False
     unit: ClassVar[str] = "nats"
+    temperature: ClassVar[float] = 1.0
     usual: ClassVar[tuple[str, ...]] = USUAL
 
     def __init__(
@@ -80,6 +83,16 @@ class Task(ABC):
             outputs: the compressed network's.
             dense: the dense network's on the same samples.
         """
+
+    def gap(self, outputs: Tensor, dense: Tensor) -> Tensor:
+        """Returns T^2 divergence(outputs / T, dense / T), `(n,)`: what plans are ranked by.
+
+        At temperature 1 a few samples near a decision carry half of the divergence of a good plan;
+        softened, all samples count, and the order of plans holds on others. (Hinton et al. 2015,
+        arXiv:1503.02531; `benchmarks/reward.py` compares temperatures.)
+        """
+        t = self.temperature
+        return t * t * self.divergence(outputs / t, dense / t)
 
     @abstractmethod
     def drawn_loss(self, outputs: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,6 +24,7 @@ class Classification(Task):
     """
 
     name: ClassVar[str] = "classification"
+    temperature: ClassVar[float] = 4.0
 
     def measures(self) -> Mapping[str, Measure]:
         """Returns accuracy and top5."""

@@ -32,6 +32,7 @@ class LanguageModel(Task):
     """
 
     name: ClassVar[str] = "language-model"
+    temperature: ClassVar[float] = 4.0
     needs_labels: ClassVar[bool] = False
 
     def measures(self) -> Mapping[str, Measure]:

@@ -26,6 +26,7 @@ class Multilabel(Task):
     """
 
     name: ClassVar[str] = "multilabel"
+    temperature: ClassVar[float] = 4.0
 
     def measures(self) -> Mapping[str, Measure]:
         """Returns f1, exact and label-accuracy."""

@@ -31,6 +31,7 @@ class Segmentation(Task):
     """
 
     name: ClassVar[str] = "segmentation"
+    temperature: ClassVar[float] = 4.0
 
     def __init__(self, metric: Any = "", output: str = "", ignore: int = 255) -> None:
         if not isinstance(ignore, int) or isinstance(ignore, bool):

@@ -95,6 +95,15 @@ class TaskContract:
             assert bool((less >= -1e-6).all())
             assert float(less.double().mean()) < float(more.double().mean())
 
+    def test_the_gap_is_the_divergence_of_softened_outputs(
+        self, task: Task, dense: Tensor, compressed: Tensor
+    ) -> None:
+        """T^2 divergence(outputs / T, dense / T), so that small errors count the same at any T."""
+        t = task.temperature
+        expected = t**2 * task.divergence(compressed / t, dense / t)
+        assert torch.allclose(task.gap(compressed, dense), expected)
+        assert bool((task.gap(dense, dense).abs() < 1e-4).all())
+
     def test_batches_do_not_matter(
         self, task: Task, dense: Tensor, compressed: Tensor, wanted: Tensor | None
     ) -> None:

@@ -111,7 +111,7 @@ class ToyProblem:
         self.evaluated.append(plan)
         loss, cost = self.loss(plan), self.cost(plan)
         return Outcome(plan, 1 - loss, loss, 10**9, {"size": cost}, cost <= self.limits["size"],
-                       Fidelity.of(fidelity), 0.0)  # fmt: skip
+                       Fidelity.of(fidelity), 0.0, divergence=loss)  # fmt: skip
 
     def dense_score(self, fidelity: Fidelity | str = Fidelity.SCREEN) -> Score:
         """Returns a score without errors."""

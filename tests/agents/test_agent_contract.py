@@ -50,7 +50,7 @@ class TestWholePlan(BuiltIn):
     pass
 
 
-@pytest.mark.parametrize("name", ["local", "cmaes", "ddpg", "ppo:env=whole-plan"])
+@pytest.mark.parametrize("name", ["posterior", "local", "cmaes", "ddpg", "ppo:env=whole-plan"])
 def test_multipliers_make_up_for_wrong_estimates(name: str, make_toy: Any) -> None:
     toy = make_toy("size=12%")
     space = make_space(COEFFICIENTS)

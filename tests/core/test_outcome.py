@@ -82,25 +82,31 @@ def test_rank_is_feasible_first_then_accuracy_then_loss() -> None:
     assert sorted(reversed(ordered), key=lambda outcome: outcome.rank) == ordered
 
 
-def test_the_merit_by_hand() -> None:
-    """Accuracy, less 3000 / n times the divergence: it counts less the more images there are."""
+def test_the_merit_is_minus_the_gap() -> None:
+    """Of an outcome that was written before there was one, minus the divergence."""
 
-    def merit(n: int, divergence: float) -> float:
-        return Outcome(PLAN, 0.8, 1.0, n, {}, True, Fidelity.SCREEN, 0.0, divergence).merit
+    def merit(divergence: float, gap: float | None) -> float:
+        return Outcome(PLAN, 0.8, 1.0, 9, {}, True, Fidelity.SCREEN, 0.0, divergence, gap=gap).merit
 
-    assert merit(3000, 0.0) == 0.8
-    assert merit(3000, 0.05) == pytest.approx(0.75)
-    assert merit(1000, 0.05) == pytest.approx(0.65)
-    assert merit(30_000, 0.05) == pytest.approx(0.795)
+    assert merit(0.25, 0.75) == -0.75
+    assert merit(0.25, 0.0) == 0
+    assert merit(0.25, None) == -0.25
 
 
-def test_screened_plans_are_ranked_by_merit_and_whole_ones_by_accuracy() -> None:
-    def rank(fidelity: Fidelity) -> tuple[bool, float, float]:
-        return Outcome(PLAN, 0.8, 1.5, 3000, {}, True, fidelity, 0.0, 0.05).rank
+def test_screened_plans_are_ranked_by_merit_and_whole_ones_by_quality() -> None:
+    def rank(fidelity: Fidelity) -> tuple[bool, float, float, float]:
+        return Outcome(PLAN, 0.8, 1.5, 3000, {}, True, fidelity, 0.0, 0.05, gap=0.25).rank
 
-    assert rank(Fidelity.SCREEN) == pytest.approx((True, 0.75, -1.5))
-    for level in (Fidelity.FULL, Fidelity.RECONSTRUCTED):
-        assert rank(level) == (True, 0.8, -1.5)
+    assert rank(Fidelity.SCREEN) == (True, -0.25, 0.8, -1.5)
+    for level in (Fidelity.FULL, Fidelity.RECONSTRUCTED, Fidelity.TUNED):
+        assert rank(level) == (True, 0.8, 0.8, -1.5)
+
+
+@pytest.mark.parametrize("gap", [None, 0.0, 1.5])
+def test_the_gap_goes_to_json_and_back(gap: float | None) -> None:
+    one = Outcome(PLAN, 0.8, 1.0, 9, {}, True, Fidelity.SCREEN, 0.0, 0.25, gap=gap)
+    assert ("gap" in one.to_json()) == (gap is not None)
+    assert Outcome.from_json(one.to_json()) == one
 
 
 def test_the_best() -> None:

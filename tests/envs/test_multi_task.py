@@ -147,16 +147,16 @@ def test_the_merit_is_the_share_of_the_solvers_loss(menus_of: Any) -> None:
     ]
     others = [indices for indices in others if feasible.meets(indices)]
     best = float(feasible.estimate(np.array([feasible.allocation.plan]))[0])
-    measured = feasible.problem.evaluate(feasible.plan(feasible.allocation.plan)).divergence
+    measured = -feasible.problem.evaluate(feasible.plan(feasible.allocation.plan)).merit
     found = []
     for indices in others:
         estimated = float(feasible.estimate(np.array([indices]))[0])
         merit = walked(TrainingTask(feasible, "F0"), feasible, indices)
         assert merit == pytest.approx(max(-3.0, 1 - estimated / best))
         assert merit <= 0  # nothing is estimated to be better than the solver's plan
-        divergence = feasible.problem.evaluate(feasible.plan(indices)).divergence
+        gap = -feasible.problem.evaluate(feasible.plan(indices)).merit
         assert walked(TrainingTask(feasible, "F1"), feasible, indices) == pytest.approx(
-            max(-3.0, 1 - divergence / measured)
+            max(-3.0, 1 - gap / measured)
         )
         found.append(merit)
     assert len(set(found)) > 4 and min(found) == -3

@@ -122,17 +122,19 @@ def test_a_challenger_that_falls_behind_is_given_up(batched: CompressionProblem)
     )  # fmt: skip
 
 
-def test_divergence_and_merit(batched: CompressionProblem) -> None:
+def test_divergence_gap_and_merit(batched: CompressionProblem) -> None:
     neutral = batched.network.neutral_plan()
     dense = batched.evaluate(neutral)
     assert dense.divergence == pytest.approx(0, abs=1e-6)
-    assert dense.merit == pytest.approx(dense.accuracy, abs=1e-3)
+    assert dense.merit == pytest.approx(0, abs=1e-5)
     names = batched.network.names
     plans = [neutral.replace(names[2], Choice.of(weight_bits=b)) for b in (8, 4, 2)]
     found = [batched.evaluate(p) for p in plans]
     assert found[0].divergence < found[1].divergence < found[2].divergence
     for one in found:
-        assert one.merit == pytest.approx(one.accuracy - 3000 / 40 * one.divergence)
-        assert one.rank == (True, one.merit, -one.loss)
+        pair = batched.outputs(one.plan, "F1")
+        gap = batched.settings.task.gap(pair.compressed, pair.dense).double().mean()
+        assert one.gap == pytest.approx(float(gap), rel=1e-4, abs=1e-8)
+        assert one.rank == (True, -one.gap, one.quality, -one.loss)
     whole = batched.evaluate(plans[0], "F2")
     assert whole.rank[1] == whole.accuracy

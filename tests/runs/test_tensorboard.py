@@ -44,10 +44,10 @@ def values(events: Any, tag: str) -> list[float]:
     return [float(s.value) for s in scalars]
 
 
-def outcome(bits: int, accuracy: float, size: int, fidelity: str = "F1", **more: Any) -> Outcome:
+def outcome(bits: int, accuracy: float, size: int, fidelity: str = "F1") -> Outcome:
     plan = Plan({"a": Choice.of(weight_bits=bits), "b": Choice.of(weight_bits=8, sparsity=0.5)})
     return Outcome(plan, accuracy, 0.4, 3000, {"size": size, "macs": 50}, size <= 100, fidelity,
-                   0.1, more.get("divergence", 0.01))  # fmt: skip
+                   0.1, 0.01, gap=1 - accuracy)  # fmt: skip
 
 
 def test_scalars_are_the_outcomes(tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_scalars_are_the_outcomes(tmp_path: Path) -> None:
     board.close()
     events = read(tmp_path)
     assert values(events, "F1/accuracy") == pytest.approx([0.5, 0.9, 0.7, 0.6])
-    assert values(events, "F1/merit") == pytest.approx([0.49, 0.89, 0.69, 0.59])
+    assert values(events, "F1/merit") == pytest.approx([-0.5, -0.1, -0.3, -0.4])
     assert values(events, "F1/loss") == pytest.approx([0.4] * 4)
     assert values(events, "F1/divergence") == pytest.approx([0.01] * 4)
     assert values(events, "F1/size of budget") == pytest.approx([0.9, 1.2, 0.95, 0.8])
     assert values(events, "F1/size of dense") == pytest.approx([0.09, 0.12, 0.095, 0.08])
     assert values(events, "F1/macs of dense") == [50.0] * 4  # of nothing: no division by zero
     # the second one is beyond the budget, so it is never the best
-    assert values(events, "F1/best merit") == pytest.approx([0.49, 0.49, 0.69, 0.69])
+    assert values(events, "F1/best merit") == pytest.approx([-0.5, -0.5, -0.3, -0.3])
     assert values(events, "F1/best accuracy") == pytest.approx([0.5, 0.5, 0.7, 0.7])
     assert values(events, "F2/accuracy") == pytest.approx([0.71])
     assert values(events, "F2S/accuracy") == pytest.approx([0.72])

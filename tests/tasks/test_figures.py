@@ -276,3 +276,26 @@ def test_outputs_that_do_not_fit(
     with pytest.raises(DataError, match=message) as caught:
         task.check(outputs, targets)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["classification", "multilabel", "segmentation", "language-model"])
+def test_the_gap_is_taken_at_temperature_four(name: str) -> None:
+    assert make_task(name).temperature == 4
+
+
+def test_the_gap_of_two_classes_by_hand() -> None:
+    """T^2 KL at T = 4 of logits (8, 0) against (0, 0): softened (2, 0), so q = 1 / (1 + e^-2)."""
+    task = make_task("classification")
+    q = 1 / (1 + math.exp(-2))
+    expected = 16 * (0.5 * math.log(0.5 / q) + 0.5 * math.log(0.5 / (1 - q)))
+    found = task.gap(torch.tensor([[8.0, 0.0]]), torch.zeros(1, 2))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    # to second order it is half the variance of the logits' error, at any temperature
+    small = task.gap(torch.tensor([[0.02, 0.0]]).double(), torch.zeros(1, 2).double())
+    assert float(small) == pytest.approx(0.5 * 0.01**2, rel=1e-2)
+
+
+def test_a_task_of_distances_has_no_temperature() -> None:
+    task = make_task("regression").fitted(torch.randn(20, 2, generator=torch.Generator()))
+    outputs, dense = torch.ones(3, 2), torch.zeros(3, 2)
+    assert torch.equal(task.gap(outputs, dense), task.divergence(outputs, dense))

@@ -34,8 +34,10 @@ _WORDS = (
     ("F3", "As F2, after a short training within the plan."),
     ("Divergence", "How far the compressed outputs are from the dense ones, whatever the labels; "
      "for classes, pixels and tokens the mean Kullback-Leibler divergence in nats."),
-    ("Merit", "The {quality} less 3000 / n times the divergence, over n samples: what agents "
-     "maximise at F1, because figures on few samples scatter more than good plans differ."),
+    ("Gap", "The divergence of softened outputs; for classes and the like T^2 KL at temperature "
+     "T = 4, elsewhere the divergence."),
+    ("Merit", "Minus the gap: what agents maximise at F1, because the {quality} on few samples "
+     "scatters more than good plans differ."),
     ("Solver", "The exact solver: the plan with the least estimated loss (F0) within the "
      "budget."),
 )  # fmt: skip

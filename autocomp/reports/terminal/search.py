@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from autocomp.core.outcome import CLOSENESS, Outcome
+from autocomp.core.outcome import Outcome
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.trajectory import best_so_far, pareto_front
 from autocomp.reports.terminal.grid import Cell, grid, pairs, shortened
@@ -44,7 +44,7 @@ def progress(record: RunRecord) -> list[RenderableType]:
     return [
         pairs("Best so far", [("merit", curve), ("evaluations", f"1 to {len(screened)}")]),
         grid(
-            f"(merit: {name} less {CLOSENESS}/{best.n} times the divergence)",
+            "(merit: minus the gap, the divergence of softened outputs)",
             ("", "evaluation", "seconds", "merit", name, "divergence"), rows,
             numbers={"evaluation", "seconds", "merit", name, "divergence"},
         ),

@@ -1,0 +1,1 @@
+"""Thompson sampling over multipliers of the layers' estimated losses."""
