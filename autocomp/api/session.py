@@ -44,6 +44,7 @@ from autocomp.runs.finetuning import train_in_run
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Gain, Measured, Training, summarise
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
+from autocomp.tasks import Paired
 from autocomp.training import TrainingConfig, TrainingPoint
 
 _LOG = logging.getLogger(__name__)
@@ -236,7 +237,8 @@ class Session:
     ) -> list[Outcome]:
         """Scores the best plans again on the whole search split, which screening may mis-rank.
 
-        The starts are among them: no search ends below the plan that it started from.
+        The starts are among them: no search ends below the plan that it started from. So is what
+        the agent believes in.
         """
         feasible = [o for o in found.outcomes if o.within_budget]
         if not feasible:
@@ -245,7 +247,8 @@ class Session:
                 "evaluations or another agent."
             )
         places = max(1, self.setup.config.finalists)
-        return promote(self.setup.problem, feasible, places, starts, record)
+        always = [*starts, *(plan for plan in found.finalists if plan not in starts)]
+        return promote(self.setup.problem, feasible, places, always, record)
 
     def _reconstructed(
         self, finalists: list[Outcome], starts: list[Plan], record: OnOutcome
@@ -284,14 +287,16 @@ class Session:
         self.run.write_plan(best.plan)
         if found.save is not None:
             found.save(self.run.path)
+        one_shot = model
         model, data, training, costs = self._finetuned(model, data, best)
         path = self.run.write_model(data)
         self._verify(path, model)
+        start = best_of(o for o in finalists if o.plan in starts)
+        tested = self.setup.problem.test_of(model, self._compared(best, one_shot, start))
         best = replace(best, costs={**best.costs, **costs})
         summary = summarise(
-            self.setup.problem, best, len(data), self.setup.problem.test_of(model),
-            len(found.outcomes), seconds, self._measured(model, data),
-            self._gain(best, [o for o in finalists if o.plan in starts]), training,
+            self.setup.problem, best, len(data), tested, len(found.outcomes), seconds,
+            self._measured(model, data), _gain(best, start, tested.gain), training,
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
         _LOG.info("plan chosen, file of %d bytes, in %.1f s: %s", len(data), seconds, path)
@@ -333,15 +338,13 @@ class Session:
             point.bytes,
         )  # fmt: skip
 
-    def _gain(self, best: Outcome, starts: list[Outcome]) -> Gain | None:
-        """Compares the chosen plan with the best that the search started from."""
-        start = best_of(starts)
-        if start is None:
+    def _compared(
+        self, best: Outcome, network: nn.Module, start: Outcome | None
+    ) -> tuple[nn.Module, nn.Module] | None:
+        """Returns the network that was found, and that of the start; None if they are the same."""
+        if start is None or start.plan == best.plan:
             return None
-        if start.plan == best.plan:
-            return Gain(0.0, 0.0, 0.0, best.n, own=True)
-        found = self.setup.problem.paired(best, start)
-        return Gain(found.difference, found.low, found.high, found.n)
+        return network, self.setup.problem.compressed(start.plan, start.fidelity)[0]
 
     def _measured(self, model: nn.Module, data: bytes) -> dict[str, Measured]:
         """Measures what the search only estimated."""
@@ -366,6 +369,15 @@ class Session:
                 f"The file must give the evaluated outputs, but they differ by {gap:.3g}; "
                 "report this defect."
             )
+
+
+def _gain(best: Outcome, start: Outcome | None, found: Paired | None) -> Gain | None:
+    """Returns what a search has gained over the best plan that it started from, if it had any."""
+    if start is None:
+        return None
+    if found is None:
+        return Gain(0.0, 0.0, 0.0, best.n, own=True)
+    return Gain(found.difference, found.low, found.high, found.n, split="test")
 
 
 def _versions() -> dict[str, str]:

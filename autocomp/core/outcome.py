@@ -33,6 +33,8 @@ class Outcome:
         metric: what `quality` is a figure of.
         gap: the divergence of softened outputs, by which plans are ranked (`Task.gap`); the
             divergence itself if it is not given.
+        held_out: the figure on those samples of the whole search split that F1 does not use, on
+            which finalists are compared; None at F1, and where there are none.
     """
 
     plan: Plan
@@ -46,6 +48,7 @@ class Outcome:
     divergence: float = 0.0
     metric: Metric = ACCURACY
     gap: float | None = None
+    held_out: float | None = None
 
     def __post_init__(self) -> None:
         """Raises AutocompError for an unknown level."""
@@ -73,8 +76,13 @@ class Outcome:
 
     @property
     def rank(self) -> tuple[bool, float, float, float]:
-        """Sorts outcomes: feasible first; then merit and quality, on the whole split quality."""
-        first = self.merit if self.fidelity is Fidelity.SCREEN else self.utility
+        """Sorts outcomes: feasible first, then merit, quality and loss.
+
+        On the whole split the quality on samples that proposed no plan takes the merit's place.
+        """
+        chosen = self.quality if self.held_out is None else self.held_out
+        screened = self.fidelity is Fidelity.SCREEN
+        first = self.merit if screened else self.metric.utility(chosen)
         return (self.within_budget, first, self.utility, -self.loss)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +92,7 @@ class Outcome:
             "loss": self.loss,
             "divergence": self.divergence,
             **({} if self.gap is None else {"gap": self.gap}),
+            **({} if self.held_out is None else {"held_out": self.held_out}),
             "n": self.n,
             "costs": dict(self.costs),
             "within_budget": self.within_budget,
@@ -97,9 +106,11 @@ class Outcome:
         """Reads `to_json`'s object; RunError if a field is missing or of the wrong kind."""
         try:
             quality, metric = quality_of(values)
-            gap = None if values.get("gap") is None else float(values["gap"])
+            gap, held_out = (
+                None if values.get(x) is None else float(values[x]) for x in ("gap", "held_out")
+            )
             numbers = [float(values[x]) for x in ("loss", "seconds", "divergence")]
-            numbers += [0.0 if gap is None else gap]
+            numbers += [x for x in (gap, held_out) if x is not None]
             if any(map(math.isnan, numbers)):
                 raise ValueError(f"numbers {numbers}")
             counts = [values["n"], *values["costs"].values()]
@@ -117,6 +128,7 @@ class Outcome:
                 divergence=float(values["divergence"]),
                 metric=metric,
                 gap=gap,
+                held_out=held_out,
             )
         except (
             KeyError, TypeError, ValueError, AttributeError, OverflowError, AutocompError,

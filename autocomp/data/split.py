@@ -128,13 +128,17 @@ class Split:
         Raises:
             DataError: if `n < 1`.
         """
+        labels, rows = self.labels, self.drawn(n, seed)
+        some = None if labels is None else labels[rows]
+        return Split.of(self.images[rows], some, f"{n} of {self.name}", self.mean, self.std)
+
+    def drawn(self, n: int, seed: int) -> Tensor:
+        """Returns the places of `subset`'s samples; DataError if `n < 1`."""
         labels = self.labels
         alike = torch.zeros(len(self), dtype=torch.int64)  # no classes to keep the shares of
         classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
         rows = stratified(labels if classes and labels is not None else alike, n, seed)
-        rows = rows if n < len(self) else torch.arange(len(self))
-        some = None if labels is None else labels[rows]
-        return Split.of(self.images[rows], some, f"{n} of {self.name}", self.mean, self.std)
+        return rows if n < len(self) else torch.arange(len(self))
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that change with any image, label, mean or std."""

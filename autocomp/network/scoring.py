@@ -141,12 +141,19 @@ def score(model: nn.Module, batches: Batches, task: Task, dense: nn.Module | Non
     Raises:
         DataError: if outputs or targets are of another kind than the task's.
     """
+    return tallied(model, batches, task, dense).score()
+
+
+def tallied(
+    model: nn.Module, batches: Batches, task: Task, dense: nn.Module | None = None
+) -> Tally:
+    """Returns what a network gives on a split; see `score`."""
     tally = Tally(task)
     inputs = (given for given, _ in batches)
     references = None if dense is None else iter(Reference(dense, inputs, task))
     for part in predictions(model, batches, task):
         tally.add(part, part.outputs if references is None else next(references))
-    return tally.score()
+    return tally
 
 
 class Tally:

@@ -37,11 +37,11 @@ from autocomp.network.faithful import (
     try_channels_last,
 )
 from autocomp.network.rebinding import copy_network
-from autocomp.network.scoring import Reference, outputs_on, score
+from autocomp.network.scoring import Reference, outputs_on, score, tallied
 from autocomp.network.working_copy import working_copy
 from autocomp.problem.allocate import allocate
 from autocomp.problem.loss_estimates import LossEstimates
-from autocomp.problem.pairs import OutputPair, ScorePair
+from autocomp.problem.pairs import OutputPair, ScorePair, Tested
 from autocomp.problem.scorer import ComparedScore, Scorer
 from autocomp.problem.searched_layers import FEW, searched_layers
 from autocomp.problem.settings import ProblemSettings
@@ -145,6 +145,8 @@ class CompressionProblem:
         )  # fmt: skip
         data.check_labels(data.search)
         few_searched = data.search.subset(self.settings.search_images, seed=0)
+        held_out = torch.ones(len(data.search), dtype=torch.bool)
+        held_out[data.search.drawn(self.settings.search_images, seed=0)] = False
         self._scorer = Scorer(
             dense,
             {
@@ -152,6 +154,7 @@ class CompressionProblem:
                 Fidelity.FULL: self._batches(data.search),
             },
             task,
+            held_out,
         )
         few = self._some_calibration(self.settings.correction_images)
         corrections = {
@@ -327,19 +330,40 @@ class CompressionProblem:
 
     def test(self, plan: Plan, fidelity: Fidelity | str = Fidelity.FULL) -> ScorePair:
         """Reads the test split and returns (dense, compressed) scores: call once, at the end."""
-        return self._tested(self._network(plan, _evaluated(fidelity)))
+        dense, compressed, _ = self._tested(self._network(plan, _evaluated(fidelity)))
+        return ScorePair(dense, compressed)
 
-    def test_of(self, network: nn.Module) -> ScorePair:
-        """Reads the test split and returns (dense, this network's) scores: once, at the end."""
-        return self._tested(self._ready(network))
+    def test_of(
+        self, network: nn.Module, compared: tuple[nn.Module, nn.Module] | None = None
+    ) -> Tested:
+        """Reads the test split: once, at the end.
 
-    def _tested(self, ready: nn.Module) -> ScorePair:
+        Args:
+            network: whose score is wanted beside the dense network's.
+            compared: two networks; by how much the first one's figure is above the second's.
+        """
+        return self._tested(self._ready(network), network, compared)
+
+    def _tested(
+        self, ready: nn.Module, network: nn.Module | None = None,
+        compared: tuple[nn.Module, nn.Module] | None = None,
+    ) -> Tested:  # fmt: skip
         """Returns the scores on the test split, of a network as this problem runs them."""
         batches = self._batches(self.data.test)
         task, original = self.settings.task, self.store.model
         task.check_labels(self.data.test.labels, self.data.test.name)
         dense = score(original, batches, task)
-        return ScorePair(dense, score(ready, batches, task, original))
+        tally = tallied(ready, batches, task, original)
+        gain = None
+        if compared is not None:
+            rows = [
+                tally.rows()
+                if one is network
+                else tallied(self._ready(one), batches, task, original).rows()
+                for one in compared
+            ]
+            gain = Paired.of(*map(task.measure.shares, rows))
+        return Tested(dense, tally.score(), gain)
 
     def score_of(self, network: nn.Module) -> Score:
         """Returns the score of a network of this problem on the whole search split."""
@@ -436,7 +460,7 @@ class CompressionProblem:
         return Outcome(
             plan, found.quality, found.loss, found.n, costs, within, fidelity,
             round(time.perf_counter() - start, 4), judged.divergence, found.metric,
-            judged.gap,
+            judged.gap, judged.held_out,
         )  # fmt: skip
 
     def _shares(self, plan: Plan, level: Fidelity) -> Tensor:

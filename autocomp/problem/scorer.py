@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,11 +22,20 @@ from autocomp.tasks.paired import is_behind
 
 @dataclass(frozen=True)
 class ComparedScore:
-    """A score, and the divergence and the gap of the outputs from the dense network's."""
+    """A score, and the divergence and the gap of the outputs from the dense network's.
+
+    Attributes:
+        score: on all samples of the level.
+        divergence: on them.
+        gap: on them.
+        held_out: the figure on those of the whole split that F1 does not use; None at F1, and where
+            there are none.
+    """
 
     score: Score
     divergence: float
     gap: float
+    held_out: float | None = None
 
 
 class Scorer:
@@ -35,9 +45,16 @@ class Scorer:
         dense: the dense network.
         splits: level ("F1", "F2") -> its samples.
         task: what the networks are for.
+        held_out: which samples of F2 are not among those of F1, `(n,)`; finalists are compared on
+            them. All count where there are none.
     """
 
-    def __init__(self, dense: nn.Module, splits: Mapping[Fidelity, Batches], task: Task) -> None:
+    def __init__(
+        self, dense: nn.Module, splits: Mapping[Fidelity, Batches], task: Task,
+        held_out: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        some = held_out is not None and bool(held_out.any())
+        self._held_out = held_out if some else None
         self._dense = dense
         self._splits = splits
         self._task = task
@@ -98,11 +115,26 @@ class Scorer:
                 return None
         if level is Fidelity.FULL:
             self._rows[key, fidelity] = tally.rows()
-        return ComparedScore(tally.score(metric), tally.divergence, tally.gap)
+        held_out = self._on_held_out(tally.rows()) if level is Fidelity.FULL else None
+        return ComparedScore(tally.score(metric), tally.divergence, tally.gap, held_out)
+
+    def _on_held_out(self, rows: Tensor) -> float | None:
+        if self._held_out is None:
+            return None
+        try:
+            value = self._task.measure.value(rows[self._held_out])
+        except DataError:  # a figure of the user's own has no value on some samples
+            return None
+        return value if math.isfinite(value) else None
 
     def _is_behind(self, rows: Tensor, best: str, metric: Metric) -> bool:
         shares = self._task.measure.shares
         other = self._rows[best, Fidelity.FULL][: len(rows)]
+        if self._held_out is not None:
+            some = self._held_out[: len(rows)]
+            rows, other = rows[some], other[some]
+            if not len(rows):
+                return False
         try:
             return is_behind(shares(rows), shares(other), metric.larger_is_better)
         except DataError:  # a figure of the user's own has no value on some samples

@@ -92,9 +92,11 @@ def gain_sentence(summary: Summary) -> str:
             f"The search did not measurably improve the {metric.name} of the plan it started from"
         )
     low, high = (metric.change(x).removesuffix(" points") for x in (gain.low, gain.high))
+    samples = "images" if metric.name == "accuracy" else "samples"
+    over = "test {} that no search used" if gain.split == "test" else "{} that chose it"
     return (
         f"{told}: {metric.change(gain.difference)} (95 % interval {low} to {high}, paired over the "
-        f"{gain.n:,} {'images' if metric.name == 'accuracy' else 'samples'} that chose it)."
+        f"{gain.n:,} {over.format(samples)})."
     )
 
 

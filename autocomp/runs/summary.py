@@ -11,7 +11,7 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
 from autocomp.core.score import Score
 from autocomp.errors import AutocompError, RunError
-from autocomp.problem.pairs import ScorePair
+from autocomp.problem.pairs import Tested
 from autocomp.problem.problem import CompressionProblem
 from autocomp.runs.layer_result import LayerResult, layer_results
 
@@ -29,11 +29,16 @@ class Measured(NamedTuple):
 class Gain:
     """How much better the plan is than the best one that the search started from.
 
+    Each without a training at the end. Where a figure cannot be told sample by sample, the interval
+    has no bounds.
+
     Attributes:
-        difference: of the figures on the whole search split, in their own unit.
+        difference: of the figures, in their own unit.
         low, high: a 95 % interval of it, paired sample by sample.
         n: samples.
         own: whether the plan is the start's own.
+        split: of which split the samples are: "test", which no search used; "search" in runs
+            before 0.5, which chose the plan.
     """
 
     difference: float
@@ -41,6 +46,7 @@ class Gain:
     high: float
     n: int
     own: bool = False
+    split: str = "search"
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ def summarise(
     problem: CompressionProblem,
     best: Outcome,
     file_bytes: int,
-    tested: ScorePair,
+    tested: Tested,
     evaluations: int,
     seconds: float,
     measured: Mapping[str, Measured] | None = None,
@@ -204,7 +210,7 @@ def summarise(
         problem: the problem.
         best: the chosen plan's outcome on the whole search split.
         file_bytes: real length of the compressed file.
-        tested: (dense, compressed) scores on the test split.
+        tested: scores on the test split.
         evaluations: how many distinct plans were evaluated.
         seconds: how long the search took.
         measured: what was measured of costs that the search estimates.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autocomp.core.choice import Choice
-from autocomp.core.outcome import Outcome
+from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.data import DataSplits
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
@@ -137,4 +138,22 @@ def test_divergence_gap_and_merit(batched: CompressionProblem) -> None:
         assert one.gap == pytest.approx(float(gap), rel=1e-4, abs=1e-8)
         assert one.rank == (True, -one.gap, one.quality, -one.loss)
     whole = batched.evaluate(plans[0], "F2")
-    assert whole.rank[1] == whole.accuracy
+    pair = batched.outputs(plans[0], "F2")
+    search = batched.data.search
+    labels = search.labels
+    assert labels is not None
+    proposed = set(search.drawn(batched.settings.search_images, 0).tolist())
+    others = [i for i in range(len(search)) if i not in proposed]
+    right = pair.compressed.argmax(1) == labels
+    assert whole.accuracy == pytest.approx(float(right.double().mean()))
+    assert whole.rank[1] == whole.held_out == pytest.approx(float(right[others].double().mean()))
+    assert found[0].held_out is None
+
+
+def test_finalists_are_compared_where_plans_were_not_proposed(batched: CompressionProblem) -> None:
+    """A plan that is right on F1's images alone does not win."""
+    plan = batched.network.neutral_plan()
+    whole = batched.evaluate(plan, "F2")
+    lucky = replace(whole, quality=0.99, held_out=0.5, within_budget=True)
+    sound = replace(whole, quality=0.9, held_out=0.6, within_budget=True)
+    assert best_of([lucky, sound]) is sound

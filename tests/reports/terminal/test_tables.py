@@ -104,6 +104,11 @@ def test_json_both_ways(summary: Summary) -> None:
             "improved on the plan it started from: +2.00 points (95 % ",
         ),
         (Gain(-0.02, -0.039, -0.001, 400), "ended below the plan it started from: -2.00 points"),
+        (
+            Gain(0.02, 0.001, 0.039, 400, split="test"),
+            "paired over the 400 test images that no search used)",
+        ),
+        (Gain(0.02, 0.001, 0.039, 400), "paired over the 400 images that chose it)"),
         (Gain(0.0, 0.0, 0.0, 400, own=True), "the one that the search started from"),
     ],
 )

@@ -47,7 +47,7 @@ CONFIG: dict[str, Any] = {
 
 def outcome(accuracy: float, size: int, fidelity: str = "F1", plan: Plan = PLAN) -> Outcome:
     costs = {"size": size}
-    return Outcome(plan, accuracy, 0.5, 1000, costs, True, fidelity, 2.0, divergence=0.01)
+    return Outcome(plan, accuracy, 0.5, 1000, costs, True, fidelity, 2.0, 0.01, gap=1 - accuracy)
 
 
 OUTCOMES = (
@@ -141,7 +141,7 @@ def test_the_overview_has_every_part(record: RunRecord) -> None:
     for part in (
         "Run run[/b]", "net[red]", "size=10% (<= 100 bytes)", "3 of 4 in 6.5 s", "complete",
         "accuracy 84.00% (F2, 1,000 images)", "50% zero w4", "███", "268", "-62.5%", "all layers",
-        "first, the solver's plan", "0.7700", "0.8200", "best of random", "▁▁█",
+        "first, the solver's plan", "-0.2000", "-0.1500", "best of random", "▁▁█",
         "Front of accuracy against size", "7.00%", "75.00%", "9.50%",
         "Marginal prices", "at its top", "1 of 1 difference lowered", "-0.02", "+1.50%",
         "kernel size", "████████████ 0.25", "size=10.00%", "0.0625", "the run's own",
