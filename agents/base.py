@@ -7,6 +7,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from autocomp.agents.learned_multipliers import LearnedMultipliers
 from autocomp.agents.policy import LearnedPolicy
 from autocomp.agents.task import PolicyTask, SearchResult, SearchTask, TrainedAgent
 from autocomp.search_spaces import FeasibleSpace
@@ -60,6 +61,10 @@ class Agent(Protocol):
 
     def learned_policy(self, folder: Path, feasible: FeasibleSpace) -> LearnedPolicy | None:
         """Returns the policy that a search has left in its folder; None if there is none."""
+        return None
+
+    def learned_multipliers(self, folder: Path) -> LearnedMultipliers | None:
+        """Returns what a search has learned of the estimated losses; None if it learns none."""
         return None
 
     def study(self, folder: Path) -> tuple[Path, str] | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from autocomp.agents.learned_multipliers import Coefficients
 
 from autocomp.allocation.pareto import Floats
 
@@ -17,21 +17,6 @@ _LEAST = 0.05
 """Least multiplier of a choice's loss, in units of the prior's."""
 _EXACT, _FAR = 0.02, 0.3
 """Standard deviations of a plan's value: as a share of the best, and of its distance from it."""
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """What each layer's estimated losses are multiplied by, in units of the prior's.
-
-    A choice of estimated loss L counts as (theta + kappa ln(L / L(start))) L.
-
-    Attributes:
-        theta: `(n_layers,)`: 1 where the estimate is right.
-        kappa: `(n_layers,)`: positive where strong compression hurts more than is estimated.
-    """
-
-    theta: Floats
-    kappa: Floats
 
 
 class LossModel:

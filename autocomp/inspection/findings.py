@@ -13,6 +13,7 @@ from autocomp.core.metric import ACCURACY, Metric
 from autocomp.errors import RunError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import ErrorCurve
+from autocomp.inspection.layer_multiplier import LayerMultiplier
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import Predictions
 from autocomp.inspection.price import Price
@@ -44,6 +45,8 @@ class Findings:
         predictions: single predictions; None if they were not looked at.
         policy: the learned policy; None without one.
         study: the Optuna study; None without one.
+        multipliers: by how much the layers' estimates were found to be wrong; () if that was not
+            learned.
         left_out: section -> why it is missing.
         metric: what the run's qualities are figures of.
     """
@@ -61,6 +64,7 @@ class Findings:
     study: StudyPicture | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     metric: Metric = ACCURACY
+    multipliers: tuple[LayerMultiplier, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Writes `inspection.json` into a run folder and returns its path."""

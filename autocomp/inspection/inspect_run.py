@@ -12,6 +12,7 @@ from autocomp.core.outcome import Outcome
 from autocomp.inspection.ablation import MOST, ablations, differing_layers
 from autocomp.inspection.curve import error_curves
 from autocomp.inspection.findings import Findings
+from autocomp.inspection.layer_multiplier import layer_multipliers
 from autocomp.inspection.policy import PolicyPicture
 from autocomp.inspection.predictions import compare_predictions
 from autocomp.inspection.price import prices
@@ -75,6 +76,9 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
         else None,
         policy=part("policy", lambda: _policy(feasible, agent, folder), None),
         study=part("study", lambda: _study(agent, folder), None),
+        multipliers=part(
+            "multipliers", lambda: layer_multipliers(agent.learned_multipliers(folder)), nothing
+        ),
         left_out=left_out,
         metric=best.metric,
     )

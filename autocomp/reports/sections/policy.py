@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autocomp.inspection.layer_multiplier import LayerMultiplier
 from autocomp.inspection.policy import PolicyPicture, Surface
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Prose
@@ -33,6 +34,8 @@ def policy(record: RunRecord) -> Section | None:
     if found is None:
         return None
     if found.policy is None:
+        if found.multipliers:
+            return _multipliers(found.multipliers)
         if "policy" not in found.left_out:
             return None
         prose = Prose((sentence(found.left_out["policy"]),))
@@ -54,6 +57,47 @@ def policy(record: RunRecord) -> Section | None:
         "was executed, after the budget had its say."
     )
     return Section("policy", "What the agent learned", lead, tuple(blocks))
+
+
+def _multipliers(found: Sequence[LayerMultiplier]) -> Section:
+    """Returns what the posterior agent has learned of each layer."""
+
+    def panel(title: str, values: list[float], deviations: list[float], neutral: float) -> Panel:
+        bar = {
+            "type": "scatter",
+            "mode": "markers",
+            "y": list(range(len(values))),
+            "x": values,
+            "error_x": {"type": "data", "array": deviations, "color": colour("soft")},
+            "hovertext": [
+                f"<b>{wrapped(m.layer, 34)}</b><br>{short(value)} +- {short(deviation)}"
+                for m, value, deviation in zip(found, values, deviations, strict=True)
+            ],
+            "hoverinfo": "text",
+            "marker": {"color": colour("compressed")},
+        }
+        line = {
+            "type": "scatter", "mode": "lines", "x": [neutral, neutral],
+            "y": [-0.5, len(values) - 0.5], "line": {"color": colour("soft"), "dash": "dot"},
+            "hoverinfo": "skip",
+        }  # fmt: skip
+        return Panel(title, (line, bar), {})
+
+    rows = Rows(
+        "What was learned of the layers' estimated losses",
+        [m.layer for m in found],
+        (
+            panel("Multiplier", [m.multiplier for m in found], [m.deviation for m in found], 1.0),
+            panel("Bend", [m.bend for m in found], [m.bend_deviation for m in found], 0.0),
+        ),
+        note="Posterior means and standard deviations; the dotted line is what is estimated.",
+    )
+    lead = (
+        "A choice of estimated loss L counts as (multiplier + bend ln(L / L(start))) L. A "
+        "multiplier above 1 says that a layer matters more than is estimated from it alone; a "
+        "positive bend, that strong compression hurts it more."
+    )
+    return Section("policy", "What the agent learned", lead, (rows,))
 
 
 def _listed(names: Sequence[str]) -> str:

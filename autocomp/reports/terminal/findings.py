@@ -33,6 +33,8 @@ def findings_tables(found: Findings) -> list[RenderableType]:
         parts.append(ablation_table(found))
     if found.policy is not None:
         parts += policy_tables(found.policy)
+    if found.multipliers:
+        parts.append(multiplier_table(found))
     if found.study is not None and found.study.parameters:
         parts.append(study_table(found.study))
     if found.predictions is not None:
@@ -83,6 +85,24 @@ def ablation_table(found: Findings) -> Table:
         + shortened(len(rows), len(ranked), "layers"),
         ("layer", "chosen", "solver's", found.unit, nats, "F0", name, "back fits"), rows,
         numbers={found.unit, nats, "F0", name},
+    )  # fmt: skip
+
+
+def multiplier_table(found: Findings) -> Table:
+    """Returns by how much layers' estimated losses were found to be wrong, the furthest first."""
+    ranked = sorted(
+        found.multipliers, key=lambda m: abs(m.multiplier - 1) / m.deviation, reverse=True
+    )
+    rows = [
+        [m.layer, f"{m.multiplier:.2f}", f"{m.deviation:.2f}", f"{m.bend:+.2f}",
+         f"{m.bend_deviation:.2f}"]
+        for m in ranked[:ROWS]
+    ]  # fmt: skip
+    return grid(
+        "What the search found of the estimated losses: (multiplier + bend ln(L / L(start))) L"
+        + shortened(len(rows), len(ranked), "layers"),
+        ("layer", "multiplier", "+-", "bend", "+- "), rows,
+        numbers={"multiplier", "+-", "bend", "+- "},
     )  # fmt: skip
 
 

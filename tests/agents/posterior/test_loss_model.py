@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from autocomp.agents.posterior.loss_model import Coefficients, LossModel
+from autocomp.agents.learned_multipliers import Coefficients
+from autocomp.agents.posterior.loss_model import LossModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autocomp.agents import SearchTask, make_agent
-from autocomp.agents.posterior.loss_model import Coefficients
-from autocomp.agents.posterior.multipliers_file import FILE, LearnedMultipliers
+from autocomp.agents.learned_multipliers import FILE, Coefficients, LearnedMultipliers
 from autocomp.search_spaces import make_space
 
 from autocomp.errors import AgentError

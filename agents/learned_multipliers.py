@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from autocomp.agents.posterior.loss_model import Coefficients
 
 from autocomp.allocation.pareto import Floats
 from autocomp.errors import AgentError
@@ -22,6 +21,21 @@ _RIDGE = 1.0
 """Penalty of the regression from layers' features to log theta, in units of a layer."""
 _WIDEST = 3.0
 """Largest |log theta| that travels to another network."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What each layer's estimated losses are multiplied by, in units of the prior's.
+
+    A choice of estimated loss L counts as (theta + kappa ln(L / L(start))) L.
+
+    Attributes:
+        theta: `(n_layers,)`: 1 where the estimate is right.
+        kappa: `(n_layers,)`: positive where strong compression hurts more than is estimated.
+    """
+
+    theta: Floats
+    kappa: Floats
 
 
 @dataclass(frozen=True)
