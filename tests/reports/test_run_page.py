@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autocomp.inspection.layer_multiplier import LayerMultiplier
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.html.blocks import Card, Cards, Picture, Pictures, Table
 from autocomp.reports.html.embedded import embedded_json
@@ -91,6 +92,21 @@ def test_sections_without_data_are_left_out(sample: Sample) -> None:
     page = Reader(render_run(replace(record, findings=None)))
     assert page.sections == ["glance", "plan", "search", "front", "measured", "making"]
     assert "was not inspected" in page.text
+
+
+def test_learned_multipliers_take_the_policy_s_place(sample: Sample) -> None:
+    record = sample()
+    assert record.findings is not None
+    learned = tuple(
+        LayerMultiplier(row.name, 1 + 0.1 * i, 0.2, -0.3, 0.1)
+        for i, row in enumerate(record.findings.layers)
+    )
+    findings = replace(record.findings, policy=None, multipliers=learned)
+    page = render_run(replace(record, findings=findings))
+    assert "policy" in Reader(page).sections
+    assert "Posterior means and standard deviations" in page
+    plain_page = render_run(replace(record, findings=replace(findings, multipliers=())))
+    assert "policy" not in Reader(plain_page).sections
 
 
 def test_what_is_left_out_says_why(sample: Sample) -> None:

@@ -18,11 +18,13 @@ from autocomp.errors import LayerError
 from autocomp.inspection.ablation import LayerAblation
 from autocomp.inspection.curve import CurvePoint, ErrorCurve
 from autocomp.inspection.findings import Findings
+from autocomp.inspection.layer_multiplier import LayerMultiplier
 from autocomp.inspection.policy import Influence, Movement, PolicyPicture, Surface, Sweep
 from autocomp.inspection.predictions import Calibration, ChangedSample, ClassAccuracy, Predictions
 from autocomp.inspection.price import Price
 from autocomp.inspection.record import RunRecord
 from autocomp.inspection.study import Parameter, StudyPicture
+from autocomp.reports.terminal.findings import multiplier_table
 from autocomp.reports.terminal.overview import (
     inspection_json,
     inspection_of_layer,
@@ -124,6 +126,16 @@ def shown(parts: Sequence[RenderableType], width: int = 160) -> str:
         for part in parts:
             console.print(part)
     return capture.get()
+
+
+def test_multipliers_are_shown_the_furthest_from_the_estimate_first() -> None:
+    near, far = (
+        LayerMultiplier("near", 1.2, 0.4, 0.0, 0.25), LayerMultiplier("far", 0.4, 0.1, -0.5, 0.1)
+    )  # fmt: skip
+    text = shown([multiplier_table(replace(FINDINGS, multipliers=(near, far)))])
+    assert text.index("far") < text.index("near")
+    for part in ("0.40", "-0.50", "1.20", "+0.00"):
+        assert part in text
 
 
 def first_column(text: str, heading: str, second: str) -> str:
