@@ -120,6 +120,7 @@ def table(name: str, problem: CompressionProblem, budget: str, n: int, truth: Fi
     clean[few] = False
     per_plan: dict[str, list[Tensor]] = {figure: [] for figure in FIGURES}
     error, accuracy, seconds = [], [], [0.0, 0.0]
+    true: dict[str, list[Tensor]] = {"errors": [], "KL, T=4": []}
     for plan in plans:
         for at, level in enumerate((Fidelity.SCREEN, truth)):
             began = time.perf_counter()
@@ -150,6 +151,12 @@ def table(name: str, problem: CompressionProblem, budget: str, n: int, truth: Fi
         spread = float(values.mean(1).std()) / max(noise, 1e-12)
         print(_row(figure, f"{spread:.1f}", values.mean(1).tolist(), error, accuracy), flush=True)
     print(_row("F0", "", estimates, error, accuracy), flush=True)
+    taus = {
+        figure: _halves(torch.stack(x), torch.stack(true["errors"])) for figure, x in true.items()
+    }
+    told = " and ".join(f"{tau:.2f} ({figure})" for figure, tau in taus.items())
+    print(f"\nKendall's tau of {truth.value} on half of the clean images with errors on the other "
+          f"half: {told}.", flush=True)  # fmt: skip
 
 
 def drawn(feasible: FeasibleSpace, n: int, sigma: float = 0.5) -> list[Plan]:
@@ -162,6 +169,18 @@ def drawn(feasible: FeasibleSpace, n: int, sigma: float = 0.5) -> list[Plan]:
         multipliers = np.exp(rng.normal(0, sigma, len(feasible)))
         found[feasible.plan(feasible.allocation.reweighted(multipliers))] = None
     return list(found)
+
+
+def _halves(figure: Tensor, errors: Tensor, draws: int = 20) -> float:
+    """Returns the mean tau of a figure on one half of the images with errors on the other."""
+    generator = torch.Generator().manual_seed(0)
+    n = figure.shape[1]
+    taus = []
+    for _ in range(draws):
+        order = torch.randperm(n, generator=generator)
+        own, other = figure[:, order[: n // 2]].mean(1), errors[:, order[n // 2 :]].mean(1)
+        taus.append(kendalltau(own.tolist(), other.tolist()).statistic)
+    return statistics.mean(taus)
 
 
 def _row(

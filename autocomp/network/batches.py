@@ -94,9 +94,9 @@ def equal_parts(n: int, largest: int) -> Iterator[slice]:
 def fitting(images: Inputs) -> int:
     """Returns how many of these samples make a batch of `LARGEST` numbers; at least two.
 
-    A token counts as the numbers of its vector.
+    A token counts as the numbers of its vector. Images may be stored as bytes.
     """
     leaves = leaves_of(images[:1])
-    tokens = not any(leaf.is_floating_point() for leaf in leaves)
+    tokens = not any(leaf.is_floating_point() or leaf.dtype == torch.uint8 for leaf in leaves)
     one = max(leaf.numel() for leaf in leaves) * _TOKEN if tokens else images[:1].numel()
     return max(2, LARGEST // max(1, one))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autocomp.data import Split
-from autocomp.network.batches import Batches, equal_parts
+from autocomp.network.batches import Batches, equal_parts, fitting
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
@@ -24,3 +25,23 @@ def test_batches_are_of_about_one_size() -> None:
     assert torch.cat([labels for _, labels in batches if labels is not None]).tolist() == [
         *range(512)
     ]
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (torch.zeros(1, 3, 32, 32), 1627),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 1627),  # as data sets keep them
+        (torch.zeros(1, 3, 224, 224, dtype=torch.uint8), 33),
+        (torch.zeros(1, 128, dtype=torch.int64), 39),  # tokens become vectors
+        (torch.zeros(1, 3, 4000, 4000, dtype=torch.uint8), 2),
+    ],
+)
+def test_how_many_samples_make_a_batch(images: torch.Tensor, expected: int) -> None:
+    assert fitting(images) == expected
+
+
+def test_a_split_of_bytes_comes_in_whole_batches() -> None:
+    images = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
+    split = Split(lambda: (images, None), "search", (0.5,) * 3, (0.5,) * 3)
+    assert [len(x) for x, _ in Batches(split, 500, torch.device("cpu"))] == [500, 500]
