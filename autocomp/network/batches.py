@@ -88,7 +88,7 @@ def equal_parts(n: int, largest: int) -> Iterator[slice]:
     """
     parts = -(-n // largest)
     for i in range(parts):
-        yield slice(i * n // parts, (i + 1) * n // parts)
+        yield slice(-(-i * n // parts), -(-(i + 1) * n // parts))  # larger parts first
 
 
 def fitting(images: Inputs) -> int:
