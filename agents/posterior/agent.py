@@ -17,6 +17,7 @@ from autocomp.search_spaces import FeasibleSpace
 
 from autocomp.allocation.pareto import Floats
 from autocomp.core.outcome import Outcome
+from autocomp.core.plan import Plan
 from autocomp.errors import AgentError
 from autocomp.plugins.bounds import check_real, check_whole
 
@@ -34,7 +35,7 @@ class PosteriorAgent(Agent):
     drawn from their posterior, the solver finds the plan that is best by them, and its outcome is
     learned (Thompson 1933; Russo et al. 2018, arXiv:1707.02038); every so often the posterior mean
     takes the place of a draw. Works in every space, whatever its actions are, because it acts on
-    losses. The plan that is best by the posterior mean of the end is among the finalists.
+    losses. The last plan that was best by a posterior mean is among the finalists.
 
     Args:
         spread: prior standard deviation of a layer's multiplier, whose mean is 1.
@@ -69,17 +70,16 @@ class PosteriorAgent(Agent):
             if not evaluator.spent:
                 evaluator.evaluate(feasible.plan(indices))
         model = self._model(feasible, start)
+        believed: Plan | None = None
         if self.learned is not None:
-            self._try(feasible, evaluator, model.losses(model.mean))
-        self._sample(feasible, evaluator, model, np.random.default_rng(task.seed))
+            believed = self._try(feasible, evaluator, model.losses(model.mean))[0]
+        believed = self._sample(feasible, evaluator, model, task.seed) or believed
         _learn(feasible, model, evaluator.outcomes, start)
-        last = feasible.plan(feasible.allocation.solved(model.losses(model.mean)))
         found = LearnedMultipliers(
             tuple(layer.name for layer in feasible.layers), model.mean, model.deviation,
             _at(feasible, start), _features(feasible), len(evaluator.outcomes),
         )  # fmt: skip
-        wanted = (last,) if evaluator.seen(last) else ()
-        return SearchResult(evaluator.outcomes, found.write, wanted)
+        return SearchResult(evaluator.outcomes, found.write, tuple(filter(None, [believed])))
 
     def _model(self, feasible: FeasibleSpace, start: list[int]) -> LossModel:
         prior: Coefficients | None = None
@@ -89,29 +89,36 @@ class PosteriorAgent(Agent):
         return LossModel(feasible.losses, start, self.spread, self.curvature, prior)
 
     def _sample(
-        self, feasible: FeasibleSpace, evaluator: Evaluator, model: LossModel,
-        rng: np.random.Generator,
-    ) -> None:  # fmt: skip
-        start = feasible.allocation.plan
+        self, feasible: FeasibleSpace, evaluator: Evaluator, model: LossModel, seed: int
+    ) -> Plan | None:
+        """Evaluates until nothing is left; returns the last posterior mean's plan."""
+        rng = np.random.default_rng(seed)
+        start, believed = feasible.allocation.plan, None
         width, known = 1.0, 0
         while not evaluator.spent and known < _PATIENCE:
             _learn(feasible, model, evaluator.outcomes, start)
-            count = len(evaluator.outcomes)
-            last = evaluator.left == 1 or count % self.every == 0
-            if known == 0 and last and self._try(feasible, evaluator, model.losses(model.mean)):
-                continue
-            if self._try(feasible, evaluator, model.losses(model.draw(rng, width))):
+            due = evaluator.left == 1 or len(evaluator.outcomes) % self.every == 0
+            if known == 0 and due:
+                believed, new = self._try(feasible, evaluator, model.losses(model.mean))
+                if new:
+                    continue
+            if self._try(feasible, evaluator, model.losses(model.draw(rng, width)))[1]:
                 width, known = 1.0, 0
             else:
                 width, known = min(width * _WIDER, _WIDEST), known + 1
+        return believed
 
-    def _try(self, feasible: FeasibleSpace, evaluator: Evaluator, losses: list[Floats]) -> bool:
-        """Evaluates the plan that is best by some losses; returns whether it was new."""
+    def _try(
+        self, feasible: FeasibleSpace, evaluator: Evaluator, losses: list[Floats]
+    ) -> tuple[Plan | None, bool]:
+        """Evaluates the plan that is best by some losses; returns it, and whether it was new."""
         plan = feasible.plan(feasible.allocation.solved(losses))
-        if evaluator.spent or evaluator.seen(plan):
-            return False
+        if evaluator.seen(plan):
+            return plan, False
+        if evaluator.spent:
+            return None, False
         evaluator.evaluate(plan)
-        return True
+        return plan, True
 
 
 def _learn(
