@@ -150,6 +150,8 @@ def _neighbours(feasible: FeasibleSpace, indices: list[int]) -> Iterator[list[in
         moves += [(t, i) for i in near]
         loss += [losses[i] - losses[index] for i in near]
         cost += [costs[i] - costs[index] for i in near]
+    if not moves:
+        return  # one choice a layer
     layer = np.array([t for t, _ in moves])
     left = allocation.limits - allocation.total(indices)
     first, second = np.triu_indices(len(moves))  # a move paired with itself is that move alone

@@ -4,7 +4,8 @@
 first used, so that `import autocomp` stays light.
 
 Each request of the command line is a function here: `search`, `resume`, `report`, `evaluate`,
-`export`, `measure`, `compare`, `finetune`, `train_policy`. The rest is what they speak of.
+`export`, `measure`, `compare`, `finetune`, `quantize`, `train_policy`. The rest is what they speak
+of.
 
 What happens is logged under `logging.getLogger("autocomp")`, silent until a handler is set.
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from autocomp.api.export import export
     from autocomp.api.finetune import finetune
     from autocomp.api.measure import measure
+    from autocomp.api.quantize import quantize
     from autocomp.api.report import report
     from autocomp.api.result import Result
     from autocomp.api.resume import resume
@@ -58,6 +60,7 @@ __all__ = [
     "freeze",
     "load",
     "measure",
+    "quantize",
     "report",
     "resume",
     "save",
@@ -90,6 +93,7 @@ _LAZY = {
     "freeze": "autocomp.training.trainable",
     "load": "autocomp.compression.loading",
     "measure": "autocomp.api.measure",
+    "quantize": "autocomp.api.quantize",
     "report": "autocomp.api.report",
     "resume": "autocomp.api.resume",
     "save": "autocomp.compression.saving",

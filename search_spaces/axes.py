@@ -124,7 +124,7 @@ class AxisSpace(SearchSpace):
         """Returns every combination of the axes' values, the most compressed first."""
         fields = [axis.field for axis in self.axes]
         made = (
-            Choice.of(**dict(zip(fields, values, strict=True)), **self.fixed)
+            Choice.of(**dict(zip(fields, values, strict=True)), **self._fixed_of(layer))
             for values in itertools.product(*(axis.of(layer) for axis in self.axes))
         )
         return tuple(dict.fromkeys(made))  # with all channels, criteria are one
@@ -147,7 +147,13 @@ class AxisSpace(SearchSpace):
             share = entry / len(axis.values) if self.discrete else (entry + 1) / 2
             index = min(max(int(np.floor(share * k + 1e-9)), 0), k - 1)
             values[axis.field] = allowed[index]
-        return Choice.of(**values, **self.fixed)
+        return Choice.of(**values, **self._fixed_of(layer))
+
+    def _fixed_of(self, layer: LayerSpec) -> dict[str, Any]:
+        """Returns the fixed properties, as far as the layer can have them."""
+        if layer.quantizable_input or "activation_bits" not in self.fixed:
+            return self.fixed
+        return {**self.fixed, "activation_bits": 32}
 
     def encode(self, layer: LayerSpec, choice: Choice) -> Action:
         """Returns the middle of the interval that means `choice`, or its indices.
@@ -171,8 +177,9 @@ class AxisSpace(SearchSpace):
             else:
                 entries.append((2 * index + 1) / k - 1)
         free = {"criterion"} if choice.structure.units == 1 else set()
-        if any(choice.value(f) != v for f, v in self.fixed.items() if f not in free):
-            raise SpaceError(f"Every choice of this space has {self.fixed}, but got {choice}.")
+        fixed = self._fixed_of(layer)
+        if any(choice.value(f) != v for f, v in fixed.items() if f not in free):
+            raise SpaceError(f"Every choice of this space has {fixed}, but got {choice}.")
         made = np.array(entries, np.int64 if self.discrete else np.float32)
         return made.reshape(self.action_space.shape or ())
 

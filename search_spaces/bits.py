@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from autocomp.search_spaces.axes import AxisSpace, bits_axes
-
-from autocomp.errors import SpaceError
+from autocomp.search_spaces.axes import Axis, AxisSpace, bits_axes
 
 
 class BitsSpace(AxisSpace):
     """Weight bits of each layer, and activation bits where asked (HAQ, arXiv:1811.08886).
 
-    One action entry per property with several values; -1 is the fewest bits.
+    One action entry per property with several values; -1 is the fewest bits. With one value of each
+    there is one plan, and one entry that changes nothing.
 
     Args:
         weight_bits: the weight's bit-widths.
@@ -28,5 +27,5 @@ class BitsSpace(AxisSpace):
     ) -> None:
         axes, fixed = bits_axes(weight_bits, activation_bits)
         if not axes:
-            raise SpaceError("`bits` needs several bit-widths to choose from; list at least two.")
+            axes = [Axis("weight_bits", (fixed.pop("weight_bits"),))]
         super().__init__(axes, discrete=discrete, fixed=fixed)

@@ -14,6 +14,12 @@ from autocomp.cli.console import say, show
 from autocomp.cli.trust import add_trust, tell_trusted
 from autocomp.runs.settings import SearchConfig
 
+_NOT_OF_QUANTIZE = (
+    "model", "weights", "data", "budget", "space", "agent", "policy", "evaluations", "finalists",
+    "tuned", "warm_start", "tensorboard",
+)  # fmt: skip
+"""Settings that one plan does not have, or that have another flag."""
+
 
 def add(commands: Any) -> None:
     """Adds the commands to the parser."""
@@ -21,6 +27,27 @@ def add(commands: Any) -> None:
     add_options(search)
     search.add_argument("--out", help="run folder (default: runs/<time>-<name>)")
     search.set_defaults(run=_search)
+
+    quantize = commands.add_parser(
+        "quantize", help="give every layer the same widths",
+        description="The search of a space with one plan; --help of search explains the settings.",
+    )  # fmt: skip
+    quantize.add_argument("model", metavar="MODEL", help="network, as for search")
+    quantize.add_argument(
+        "--weights", type=int, default=8, metavar="BITS", help="bits of a weight (default: 8)"
+    )
+    quantize.add_argument(
+        "--activations", type=int, default=8, metavar="BITS",
+        help="bits of a layer's inputs; 32 leaves them alone (default: 8)",
+    )  # fmt: skip
+    quantize.add_argument("--checkpoint", default="", help="weights file for a named network")
+    quantize.add_argument(
+        "--data", default="none",
+        help="as for search (default: none, inputs made out of the network's batch norms)",
+    )  # fmt: skip
+    add_options(quantize, _NOT_OF_QUANTIZE)
+    quantize.add_argument("--out", help="run folder (default: runs/<time>-<name>)")
+    quantize.set_defaults(run=_quantize)
 
     train = commands.add_parser(
         "train-policy", help="train one policy over several networks and budgets"
@@ -108,6 +135,20 @@ def _search(given: argparse.Namespace) -> int:
             model, data, out=given.out, on_outcome=update, progress=False, **settings
         ),
     )
+
+
+def _quantize(given: argparse.Namespace) -> int:
+    from autocomp.api.quantize import quantize
+
+    settings = settings_of(given, _NOT_OF_QUANTIZE)
+    return _with_progress(
+        1,
+        lambda update: quantize(
+            given.model, given.data, weights=given.weights, activations=given.activations,
+            checkpoint=given.checkpoint, out=given.out, on_outcome=update, progress=False,
+            **settings,
+        ),
+    )  # fmt: skip
 
 
 def _train(given: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from stable_baselines3 import DDPG, PPO, SAC, TD3
 
 from autocomp.errors import AgentError, AutocompError, BudgetError, UnknownNameError
 from autocomp.testing import AgentContract
+from autocomp.testing.toy_problem import ToyProblem
 
 LEARNED = ("ddpg", "td3", "sac", "ppo")
 SOLVERS = ("dp", "ilp")
@@ -147,3 +148,11 @@ def test_bad_options_say_what_is_wrong(text: str, error: type[AutocompError], wo
 def test_no_evaluations_are_refused(n: int, toy: Any) -> None:
     with pytest.raises(AgentError, match="at least 1 evaluation"):
         make_agent("random").search(SearchTask.of(toy, make_space(SPACE), n, 0))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_space_of_one_plan_is_searched_in_one_evaluation(name: str, make_small: Any) -> None:
+    toy = ToyProblem("size=100%")
+    found = make_small(name).search(SearchTask.of(toy, "bits:weight_bits=8", 5, 0))
+    assert [str(choice) for choice in found.outcomes[0].plan.values()] == ["w8"] * 4
+    assert len(found.outcomes) == 1

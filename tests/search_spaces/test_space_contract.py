@@ -24,6 +24,8 @@ TEXTS = [
     "bits:activation_bits=4/8",
     "joint:levels=5,weight_bits=2/4/8/16",
     "joint:weight_bits=8",
+    "bits:weight_bits=8",
+    "bits:weight_bits=4,activation_bits=8",
     "nm:patterns=2:4,weight_bits=8",
     "sparsity:levels=2,highest=0.5,weight_bits=8",
     "structured:criteria=l1+taylor",
@@ -54,6 +56,13 @@ def test_continuous_bins_are_equal() -> None:
     assert found == [2, 2, 4, 8, 16, 16]
 
 
+def test_one_width_is_a_space_of_one_plan() -> None:
+    space = make_space("bits:weight_bits=4,activation_bits=8")
+    assert [str(choice) for choice in space.choices(LAYERS[0])] == ["w4 a8"]
+    assert [str(choice) for choice in space.choices(LAYERS[2])] == ["w4"]  # has no hook
+    assert space.entry_names == ("weight bits",)
+
+
 def test_a_layer_without_a_hook_keeps_its_inputs() -> None:
     space = make_space("bits:activation_bits=4/8")
     assert {c.activations.bits for c in space.choices(LAYERS[2])} == {32}
@@ -78,7 +87,6 @@ def test_patterns_that_do_not_fit_are_not_offered() -> None:
         ("joint:levels=3,levels=4", AutocompError, "doubled"),
         ("sparsity:highest=1.5", SpaceError, "0 < highest < 1"),
         ("bits:weight_bits=9/2", ChoiceError, "weight_bits"),
-        ("bits:weight_bits=4", SpaceError, "at least two"),
         ("bits:weight_bits=4/4", SpaceError, "distinct"),
         ("nm:patterns=4:2", ChoiceError, "N:M"),
         ("nm:patterns=abc", ChoiceError, "N:M"),
