@@ -10,7 +10,7 @@ from torch import nn
 
 from autocomp.api.result import Result
 from autocomp.api.search import search
-from autocomp.core.choice import BITS
+from autocomp.core.choice import BITS, WEIGHT_BITS
 from autocomp.errors import ChoiceError
 
 
@@ -32,7 +32,7 @@ def quantize(
     Args:
         model: as `search` takes it.
         data: as `search` takes it; "none" makes inputs out of the network's batch norms.
-        weights: bits of a weight.
+        weights: bits of a weight; 1 for its sign, 2 for -1, 0 and 1 times a scale.
         activations: bits of a layer's inputs; 32 leaves them alone.
         checkpoint: weights file for a network that is named.
         **settings: further arguments of `search`, as `keep=("conv1",)` for layers to leave alone.
@@ -43,9 +43,11 @@ def quantize(
     >>> from autocomp import quantize
     >>> result = quantize("digits", "digits", weights=8, activations=8)  # doctest: +SKIP
     """
-    for name, bits in (("weights", weights), ("activations", activations)):
-        if bits not in BITS or isinstance(bits, bool):
-            raise ChoiceError(f"`{name}` must be one of {BITS} bits, but got {bits!r}.")
+    for name, bits, known in (
+        ("weights", weights, WEIGHT_BITS), ("activations", activations, BITS),
+    ):  # fmt: skip
+        if bits not in known or isinstance(bits, bool):
+            raise ChoiceError(f"`{name}` must be one of {known} bits, but got {bits!r}.")
     fixed: dict[str, Any] = {"budget": "size=100%", "evaluations": 1, "agent": "dp"}
     for name in (*fixed, "space"):
         if name in settings:

@@ -1,6 +1,6 @@
 """One layer's record in the file: what was done to it, and symbol models; codes go elsewhere.
 
-u8          bits of a weight, then of an activation: their places in `BITS`, 4 bits each
+u8          bits of a weight, then of an activation: their places in `_WIDTHS`, 4 bits each
 u8          form (2 bits), zeros (2), how scales are stored (1), axis of the scales (3)
 u16, or 2   sparsity in 1/10,000, or N and M of the pattern; only with such zeros
 f32, u16    step and lowest code of the activations; only with fewer than 32 bits
@@ -27,7 +27,7 @@ from autocomp.artifacts.symbols import SymbolModel
 from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
 from autocomp.core.activation_quantizer import ActivationQuantizer
-from autocomp.core.choice import BITS, Choice
+from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
 
@@ -35,6 +35,10 @@ DENSE, SPARSE, QUANTIZED = range(3)
 NO_ZEROS, SPARSITY, PATTERN = range(3)
 _ACTIVATION = struct.Struct("<fH")
 _NO_AXIS = 7
+
+
+_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16, 32, 1)
+"""Bit-widths by their numbers in a file; new ones come last."""
 
 
 def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
@@ -71,7 +75,12 @@ def write_record(
     axis = _scale_axis(weight, layer.name) if isinstance(weight, Quantized) else 0
     flags = form | zeros << 2 | (scale is not None) << 4 | axis << 5
     out = [
-        bytes([BITS.index(choice.weights.bits) << 4 | BITS.index(choice.activations.bits), flags])
+        bytes(
+            [
+                _WIDTHS.index(choice.weights.bits) << 4 | _WIDTHS.index(choice.activations.bits),
+                flags,
+            ]
+        )
     ]
     if zeros:
         sparsity = struct.pack("<H", round(choice.weights.sparsity * 10000))
@@ -139,7 +148,7 @@ class Record:
 
     def read(self, at: memoryview) -> memoryview:
         """Reads the record from the head of `at`; returns what follows."""
-        bits, activation_bits = BITS[at[0] >> 4], BITS[at[0] & 15]
+        bits, activation_bits = _WIDTHS[at[0] >> 4], _WIDTHS[at[0] & 15]
         self.form, zeros, coded, axis = at[1] & 3, at[1] >> 2 & 3, at[1] >> 4 & 1, at[1] >> 5
         sparsity, pattern, at = 0.0, "", at[2:]
         if zeros == PATTERN:

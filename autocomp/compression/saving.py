@@ -122,10 +122,17 @@ def _recoded(stored: Quantized | Tensor, now: Tensor, choice: Choice) -> Quantiz
     if isinstance(stored, Tensor):
         return torch.where(stored == 0, torch.zeros_like(now), now) if pruned else now.clone()
     codes = torch.round(now.float() / stored.scale)
+    if are_signs(stored, choice):
+        codes = torch.where(now < 0, -1.0, 1.0) * (stored.codes != 0)
     codes = codes.clamp(*code_range(stored, choice)).to(stored.codes.dtype)
     if pruned:
         codes = torch.where(stored.codes == 0, torch.zeros_like(codes), codes)
     return Quantized(codes, stored.scale)
+
+
+def are_signs(stored: Quantized, choice: Choice) -> bool:
+    """Whether a layer's codes are -1 and 1, and 0 only where a weight is pruned."""
+    return choice.weights.bits == 1 and bool((stored.codes < 0).any() & (stored.codes > 0).any())
 
 
 def code_range(stored: Quantized, choice: Choice) -> tuple[int, int]:
@@ -133,7 +140,7 @@ def code_range(stored: Quantized, choice: Choice) -> tuple[int, int]:
 
     Symmetric, unless the codes that are stored use the one more that a bit-width has.
     """
-    top = 2 ** (choice.weights.bits - 1) - 1
+    top = Quantized.largest_code(choice.weights.bits)
     low = min(-top, int(stored.codes.min()))
     high = max(top, int(stored.codes.max())) if low == -top else low + 2**choice.weights.bits - 1
     return low, max(high, int(stored.codes.max()))

@@ -12,7 +12,9 @@ from typing import Any
 from autocomp.errors import ChoiceError, unknown
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
-"""The bit-widths that can be asked for; 32 leaves values in floating point."""
+"""The bit-widths of activations; 32 leaves values in floating point."""
+WEIGHT_BITS = (1, *BITS)
+"""The bit-widths of weights. With one bit a weight is -s or s, with two -s, 0 or s."""
 
 _PATTERN = re.compile(r"(\d+):(\d+)")
 
@@ -30,7 +32,8 @@ class Weights:
         sparsity: share of the weights set to zero, in [0, 1), kept to four decimals.
         pattern: "N:M" keeps N of every M consecutive weights along the input axis ("" for none);
             excludes `sparsity`.
-        bits: bits of a weight, one of `BITS` (32: floating point, unchanged); flat `weight_bits`.
+        bits: bits of a weight, one of `WEIGHT_BITS` (1: its sign alone; 32: floating point,
+            unchanged); flat `weight_bits`.
     """
 
     sparsity: float = 0.0
@@ -44,7 +47,7 @@ class Weights:
         if not 0 <= self.sparsity < 1:
             raise ChoiceError(f"`0 <= sparsity < 1` must hold, but got sparsity={self.sparsity}.")
         object.__setattr__(self, "sparsity", min(round(float(self.sparsity), 4), 0.9999))
-        object.__setattr__(self, "bits", _bits("weight_bits", self.bits))
+        object.__setattr__(self, "bits", _bits("weight_bits", self.bits, WEIGHT_BITS))
         if self.pattern != "":
             n, m = self.n_of_m
             object.__setattr__(self, "pattern", f"{n}:{m}")
@@ -86,7 +89,7 @@ class Activations:
 
     def __post_init__(self) -> None:
         """Raises ChoiceError for a value outside its range."""
-        object.__setattr__(self, "bits", _bits("activation_bits", self.bits))
+        object.__setattr__(self, "bits", _bits("activation_bits", self.bits, BITS))
 
     def words(self) -> list[str]:
         """Returns what is done, in words."""
@@ -249,9 +252,9 @@ def flat_fields() -> dict[str, tuple[str, str]]:
     }
 
 
-def _bits(name: str, bits: Any) -> int:
-    if bits not in BITS or isinstance(bits, bool):
-        raise ChoiceError(f"`{name}` must be one of {BITS}, but got {bits!r}.")
+def _bits(name: str, bits: Any, known: tuple[int, ...]) -> int:
+    if bits not in known or isinstance(bits, bool):
+        raise ChoiceError(f"`{name}` must be one of {known}, but got {bits!r}.")
     return int(bits)
 
 

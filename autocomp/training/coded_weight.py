@@ -16,6 +16,8 @@ from autocomp.artifacts.scales import round_scale
 
 _REACH = 0.499
 """How far beyond the outermost code a latent may lie: it still rounds to it."""
+_LEAST = 0.05
+"""How far from 0, in units of the scale, a latent that stands for a sign starts at least."""
 _NEAR = 0.45
 """How far from its code a latent starts at most, so that rounding it gives the code."""
 
@@ -32,6 +34,7 @@ class CodedWeight(nn.Module):
         low: the least code.
         high: the largest code.
         free: whether codes of 0 may become others. Else a mask keeps them.
+        signs: whether codes are -1 and 1 alone, where the mask keeps no zero.
         learned: whether the scales are trained, too, on their grid: `scale * exp(log_scale)`,
             rounded (learned step sizes, Esser et al. 2020, arXiv:1902.08153).
     """
@@ -42,12 +45,12 @@ class CodedWeight(nn.Module):
 
     def __init__(
         self, codes: Tensor, scale: Tensor, low: int, high: int, free: bool = False,
-        learned: bool = False, dtype: torch.dtype = torch.float32,
+        learned: bool = False, signs: bool = False, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.low, self.high, self.dtype = low, high, dtype
+        self.low, self.high, self.signs, self.dtype = low, high, signs, dtype
         self.register_buffer("scale", scale.detach().float().clone())
-        self.register_buffer("mask", None if free else codes != 0)
+        self.register_buffer("mask", None if free and not signs else codes != 0)
         made = nn.Parameter(torch.zeros_like(self.scale)) if learned else None
         self.register_parameter("log_scale", made)
 
@@ -65,7 +68,8 @@ class CodedWeight(nn.Module):
 
     def codes(self, latent: Tensor) -> Tensor:
         """Returns the whole numbers that latents stand for; differentiable, straight through."""
-        rounded: Tensor = _Round.apply(latent, *self.bounds)  # type: ignore[no-untyped-call]
+        bounds = (-1.0, 1.0, True) if self.signs else (*self.bounds, False)
+        rounded: Tensor = _Round.apply(latent, *bounds)  # type: ignore[no-untyped-call]
         return rounded if self.mask is None else rounded * self.mask
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -91,6 +95,8 @@ class CodedWeight(nn.Module):
         if source is None:
             return centre
         wanted = source.detach().float().to(centre.device) / self.scale
+        if self.signs:  # a latent near 0 changes its sign
+            return centre * (centre * wanted).clamp(_LEAST, 1)
         return torch.minimum(torch.maximum(wanted, centre - _NEAR), centre + _NEAR)
 
 
@@ -118,7 +124,7 @@ class MaskedWeight(nn.Module):
 
 def straight_round(values: Tensor) -> Tensor:
     """Returns whole numbers, to the last bit; the gradient is that of the values."""
-    rounded: Tensor = _Round.apply(values, -math.inf, math.inf)  # type: ignore[no-untyped-call]
+    rounded: Tensor = _Round.apply(values, -math.inf, math.inf, False)  # type: ignore[no-untyped-call]
     return rounded
 
 
@@ -126,14 +132,16 @@ class _Round(torch.autograd.Function):
     """Rounds to whole numbers within bounds; its gradient is one wherever a step may go."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, values: Tensor, low: float, high: float, signs: bool) -> Tensor:
         ctx.save_for_backward(values)
         ctx.low, ctx.high = low, high
+        if signs:
+            return torch.where(values < 0, -torch.ones_like(values), torch.ones_like(values))
         return values.clamp(low, high).round()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (values,), grad = ctx.saved_tensors, grads[0]
         # descent moves against the gradient
         stuck = ((values >= ctx.high) & (grad < 0)) | ((values <= ctx.low) & (grad > 0))
-        return torch.where(stuck, torch.zeros_like(grad), grad), None, None
+        return torch.where(stuck, torch.zeros_like(grad), grad), None, None, None

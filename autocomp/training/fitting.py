@@ -95,7 +95,7 @@ def _fit_once(
 def _best(weight: Latent, u: Tensor, bits: Tensor, mu: float, h: Tensor | None) -> Tensor:
     """Returns each latent's best code at a price of `mu` a bit."""
     form = weight.form
-    if mu == 0:
+    if mu == 0 or form.signs:  # signs cost the same
         return form.codes(u)
     near = form.codes(u)
     below = u.floor().clamp(form.low, form.high)

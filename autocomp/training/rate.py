@@ -100,7 +100,7 @@ class RateTerm:
 
     def _slopes(self, weight: Latent, lengths: Tensor) -> Tensor:
         """Returns how the code's length changes with each latent, in bits."""
-        if len(lengths) < 2:
+        if len(lengths) < 2 or weight.form.signs:
             return torch.zeros_like(weight.latent)
         steps = (lengths[1:] - lengths[:-1]).clamp(-_STEEPEST, _STEEPEST)
         below = (weight.latent.floor() - weight.form.low).clamp(0, len(steps) - 1)

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from autocomp.artifacts.packed import PackedModel
 from autocomp.compression.noted_file import file_of, note_file, noted_file
-from autocomp.compression.saving import code_range
+from autocomp.compression.saving import are_signs, code_range
 from autocomp.core.quantized import Quantized
 from autocomp.errors import TrainingError
 from autocomp.network.input_quantizers import quantizer_of, take_quantizer
@@ -95,8 +95,9 @@ def trainable(
             low, high = code_range(stored, choice)
             free = not pruned or (masks == "free" and not choice.weights.pattern)
             form = CodedWeight(
-                stored.codes, stored.scale, low, high, free, scales == "learned", parameter.dtype
-            )
+                stored.codes, stored.scale, low, high, free, scales == "learned",
+                are_signs(stored, choice), parameter.dtype,
+            )  # fmt: skip
             known = source.get(name)
             fits = known is not None and known.shape == stored.codes.shape
             latent = form.start(stored.codes, known if fits else None)

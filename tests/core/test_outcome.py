@@ -60,7 +60,7 @@ def test_a_field_is_missing(field: str) -> None:
         ("costs", {"size": "x"}),
         ("plan", 3),
         ("plan", {"a": 3}),
-        ("plan", {"a": {"weight_bits": 1}}),
+        ("plan", {"a": {"weight_bits": 0}}),
         ("plan", {"a": {"depth": 1}}),
         ("seconds", "x"),
     ],

@@ -56,7 +56,7 @@ def test_the_key_identifies_a_plan(one: Plan, other: Plan) -> None:
         ({"sparsity": float("inf")}, r"finite number, but got inf"),
         ({"sparsity": "half"}, r"finite number, but got 'half'"),
         ({"sparsity": None}, r"finite number, but got None"),
-        ({"weight_bits": 1}, r"`weight_bits` must be one of .* but got 1\."),
+        ({"weight_bits": 9}, r"`weight_bits` must be one of .* but got 9\."),
         ({"weight_bits": 9}, r"`weight_bits`.* got 9\."),
         ({"weight_bits": "8"}, r"`weight_bits`.* got '8'"),
         ({"weight_bits": [8]}, r"`weight_bits`.* got \[8\]"),

@@ -28,7 +28,8 @@ def round_in_order(
         weights: `(systems, m, n)`: what to round, gathered by `factor`.
         kept: boolean `(systems, m, n)` or `(systems, 1, n)`, gathered likewise: other codes are 0.
         scale: `(systems, m, 1)`: step of each row.
-        top: `(systems, m, 1)`: largest code of each row; the least is its negative.
+        top: `(systems, m, 1)`: largest code of each row; the least is its negative. 0 stands for
+            one bit, whose codes are -1 and 1.
 
     Returns:
         Codes as floating-point `(systems, m, n)`, and the errors tr(e H e^T), `(systems, m)`.
@@ -37,7 +38,8 @@ def round_in_order(
     n = weights.shape[2]
     step = scale[..., 0]
     wanted = (weights / scale).mT.contiguous()  # (systems, n, m), in steps like all that follows
-    high = (top * kept).mT.contiguous()
+    signs = _signs(top)
+    high = (top.clamp(min=1) * kept).mT.contiguous()
     low = -high
     codes = torch.zeros_like(wanted)
     pushed = torch.zeros_like(wanted)  # sum of e_i L_ik over the columns that are done
@@ -52,7 +54,8 @@ def round_in_order(
         for i in range(end - start - 1, -1, -1):
             k = start + i
             q = torch.addcmul(wanted[:, k], block[:, i], inverse_pivot[:, k, None], out=codes[:, k])
-            torch.clamp(q.round_(), low[:, k], high[:, k], out=q)
+            _to_codes(q, signs)
+            torch.clamp(q, low[:, k], high[:, k], out=q)
             error = torch.sub(q, wanted[:, k], out=errors[:, i])
             if i:
                 block[:, :i].addcmul_(triangle[:, i, :i, None], error[:, None])
@@ -77,7 +80,7 @@ def descend(
         hessian: `(blocks, width, width)`.
         codes: `(blocks, rows, width)`, floating-point whole numbers.
         scale: `(blocks, rows, 1)`.
-        top: `(blocks, rows, 1)`, the largest code.
+        top: `(blocks, rows, 1)`, the largest code; 0 for one bit.
         weights: `(blocks, rows, width)`: what the weight is compared with.
         kept: `(blocks, rows, width)` boolean; other codes stay 0.
         sweeps: for each pass over all columns, how many rows, from the first, take part.
@@ -89,7 +92,8 @@ def descend(
     width = codes.shape[2]
     inverse = -1 / hessian.diagonal(dim1=1, dim2=2)
     n = sweeps[0]
-    high = (top[:, :n] * kept[:, :n]).mT.contiguous()
+    signs = _signs(top[:, :n])
+    high = (top[:, :n].clamp(min=1) * kept[:, :n]).mT.contiguous()
     low = -high
     slope_of = hessian @ (found[..., :n] - (weights[:, :n] / scale[:, :n]).mT)  # in steps
     for n in sweeps:
@@ -102,7 +106,8 @@ def descend(
             for i in range(end - start):
                 j = start + i
                 before = found[:, j, :n]
-                q = torch.addcmul(before, slope[:, i], inverse[:, j, None]).round_()
+                q = torch.addcmul(before, slope[:, i], inverse[:, j, None])
+                _to_codes(q, None if signs is None else signs[:, :n])
                 torch.clamp(q, low[:, j, :n], high[:, j, :n], out=q)
                 move = torch.sub(q, before, out=moves[:, i])
                 before.copy_(q)
@@ -114,3 +119,18 @@ def descend(
         if not moved:
             break
     return found.mT
+
+
+def _signs(top: Tensor) -> Tensor | None:
+    """Returns which rows have codes of one bit, `(systems, m)`; None if none has."""
+    signs = top[..., 0] == 0
+    return signs if bool(signs.any()) else None
+
+
+def _to_codes(values: Tensor, signs: Tensor | None) -> None:
+    """Rounds values of a column in place; those of one bit to -1 or 1."""
+    if signs is None:
+        values.round_()
+    else:
+        sign = torch.where(values < 0, -1.0, 1.0).to(values)
+        values.copy_(torch.where(signs, sign, values.round()))

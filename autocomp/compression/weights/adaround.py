@@ -50,7 +50,8 @@ class AdaRoundQuantizer(GPTQQuantizer):
             return started
         target = gram.layout.split(weight)
         return [
-            self._learned(gram, target, given, b) for given, b in zip(started, bits, strict=True)
+            given if b == 1 else self._learned(gram, target, given, b)  # signs have no neighbours
+            for given, b in zip(started, bits, strict=True)
         ]
 
     def _learned(self, gram: Gram, target: Tensor, given: Quantized, bits: int) -> Quantized:

@@ -11,6 +11,7 @@ from autocomp.artifacts.scales import round_scale
 from autocomp.compression.calibration.statistics import LayerStatistics
 from autocomp.compression.recovery.channels import share, to_channels
 from autocomp.compression.recovery.gram import ROUNDED, Gram
+from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.recovery.rounding import descend, round_in_order
 from autocomp.compression.weights.base import Quantizer
 from autocomp.compression.weights.uniform import UniformQuantizer
@@ -39,7 +40,9 @@ class GPTQQuantizer(Quantizer):
     (GPTQ, Frantar et al. 2023, arXiv:2210.17323), restricted to the weights that are not zero; the
     scale of each channel is the one, of several around the one of least plain error, with the
     least output error; coordinate descent then lowers the error further. Codes q lie in
-    [-(2^(b-1)-1), 2^(b-1)-1]. Without input moments this is rounding to the nearest.
+    [-(2^(b-1)-1), 2^(b-1)-1]; with one bit they are -1 and 1 (BinaryConnect, Courbariaux et al.
+    2015, arXiv:1511.00363; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279). Without input
+    moments this is rounding to the nearest.
 
     Args:
         sweeps: most passes of coordinate descent; from 4 bits on, where it gains little, fewer.
@@ -66,15 +69,15 @@ class GPTQQuantizer(Quantizer):
 
         Args:
             weight: floating tensor of the layer's shape; zeros in it stay zero.
-            bits: bit-widths in [2, 16].
+            bits: bit-widths in [1, 16].
             stats: the layer and the moments of its inputs.
 
         Raises:
             ChoiceError: for a bit-width out of range.
         """
         for one in bits:
-            if not 2 <= one <= 16:
-                raise ChoiceError(f"`2 <= weight_bits <= 16` must hold to quantize, but got {one}.")
+            if not 1 <= one <= 16:
+                raise ChoiceError(f"`1 <= weight_bits <= 16` must hold to quantize, but got {one}.")
         gram = stats.gram
         if gram is None:
             nearest = UniformQuantizer()
@@ -194,23 +197,35 @@ def _plain_steps(gram: Gram, target: Tensor, kept: Tensor, tops: Tensor) -> Tens
     """
     layout = gram.layout
     target = target.to(_TYPE)
-    full = share(layout, target.abs().amax(2)[None], "max")[0]
-    full = torch.where(full > 0, full, torch.ones_like(full))
     columns = slice(None, None, -(-target.shape[2] // _SAMPLE))
     energy = gram.hessian.diagonal(dim1=1, dim2=2)[:, None, columns].to(_TYPE)
     energy = energy * layout.valid[..., columns] * kept[..., columns]
     some = target[..., columns]
     found = []
     for top in tops.tolist():
+        full = _reach(layout, target, top)
         octaves = _OCTAVES if top < 2**15 - 1 else _OCTAVES[:1]
-        steps = round_scale(full / top * 2 ** -octaves[:, None, None])  # (octaves, blocks, rows)
+        steps = round_scale(
+            full / max(1.0, top) * 2 ** -octaves[:, None, None]
+        )  # (octaves, blocks, rows)
         errors = torch.stack([_plain_error(some, step[..., None], top, energy) for step in steps])
         best = share(layout, errors, "sum").argmin(0, keepdim=True)
         found.append(steps.gather(0, best)[0])
     return torch.stack(found).to(torch.float64)
 
 
+def _reach(layout: Layout, target: Tensor, top: float) -> Tensor:
+    """Returns `(blocks, rows)`: what the largest code of the widest step that is tried stands for.
+
+    The largest magnitude; of signs, whose best step is about the mean magnitude, twice that.
+    """
+    size = target.abs()
+    each = size.amax(2) if top else 2 * size.sum(2) / (size != 0).sum(2).clamp(min=1)
+    full = share(layout, each[None], "max")[0]
+    return torch.where(full > 0, full, torch.ones_like(full))
+
+
 def _plain_error(target: Tensor, step: Tensor, top: float, energy: Tensor) -> Tensor:
     """Returns the squared error of rounding to the nearest, each input weighed by energy."""
-    rounded = (target / step).round_().clamp_(-top, top)
+    rounded = (target / step).round_().clamp_(-top, top) if top else target.sign()
     return rounded.mul_(step).sub_(target).square_().mul_(energy).sum(2)

@@ -26,7 +26,8 @@ _ENOUGH = 1024
 class UniformQuantizer(Quantizer):
     """Rounds each weight to one of at most `2**bits` evenly spaced levels, zero among them.
 
-    Symmetric: codes q in [-(2^(b-1)-1), 2^(b-1)-1], w = s q. Asymmetric: q in [-z, 2^b-1-z] with an
+    Symmetric: codes q in [-(2^(b-1)-1), 2^(b-1)-1], w = s q; with one bit -1 and 1, where a weight
+    is not zero. Asymmetric: q in [-z, 2^b-1-z] with an
     integer zero-point z, w = s q (Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021,
     arXiv:2106.08295). Codes are stored relative to z, so that code 0 is weight 0 exactly. The
     scale is the one with the least squared error out of 16 on the grid of `scales.py`, which a file
@@ -72,15 +73,15 @@ class UniformQuantizer(Quantizer):
         Args:
             weight: floating tensor of the layer's shape; zeros in it stay zero and do not count in
                 the range's error.
-            choice: its `weight_bits`, from 2 to 16.
+            choice: its `weight_bits`, from 1 to 16.
             stats: names the layer and its output axis.
 
         Raises:
             ChoiceError: for 32 bits.
         """
         bits = choice.weights.bits
-        if not 2 <= bits <= 16:
-            raise ChoiceError(f"`2 <= weight_bits <= 16` must hold to quantize, but got {bits}.")
+        if not 1 <= bits <= 16:
+            raise ChoiceError(f"`1 <= weight_bits <= 16` must hold to quantize, but got {bits}.")
         axis = stats.layer.out_axis if self.per_channel else None
         rows = weight.detach().to(torch.float32)
         rows = (
@@ -89,7 +90,7 @@ class UniformQuantizer(Quantizer):
             else (rows.reshape(1, -1))
         )
         step, lower, upper = self._best_range(rows, bits)
-        codes = torch.clamp(torch.round(rows / step), lower, upper)
+        codes = self._rounded(rows / step, bits).clamp(lower, upper)
         shape = list(weight.shape)
         scale_shape = [1] * weight.dim()
         if axis is not None:
@@ -112,11 +113,13 @@ class UniformQuantizer(Quantizer):
     def _best_range(self, rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the step, least and largest code of each row."""
         low, high = self._bounds(rows, bits)
-        levels = 2 ** (bits - 1) - 1 if self.symmetric else 2**bits - 1
+        levels = Quantized.largest_code(bits) if self.symmetric else 2**bits - 1
         span = high if self.symmetric else high - low
         best = (torch.ones_like(span), *self._code_range(bits, low, torch.ones_like(span)))
         best_error = torch.full_like(span, torch.inf)
         full = span / levels
+        if bits == 1 and self.symmetric:  # the best step is the mean magnitude
+            full = rows.abs().sum(1, keepdim=True) / (rows != 0).sum(1, keepdim=True).clamp(min=1)
         number = grid_numbers(_storable(full))
         rows, weights = _sample(rows)
         for finer in _FINER if bits < 16 else (0,):
@@ -124,7 +127,7 @@ class UniformQuantizer(Quantizer):
             step = step.reshape(span.shape).to(span.device)
             # a range that is cut is cut on both sides in proportion
             lower, upper = self._code_range(bits, low, torch.maximum(step, full))
-            rounded = torch.clamp(torch.round(rows / step), lower, upper) * step
+            rounded = self._rounded(rows / step, bits).clamp(lower, upper) * step
             error = ((rounded - rows).square_() * weights).sum(1, keepdim=True)
             better = error < best_error
             step, lower, upper = (
@@ -135,9 +138,13 @@ class UniformQuantizer(Quantizer):
             best_error = torch.where(better, error, best_error)
         return best
 
+    def _rounded(self, values: Tensor, bits: int) -> Tensor:
+        """Returns the nearest whole numbers; for one symmetric bit the signs."""
+        return values.sign() if bits == 1 and self.symmetric else values.round()
+
     def _code_range(self, bits: int, low: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         if self.symmetric:
-            top = torch.full_like(step, 2 ** (bits - 1) - 1)
+            top = torch.full_like(step, Quantized.largest_code(bits))
             return -top, top
         zero_point = torch.clamp(torch.round(-low / step), 0, 2**bits - 1)
         return -zero_point, 2**bits - 1 - zero_point

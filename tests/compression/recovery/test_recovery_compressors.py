@@ -207,7 +207,7 @@ def test_all_zero_weights(make_case: Any) -> None:
 def test_bad_input(make_case: Any) -> None:
     case = make_case("linear")
     stats = stats_of(case)
-    with pytest.raises(ChoiceError, match="2 <= weight_bits <= 16"):
+    with pytest.raises(ChoiceError, match="1 <= weight_bits <= 16"):
         GPTQQuantizer().quantize(case.weight, NEUTRAL, stats)
     with pytest.raises(ChoiceError, match="must be finite"):
         OBSPruner().compress(case.weight * torch.nan, Choice.of(sparsity=0.5), stats)

@@ -132,7 +132,7 @@ def test_quantizing_twice_changes_nothing(name: str, dtype: torch.dtype, shape: 
 @QUANTIZER
 def test_32_bits_are_refused_in_words(name: str) -> None:
     stats = statistics_of("linear")
-    with pytest.raises(ChoiceError, match=r"`2 <= weight_bits <= 16` must hold.*got 32"):
+    with pytest.raises(ChoiceError, match=r"`1 <= weight_bits <= 16` must hold.*got 32"):
         COMPRESSORS[name]().quantize(weight_of(stats), NEUTRAL, stats)
 
 
