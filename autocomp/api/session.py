@@ -248,7 +248,9 @@ class Session:
             )
         places = max(1, self.setup.config.finalists)
         always = [*starts, *(plan for plan in found.finalists if plan not in starts)]
-        return promote(self.setup.problem, feasible, places, always, record)
+        level = Fidelity.of(self.setup.config.level)
+        level = Fidelity.FULL if level is Fidelity.SCREEN else level
+        return promote(self.setup.problem, feasible, places, always, record, level)
 
     def _reconstructed(
         self, finalists: list[Outcome], starts: list[Plan], record: OnOutcome
@@ -257,8 +259,8 @@ class Session:
 
         The starts too, so that a search does not end below its start's own reconstruction.
         """
-        if not self.setup.config.reconstructions:
-            return []
+        if not self.setup.config.reconstructions or self.setup.config.level != "F1":
+            return []  # the finalists are judged as the search has judged them
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
         plans = [o.plan for o in ranked[: self.setup.config.reconstructions]]
         found = []

@@ -14,6 +14,7 @@ from autocomp.api.without_data import data_without_data, is_without_data
 from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.stage import OnStage, untold
 from autocomp.data import DataSplits, load_data
 from autocomp.errors import AutocompError, LayerError, RunError
@@ -106,7 +107,7 @@ class SearchSetup:
                 batch_size=config.batch_size, device=config.device, pipeline=pipeline,
                 cache=cache, unit_step=config.round_to,
                 decomposition=config.decomposition, task=made_task, on_stage=on_stage,
-                tuning=TrainingConfig.of(config.tuning),
+                tuning=TrainingConfig.of(config.tuning), screening=Fidelity.of(config.level),
             ),
         )  # fmt: skip
         feasible = FeasibleSpace.build(problem, made_space)  # refuses a budget out of reach at once

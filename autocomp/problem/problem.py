@@ -275,25 +275,29 @@ class CompressionProblem:
             self._memo[key] = self._outcome(plan, fidelity, start, judged)
         return self._memo[key]
 
-    def challenge(self, plan: Plan, best: Plan) -> Outcome | None:
-        """Scores a plan on the whole split (F2), unless it falls significantly behind on the way.
+    def challenge(
+        self, plan: Plan, best: Plan, fidelity: Fidelity | str = Fidelity.FULL
+    ) -> Outcome | None:
+        """Scores a plan on the whole split, unless it falls significantly behind on the way.
 
         Args:
             plan: the challenger.
             best: the plan to compare it with, image by image.
+            fidelity: "F2", "F2S" or "F3", for both.
 
         Returns:
             The outcome, or None if the plan was given up.
         """
-        if self.known(plan, Fidelity.FULL):
-            return self.evaluate(plan, Fidelity.FULL)
-        self._shares(best, Fidelity.FULL)  # the scorer compares with what it remembers
+        level = _evaluated(fidelity)
+        if self.known(plan, level):
+            return self.evaluate(plan, level)
+        self._shares(best, level)  # the scorer compares with what it remembers
         start = time.perf_counter()
-        judged = self._scorer.judge(self._realise(plan).model, Fidelity.FULL, plan.key, best.key)
+        judged = self._scorer.judge(self._network(plan, level), level, plan.key, best.key)
         if judged is None:
             return None
-        outcome = self._outcome(plan, Fidelity.FULL, start, judged)
-        self._memo[plan.key, Fidelity.FULL] = outcome
+        outcome = self._outcome(plan, level, start, judged)
+        self._memo[plan.key, level] = outcome
         return outcome
 
     def known(self, plan: Plan, fidelity: Fidelity | str = Fidelity.SCREEN) -> bool:
@@ -452,8 +456,9 @@ class CompressionProblem:
     def _outcome(
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore
     ) -> Outcome:
-        costs = self.subnets.of(plan, fidelity).costs_of(plan, fidelity)
-        if fidelity.trains:
+        level = self._made(fidelity)
+        costs = self.subnets.of(plan, level).costs_of(plan, level)
+        if level.trains:
             costs |= self.costs_of_trained(plan, self._tuned(plan))
         within = all(costs[name] <= limit for name, limit in self.limits.items())
         found = judged.score
@@ -475,11 +480,16 @@ class CompressionProblem:
     def _some_calibration(self, n: int) -> list[Inputs]:
         return [images for images, _ in self._batches(self.data.calibration.subset(n, seed=0))]
 
+    def _made(self, fidelity: Fidelity) -> Fidelity:
+        """Returns as what a plan's network is made for a level; see `ProblemSettings.screening`."""
+        return self.settings.screening if fidelity is Fidelity.SCREEN else fidelity
+
     def _network(self, plan: Plan, fidelity: Fidelity) -> nn.Module:
         """Returns the network of a plan as a level has it, returning the tensor that counts."""
-        if fidelity.trains:
+        level = self._made(fidelity)
+        if level.trains:
             return self._ready(self._tuned(plan).network)
-        return self._realise(plan, fidelity).model
+        return self._realise(plan, level).model
 
     def _ready(self, network: nn.Module) -> nn.Module:
         """Returns a network as this problem runs them, on its device."""

@@ -19,8 +19,9 @@ def promote(
     places: int,
     always: Sequence[Plan] = (),
     on_outcome: Callable[[Outcome], None] | None = None,
+    level: Fidelity = Fidelity.FULL,
 ) -> list[Outcome]:
-    """Scores the best plans again on the whole search split (F2), by rank.
+    """Scores the best plans again on the whole search split, by rank.
 
     The first runs the whole way. Each later one is compared with the best so far on the same
     images, batch after batch, and given up as soon as it lies significantly behind: paired
@@ -32,6 +33,7 @@ def promote(
         places: how many plans may run the whole way, those of `always` not counted.
         always: plans that do in any case.
         on_outcome: called with each whole outcome.
+        level: as what they are scored: "F2", "F2S" or "F3".
 
     Returns:
         The whole outcomes, in the order in which they were made.
@@ -47,13 +49,13 @@ def promote(
             on_outcome(outcome)
 
     for plan in certain:
-        keep(problem.evaluate(plan, Fidelity.FULL))
+        keep(problem.evaluate(plan, level))
     finished = 1
     for plan in rest:
         best = best_of(whole)
         if finished >= places or best is None:
             break
-        outcome = problem.challenge(plan, best.plan)
+        outcome = problem.challenge(plan, best.plan, level)
         if outcome is not None:
             keep(outcome)
             finished += 1

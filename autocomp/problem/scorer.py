@@ -102,8 +102,8 @@ class Scorer:
             model: the network.
             fidelity: "F1", "F2" or "F2S".
             key: identifies what was written into it.
-            best: key of a network that was judged on the whole split; None is returned as soon as
-                this one is significantly behind, sample by sample.
+            best: key of a network that was judged on the whole split, as `fidelity` says; None is
+                returned as soon as this one is significantly behind, sample by sample.
         """
         level = fidelity.images
         metric = self.metric(level)
@@ -111,7 +111,7 @@ class Scorer:
         parts = predictions(model, self._splits[level], self._task)
         for part, dense in zip(parts, self._references[level], strict=True):
             tally.add(part, dense)
-            if best is not None and self._is_behind(tally.rows(), best, metric):
+            if best is not None and self._is_behind(tally.rows(), (best, fidelity), metric):
                 return None
         if level is Fidelity.FULL:
             self._rows[key, fidelity] = tally.rows()
@@ -127,9 +127,9 @@ class Scorer:
             return None
         return value if math.isfinite(value) else None
 
-    def _is_behind(self, rows: Tensor, best: str, metric: Metric) -> bool:
+    def _is_behind(self, rows: Tensor, best: tuple[str, Fidelity], metric: Metric) -> bool:
         shares = self._task.measure.shares
-        other = self._rows[best, Fidelity.FULL][: len(rows)]
+        other = self._rows[best][: len(rows)]
         if self._held_out is not None:
             some = self._held_out[: len(rows)]
             rows, other = rows[some], other[some]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autocomp.compression.weights.pipeline import Pipeline
+from autocomp.core.fidelity import Fidelity
 from autocomp.core.stage import OnStage, untold
 from autocomp.tasks import Classification, Task
 from autocomp.training import TrainingConfig
@@ -31,6 +32,9 @@ class ProblemSettings:
         decomposition: how ranks are lowered, a name of `autocomp decompositions`.
         task: what the network is for.
         tuning: the short training of the level TUNED.
+        screening: what is done to a plan before F1 scores it: nothing more than the tables hold
+            (`SCREEN`), a reconstruction (`RECONSTRUCTED`) or the short training (`TUNED`). The
+            nearer to what is handed back, the more a search learns of that, and the slower it is.
         on_stage: told how far the work before the first evaluation is.
     """
 
@@ -47,4 +51,5 @@ class ProblemSettings:
     decomposition: str = "data-svd"
     task: Task = field(default_factory=Classification)
     tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=200))
+    screening: Fidelity = Fidelity.SCREEN
     on_stage: OnStage = untold

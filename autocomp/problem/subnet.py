@@ -24,6 +24,9 @@ from autocomp.costs.size import Size
 from autocomp.network.scoring import Reference
 from autocomp.plugins.registry import Factory
 
+_KEPT = 12
+"""Reconstructed plans that are kept; more than are finalists of one search."""
+
 
 class Subnet:
     """The dense network, or one with fewer channels or lower ranks; plans are written into it.
@@ -163,6 +166,8 @@ class Subnet:
         )  # fmt: skip
         self._write(inside, Fidelity.FULL, None)
         plain = self.divergence()
+        while len(self._rebuilt) >= _KEPT:
+            del self._rebuilt[next(iter(self._rebuilt))]  # the oldest; it can be made again
         self._rebuilt[plan.key] = rebuilt
         self._write(inside, Fidelity.RECONSTRUCTED, rebuilt)
         if self.divergence() >= plain:  # few images, or little to repair

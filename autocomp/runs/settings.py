@@ -13,6 +13,8 @@ from autocomp.plugins.bounds import check_whole
 
 WARM_STARTS = ("dp", "none")
 """What a search may start from: the exact solver's plan, or the agent's own plans."""
+LEVELS = ("F1", "F2S", "F3")
+"""What is done to a plan before a search scores it."""
 REPORTS = ("full", "plain", "none")
 """What a search ends with: a report with everything that can be found out, one of its record only,
 or none."""
@@ -69,6 +71,11 @@ class SearchConfig:
     pruner: str = _option("obs", "compressor that makes the zeros")
     quantizer: str = _option("gptq", "compressor that rounds the weights")
     search_images: int = _option(1000, "images of the search split that score a plan")
+    level: str = _option(
+        "F1",
+        "what plans of the search are judged as: F1 (as the tables have them), F2S (reconstructed) "
+        "or F3 (after the short training), always on the search images",
+    )
     finalists: int = _option(5, "best plans that may be scored on the whole search split")
     reconstructions: int = _option(1, "finalists that are recovered once more, front to back")
     tuned: int = _option(0, "finalists that are also judged after a short training")
@@ -107,6 +114,8 @@ class SearchConfig:
         for text in (self.tuning, self.finetune):
             if text not in ("", _TUNING):
                 _check_training(text)
+        if self.level not in LEVELS:
+            raise AutocompError(unknown("level", self.level, LEVELS))
         if self.report not in REPORTS:
             raise AutocompError(unknown("report", self.report, REPORTS))
 

@@ -37,7 +37,8 @@ class Scorer:
         self.evaluated.append(number(plan))
         return outcome(plan, number(plan) / 100, fidelity="F2")
 
-    def challenge(self, plan: Plan, best: Plan) -> Outcome | None:
+    def challenge(self, plan: Plan, best: Plan, fidelity: str) -> Outcome | None:
+        assert fidelity == "F2"
         self.challenged.append((number(plan), number(best)))
         if number(best) - number(plan) > 100 * self.behind:
             return None
