@@ -35,6 +35,7 @@ from autocomp.data import DataSplits, Split, load_data
 from autocomp.models import build_model
 from autocomp.problem.problem import CompressionProblem, ProblemSettings
 from autocomp.tasks import Classification
+from autocomp.training import TrainingConfig
 
 
 def main() -> None:
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--budgets", default="size=5%,size=4%,size=3%,size=2.5%")
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--level", default="F1", help="as what searches judge plans: F1, F2S, F3")
     parser.add_argument("--travel", default="", help="budgets that multipliers travel to")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -53,11 +55,12 @@ def main() -> None:
     network = build_model("resnet20", weights, require_weights=True)
     data = halved(load_data(f"cifar10:{images}"))
     budgets = given.budgets.split(",")
-    problem = CompressionProblem(network, data, budgets[0], ProblemSettings())
+    settings = ProblemSettings(screening=Fidelity.of(given.level), tuning=TrainingConfig(steps=100))
+    problem = CompressionProblem(network, data, budgets[0], settings)
     feasible = FeasibleSpace.build(problem, make_space(given.space))
     clean = Clean(problem)
     print(
-        f"Commit {commit()}, {given.threads} threads, {given.evaluations} evaluations; "
+        f"Commit {commit()}, {given.threads} threads, {given.evaluations} evaluations at {given.level}; "
         f"{len(data.test)} clean images, after reconstruction.\n"
     )
     print("| budget | agent | seed | plan | gap | difference | accuracy | difference | seconds |")
