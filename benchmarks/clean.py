@@ -60,8 +60,8 @@ def main() -> None:
     feasible = FeasibleSpace.build(problem, make_space(given.space))
     clean = Clean(problem)
     print(
-        f"Commit {commit()}, {given.threads} threads, {given.evaluations} evaluations at {given.level}; "
-        f"{len(data.test)} clean images, after reconstruction.\n"
+        f"Commit {commit()}, {given.threads} threads, {given.evaluations} evaluations at "
+        f"{given.level}; {len(data.test)} clean images, after reconstruction.\n"
     )
     print("| budget | agent | seed | plan | gap | difference | accuracy | difference | seconds |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
