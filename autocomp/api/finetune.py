@@ -29,6 +29,7 @@ from autocomp.network.scoring import score
 from autocomp.network.threads import torch_threads
 from autocomp.network.working_copy import working_copy
 from autocomp.plugins.border import border
+from autocomp.plugins.bounds import check_whole
 from autocomp.problem.tuning import TrainingRequest
 from autocomp.reports.files import write_report
 from autocomp.runs.finetuning import train_in_run
@@ -45,14 +46,14 @@ _NORM_SAMPLES = 1024
 
 @border("autocomp.finetune")
 def finetune(
-    source: str | PathLike[str] | nn.Module,
+    source: str | PathLike[str] | nn.Module | FineTuned,
     data: Any = None,
     *,
     dense: str | nn.Module | Callable[..., nn.Module] | None = None,
     weights: str | Path = "",
     task: str | Task | None = None,
     size: Budgets | None = None,
-    teacher: str | PathLike[str] | nn.Module | None = None,
+    teacher: str | PathLike[str] | nn.Module | FineTuned | None = None,
     rewind: nn.Module | Mapping[str, Tensor] | None = None,
     loss: str | Loss = "",
     augment: Any = "auto",
@@ -74,8 +75,8 @@ def finetune(
     was killed while it was trained goes on from where it was.
 
     Args:
-        source: a finished run (its folder, or what `search` returned), a compressed file, or a
-            network that `load` or a search gave.
+        source: a finished run (its folder, or what `search` returned), a compressed file, a
+            network that `load` or a search gave, or what an earlier `finetune` returned.
         data: what to train on, as for `search`: its `train`, or what it calibrates on where there
             is none; a run has its own.
         dense: the dense network, the teacher; a run has its own. A name, a function or a network.
@@ -107,6 +108,12 @@ def finetune(
         teacher=_teacher(teacher, dense),
         rewind=rewind.state_dict() if isinstance(rewind, nn.Module) else rewind,
     )
+    if on_point is not None and not callable(on_point):
+        raise TrainingError(
+            f"`on_point` must be a function of a TrainingPoint, but got {on_point!r:.60}."
+        )
+    check_whole(TrainingError, threads=(threads, 0, 1 << 16))
+    source = source.network if isinstance(source, FineTuned) else source
     with shown_training(progress, on_point) as show:
         if not isinstance(source, (str, PathLike, nn.Module)):
             raise TrainingError(
@@ -291,6 +298,8 @@ class _Job:
 
 
 def _teacher(teacher: Any, dense: Any) -> nn.Module | None:
+    if isinstance(teacher, FineTuned):
+        return teacher.network
     if teacher is None or isinstance(teacher, nn.Module):
         return teacher
     if isinstance(teacher, (str, PathLike)) and Path(teacher).exists():

@@ -61,7 +61,8 @@ def reopened(
                 f"in autocomp.{call}({str(run)!r}, {model if name == 'model' else name}=...)."
             )
         parts[name] = settings.get(name) if thing is None else thing
-    budgets = _budgets(config, given.get("budget"))
+    named = "size" if call == "finetune" else "budget"
+    budgets = _budgets(config, given.get("budget"), named)
     with torch_threads(config.threads):
         setup = SearchSetup.build(config, **parts, budgets=budgets)
         setup.check(opened)
@@ -80,14 +81,17 @@ def _check_metric(setup: SearchSetup, run: Run) -> None:
         )
 
 
-def _budgets(config: SearchConfig, given: Any) -> tuple[Budget, ...]:
-    """Returns the run's budgets; those that are given must be these, with costs of their own."""
+def _budgets(config: SearchConfig, given: Any, named: str) -> tuple[Budget, ...]:
+    """Returns the run's budgets; those that are given must be these, with costs of their own.
+
+    `named` is what the caller calls them.
+    """
     if given is None:
         return parse_budgets(config.budget)
     budgets = parse_budgets(given)
     if tuple(map(str, budgets)) != tuple(config.budget):
         raise RunError(
             f"The run must go on with its own budget, {', '.join(config.budget)}, but got "
-            f"{', '.join(map(str, budgets))}; leave budget= out, or start a new search."
+            f"{', '.join(map(str, budgets))}; leave {named}= out, or start a new search."
         )
     return budgets

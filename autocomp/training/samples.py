@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from autocomp.core.structured import Inputs, leaves_of, moved
 from autocomp.errors import TrainingError
 from autocomp.network.device import of_type
+from autocomp.plugins.imports import call_user
 from autocomp.training.augmentation import parse_augmentation
 from autocomp.training.setup import TrainingSetup
 
@@ -69,9 +71,9 @@ class Samples:
         inputs, labels = setup.train.batch(indices)
         inputs = self._augmentation.view(inputs, indices, view, setup.config.seed)
         if setup.change is not None and isinstance(inputs, Tensor):
-            given = setup.change(
-                inputs, generator(setup.config.seed, f"change {view}", int(indices[0]))
-            )
+            change, given_to = setup.change, inputs
+            random = generator(setup.config.seed, f"change {view}", int(indices[0]))
+            given: Any = call_user("augment", lambda: change(given_to, random), {}, TrainingError)
             if not isinstance(given, Tensor) or given.shape != inputs.shape:
                 raise TrainingError(
                     f"An augmentation must return inputs of shape {tuple(inputs.shape)}, but "

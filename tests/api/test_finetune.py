@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -280,3 +281,35 @@ def test_tuned_is_a_level_of_its_own() -> None:
     assert problem.test(plan, "F3").compressed.n == len(problem.data.test)
     other = problem.under("size=2.5%")
     assert other.evaluate(plan, "F3").costs["size"] <= other.limits["size"]
+
+
+def test_what_an_earlier_training_returned_goes_on_and_teaches(tmp_path: Path) -> None:
+    found = autocomp.quantize("digits", "digits", weights=2, activations=32, out=tmp_path / "q",
+                              report="none", threads=1, progress=False)  # fmt: skip
+    first = autocomp.finetune(found.model, "digits", dense="digits", epochs=1, progress=False)
+    second = autocomp.finetune(first, "digits", dense="digits", epochs=1, progress=False)
+    assert len(second.data) <= len(first.data)
+    taught = autocomp.finetune(
+        found.model, "digits", dense="digits", epochs=1, teacher=first, progress=False
+    )
+    assert taught.data != first.data
+
+
+def test_more_that_is_refused(run: Path) -> None:
+    network = autocomp.load(run)
+
+    def broken(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        raise ValueError("no such view")
+
+    given: dict[str, Any] = {"data": "digits", "dense": "digits", "progress": False}
+    for settings, said in (
+        ({"threads": "a"}, "threads"),
+        ({"on_point": 3}, "`on_point` must be a function"),
+        ({"loss": "1e400*kd"}, "must be a number"),
+        ({"augment": broken}, "`augment` raised ValueError: no such view"),
+    ):
+        with pytest.raises(autocomp.AutocompError, match=said) as caught:
+            autocomp.finetune(network, **given, **settings)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(autocomp.AutocompError, match="leave size= out"):
+        autocomp.finetune(run, size="size=3%")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -82,6 +83,8 @@ def parse_loss(text: str, find: Callable[[str], Callable[..., Loss]]) -> Sum:
             )
         try:
             weight = float(match["weight"] or 1)
+            if not math.isfinite(weight):
+                raise ValueError(weight)
         except ValueError:
             raise TrainingError(
                 f"A loss's weight must be a number, but got {match['weight']!r} in {text!r}."
