@@ -312,4 +312,4 @@ def test_more_that_is_refused(run: Path) -> None:
             autocomp.finetune(network, **given, **settings)
         assert "\n" not in str(caught.value)
     with pytest.raises(autocomp.AutocompError, match="leave size= out"):
-        autocomp.finetune(run, size="size=3%")
+        autocomp.finetune(run, size="size=9%")
