@@ -29,7 +29,7 @@ from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.as_one import as_one, plain
-from autocomp.network.batches import Batches
+from autocomp.network.batches import QUICK, Batches
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.faithful import (
     check_copy,
@@ -150,8 +150,8 @@ class CompressionProblem:
         self._scorer = Scorer(
             dense,
             {
-                Fidelity.SCREEN: self._batches(few_searched),
-                Fidelity.FULL: self._batches(data.search),
+                Fidelity.SCREEN: self._scored(few_searched),
+                Fidelity.FULL: self._scored(data.search),
             },
             task,
             held_out,
@@ -353,7 +353,7 @@ class CompressionProblem:
         compared: tuple[nn.Module, nn.Module] | None = None,
     ) -> Tested:  # fmt: skip
         """Returns the scores on the test split, of a network as this problem runs them."""
-        batches = self._batches(self.data.test)
+        batches = self._scored(self.data.test)
         task, original = self.settings.task, self.store.model
         task.check_labels(self.data.test.labels, self.data.test.name)
         dense = score(original, batches, task)
@@ -452,6 +452,15 @@ class CompressionProblem:
         return Batches(
             split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last
         )
+
+    def _scored(self, split: Split) -> Batches:
+        """Returns a split in batches for scoring, which on a processor are small ones."""
+        device = torch.device(self.settings.device)
+        largest = QUICK if device.type == "cpu" else None
+        return Batches(
+            split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last,
+            largest,
+        )  # fmt: skip
 
     def _outcome(
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore

@@ -19,6 +19,9 @@ from autocomp.network.scoring import Reference, Tally, predictions
 from autocomp.tasks import Task
 from autocomp.tasks.paired import is_behind
 
+_LOOKS = 10
+"""How often a challenger is compared with the best so far, see `paired.is_behind`."""
+
 
 @dataclass(frozen=True)
 class ComparedScore:
@@ -109,10 +112,15 @@ class Scorer:
         metric = self.metric(level)
         tally = Tally(self._task)
         parts = predictions(model, self._splits[level], self._task)
+        step = max(1, len(self._splits[level]) // _LOOKS)
+        seen, look = 0, step
         for part, dense in zip(parts, self._references[level], strict=True):
             tally.add(part, dense)
-            if best is not None and self._is_behind(tally.rows(), (best, fidelity), metric):
-                return None
+            seen += len(part.outputs)
+            if best is not None and seen >= look:
+                look = seen + step
+                if self._is_behind(tally.rows(), (best, fidelity), metric):
+                    return None
         if level is Fidelity.FULL:
             self._rows[key, fidelity] = tally.rows()
         held_out = self._on_held_out(tally.rows()) if level is Fidelity.FULL else None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocomp.data import Split
-from autocomp.network.batches import Batches, equal_parts, fitting
+from autocomp.network.batches import QUICK, Batches, equal_parts, fitting
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
@@ -45,3 +45,12 @@ def test_a_split_of_bytes_comes_in_whole_batches() -> None:
     images = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
     split = Split(lambda: (images, None), "search", (0.5,) * 3, (0.5,) * 3)
     assert [len(x) for x, _ in Batches(split, 500, torch.device("cpu"))] == [500, 500]
+
+
+def test_small_batches_are_for_images() -> None:
+    bytes_ = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    assert fitting(bytes_, QUICK) == 100
+    assert fitting(torch.zeros(1, 128, dtype=torch.int64), QUICK) == 39  # as ever
+    split = Split(lambda: (torch.zeros(250, 3, 32, 32), None), "search")
+    parts = Batches(split, 500, torch.device("cpu"), largest=QUICK)
+    assert [len(x) for x, _ in parts] == [84, 83, 83]
