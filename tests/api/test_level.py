@@ -19,8 +19,9 @@ from autocomp.training import TrainingConfig
 @pytest.mark.parametrize("level", ["F2S", "F3"])
 def test_a_search_at_a_level_hands_back_what_it_judged(tmp_path: Path, level: str) -> None:
     found = autocomp.search(
-        "digits", "digits", "size=4%", agent="posterior", evaluations=4, level=level,
-        tuning="steps=10", finalists=2, report="none", threads=1, progress=False,
+        "digits", "digits", "size=8%", agent="posterior", evaluations=3, level=level,
+        space="bits:weight_bits=2/4",
+        tuning="steps=10", finalists=1, report="none", threads=1, progress=False,
         out=tmp_path / "run",
     )  # fmt: skip
     levels = {o.fidelity.value for o in found.outcomes}
@@ -35,9 +36,9 @@ def test_a_search_at_a_level_hands_back_what_it_judged(tmp_path: Path, level: st
 def test_screening_reconstructs_on_the_search_images() -> None:
     """The same network at F1 and at F2S, where F1 has all search images."""
     reconstructed = ProblemSettings(screening=Fidelity.RECONSTRUCTED)
-    problem = CompressionProblem(_digits(), "digits", "size=5%", reconstructed)
-    plain = CompressionProblem(_digits(), "digits", "size=5%")
-    feasible = FeasibleSpace.build(plain, make_space("joint"))
+    problem = CompressionProblem(_digits(), "digits", "size=8%", reconstructed)
+    plain = CompressionProblem(_digits(), "digits", "size=8%")
+    feasible = FeasibleSpace.build(plain, make_space("bits:weight_bits=2/4"))
     plan = feasible.plan(feasible.allocation.plan)
     screened, whole = problem.evaluate(plan), plain.evaluate(plan, "F2S")
     assert screened.fidelity is Fidelity.SCREEN
@@ -45,7 +46,7 @@ def test_screening_reconstructs_on_the_search_images() -> None:
     assert screened.costs == whole.costs
     assert plain.evaluate(plan).gap != pytest.approx(whole.gap, rel=1e-2)
     tuned = CompressionProblem(
-        _digits(), "digits", "size=5%",
+        _digits(), "digits", "size=8%",
         ProblemSettings(screening=Fidelity.TUNED, tuning=TrainingConfig(steps=5)),
     )  # fmt: skip
     assert tuned.evaluate(plan).costs["size"] <= tuned.limits["size"]
@@ -55,8 +56,8 @@ def test_reconstructed_plans_are_made_again_when_they_were_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("autocomp.problem.subnet._KEPT", 1)
-    problem = CompressionProblem(_digits(), "digits", "size=5%")
-    feasible = FeasibleSpace.build(problem, make_space("joint"))
+    problem = CompressionProblem(_digits(), "digits", "size=8%")
+    feasible = FeasibleSpace.build(problem, make_space("bits:weight_bits=2/4"))
     first = feasible.plan(feasible.allocation.plan)
     second = feasible.plan(feasible.names.even())
     model, data = problem.compressed(first, "F2S")
