@@ -7,7 +7,6 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from autocomp.agents.learned_multipliers import LearnedMultipliers
 from autocomp.agents.policy import LearnedPolicy
 from autocomp.agents.task import PolicyTask, SearchResult, SearchTask, TrainedAgent
 from autocomp.search_spaces import FeasibleSpace
@@ -38,13 +37,13 @@ class Agent(Protocol):
         ...
 
     def with_policy(self, policy: str) -> Agent:
-        """Returns this agent, beginning with a learned policy: a run folder, or its `agent.zip`.
+        """Returns this agent, beginning with what a run has learned: its folder, or its file.
 
         Raises:
             AgentError: if it learns no policy.
         """
         raise AgentError(
-            f"`policy` needs an agent that learns one (ddpg, td3, sac, ppo), but got "
+            f"`policy` needs an agent that learns (ddpg, td3, sac, ppo, posterior), but got "
             f"{type(self).__name__}; choose another agent, or leave out policy."
         )
 
@@ -61,10 +60,6 @@ class Agent(Protocol):
 
     def learned_policy(self, folder: Path, feasible: FeasibleSpace) -> LearnedPolicy | None:
         """Returns the policy that a search has left in its folder; None if there is none."""
-        return None
-
-    def learned_multipliers(self, folder: Path) -> LearnedMultipliers | None:
-        """Returns what a search has learned of the estimated losses; None if it learns none."""
         return None
 
     def study(self, folder: Path) -> tuple[Path, str] | None:

@@ -13,6 +13,7 @@ from autocomp.allocation.pareto import Floats
 from autocomp.errors import AgentError
 from autocomp.storage.files import write_json
 from autocomp.storage.json_files import is_flat, read_json
+from autocomp.storage.paths import user_path
 
 FILE = "agent.posterior.json"
 """The file's name in a run folder."""
@@ -84,7 +85,8 @@ class LearnedMultipliers:
         Raises:
             AgentError: if there is none, or it is damaged.
         """
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        given = user_path(path, "policy", AgentError)
+        file = given / FILE if given.is_dir() else given
         if not file.is_file():
             raise AgentError(
                 f"`policy` must name a run of the posterior agent, or its {FILE}, but "
@@ -95,11 +97,22 @@ class LearnedMultipliers:
             if not is_flat(values, 4) or values["format"] != _FORMAT:
                 raise ValueError("format")
             return cls._of(values)
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+        ) as error:  # fmt: skip
             raise AgentError(
                 f"`policy` must name multipliers that a run has learned, but {str(file)!r} cannot "
                 f"be read ({error}); name another run."
             ) from None
+
+    @classmethod
+    def of_run(cls, folder: Path) -> LearnedMultipliers | None:
+        """Returns what a search has left in its folder; None if there is none.
+
+        Raises:
+            AgentError: if it is damaged.
+        """
+        return cls.read(folder) if (folder / FILE).exists() else None
 
     def for_layers(
         self, layers: tuple[str, ...], at_start: Floats, features: Floats
@@ -143,6 +156,8 @@ class LearnedMultipliers:
         for name in ("theta", "kappa", "theta_deviation", "kappa_deviation", "at_start"):
             found = np.array(values[name], np.float64)
             if found.shape != (len(layers),) or not np.isfinite(found).all():
+                raise ValueError(name)
+            if name.endswith("_deviation") and not (found > 0).all():
                 raise ValueError(name)
             vectors.append(found)
         features = np.array(values["features"], np.float64)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import numpy as np
 from autocomp.agents.base import Agent
 from autocomp.agents.evaluator import Evaluator
-from autocomp.agents.learned_multipliers import FILE, Coefficients, LearnedMultipliers
+from autocomp.agents.learned_multipliers import Coefficients, LearnedMultipliers
 from autocomp.agents.posterior.loss_model import LossModel
 from autocomp.agents.starts import given_plans
 from autocomp.agents.task import SearchResult, SearchTask
@@ -57,10 +56,6 @@ class PosteriorAgent(Agent):
         own = copy.copy(self)
         own.learned = LearnedMultipliers.read(policy)
         return own
-
-    def learned_multipliers(self, folder: Path) -> LearnedMultipliers | None:
-        """See `Agent.learned_multipliers`."""
-        return LearnedMultipliers.read(folder) if (folder / FILE).exists() else None
 
     def search(self, task: SearchTask) -> SearchResult:
         """Searches; see `Agent.search`."""

@@ -15,6 +15,11 @@ _STEEPEST = 3.0
 """Largest |ln(L / L(start))| that counts."""
 _LEAST = 0.05
 """Least multiplier of a choice's loss, in units of the prior's."""
+_USELESS, _LITTLE = 100.0, 0.01
+"""Largest value of a plan that is told from larger ones, and least one from 0, in units of the
+start's."""
+_ROUNDING = 1e-11
+"""Least share of a coefficient's precision that is the prior's, for systems that can be solved."""
 _EXACT, _FAR = 0.02, 0.3
 """Standard deviations of a plan's value: as a share of the best, and of its distance from it."""
 
@@ -77,14 +82,20 @@ class LossModel:
             plans: choice indices; the first is the start, whose value sets the scale.
             values: what was measured of each, smaller for better plans.
         """
-        y = np.asarray(values, np.float64)
-        scale = max(float(y[0]), 1e-12) / self._estimate
+        first = max(float(values[0]), 1e-9)
+        # a figure that is not finite, or of a plan beyond all use, says no more than "bad"
+        y = np.nan_to_num(np.asarray(values, np.float64), nan=np.inf).clip(0, _USELESS * first)
+        scale = first / self._estimate
         x = np.array([self._features(plan) for plan in plans])
         best = float(y.min())
-        noise = (_EXACT * max(best, 1e-12)) ** 2 + (_FAR * (y - best)) ** 2
+        exact = _EXACT * max(best, _LITTLE * first)
+        noise = exact**2 + (_FAR * (y - best)) ** 2
         weighted = (x * (scale**2 / noise)[:, None]).T
-        precision = np.diag(self._precision) + weighted @ x
-        right = self._precision * self._prior + weighted @ (y / scale)
+        learned = weighted @ x
+        # where values are exact beyond the numbers' own precision the prior keeps its say
+        known = np.maximum(self._precision, _ROUNDING * np.trace(learned))
+        precision = np.diag(known) + learned
+        right = known * self._prior + weighted @ (y / scale)
         self._factor = np.linalg.cholesky(precision).T
         self._mean = np.linalg.solve(precision, right)
 

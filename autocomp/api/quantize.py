@@ -46,7 +46,7 @@ def quantize(
     for name, bits, known in (
         ("weights", weights, WEIGHT_BITS), ("activations", activations, BITS),
     ):  # fmt: skip
-        if bits not in known or isinstance(bits, bool):
+        if type(bits) is not int or bits not in known:
             raise ChoiceError(f"`{name}` must be one of {known} bits, but got {bits!r}.")
     fixed: dict[str, Any] = {"budget": "size=100%", "evaluations": 1, "agent": "dp"}
     for name in (*fixed, "space"):

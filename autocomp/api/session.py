@@ -37,6 +37,7 @@ from autocomp.network.forward import forward
 from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
+from autocomp.problem.pairs import Tested
 from autocomp.problem.promotion import promote
 from autocomp.problem.tuning import TrainingRequest
 from autocomp.reports.files import check_libraries, write_report
@@ -44,7 +45,6 @@ from autocomp.runs.finetuning import train_in_run
 from autocomp.runs.folder import Run
 from autocomp.runs.summary import Gain, Measured, Training, summarise
 from autocomp.runs.tensorboard import BOARD, TensorBoardWriter
-from autocomp.tasks import Paired
 from autocomp.training import TrainingConfig, TrainingPoint
 
 _LOG = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ class Session:
         run.repair()
         board = self._board()
         recorded = run.outcomes()
+        if any(o.fidelity is Fidelity.SCREEN and o.gap is None for o in recorded):
+            setup.problem.without_gaps()  # one order for plans of before and after
         setup.problem.remember(recorded)
         known = {(o.plan.key, o.fidelity) for o in recorded}
         best: Outcome | None = best_of(o for o in recorded if o.fidelity is Fidelity.SCREEN)
@@ -271,6 +273,8 @@ class Session:
 
     def _tuned(self, finalists: list[Outcome], record: OnOutcome) -> list[Outcome]:
         """Judges the best plans after a short training, too."""
+        if self.setup.config.level == "F3":
+            return []  # they are
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
         plans = list(dict.fromkeys(o.plan for o in ranked))[: self.setup.config.tuned]
         found = []
@@ -298,7 +302,7 @@ class Session:
         best = replace(best, costs={**best.costs, **costs})
         summary = summarise(
             self.setup.problem, best, len(data), tested, len(found.outcomes), seconds,
-            self._measured(model, data), _gain(best, start, tested.gain), training,
+            self._measured(model, data), _gain(best, start, tested), training,
         )  # fmt: skip
         self.run.write_summary(summary.to_json())
         _LOG.info("plan chosen, file of %d bytes, in %.1f s: %s", len(data), seconds, path)
@@ -373,12 +377,13 @@ class Session:
             )
 
 
-def _gain(best: Outcome, start: Outcome | None, found: Paired | None) -> Gain | None:
+def _gain(best: Outcome, start: Outcome | None, tested: Tested) -> Gain | None:
     """Returns what a search has gained over the best plan that it started from, if it had any."""
     if start is None:
         return None
+    found = tested.gain
     if found is None:
-        return Gain(0.0, 0.0, 0.0, best.n, own=True)
+        return Gain(0.0, 0.0, 0.0, tested.compressed.n, own=True, split="test")
     return Gain(found.difference, found.low, found.high, found.n, split="test")
 
 

@@ -32,7 +32,7 @@ def save(network: nn.Module, path: str | Path) -> Path:
     The plan stays: zeros that it asked for stay zero, and a quantized weight that has left its
     layer's grid is rounded to the nearest code, as biases and norms are rounded to what a file
     holds; the network itself is not changed. The log ("autocomp") says how far weights were moved;
-    numbers beyond the range of their codes are clipped, with a warning.
+    numbers far from what their codes can say go to the nearest, with a warning.
 
     Args:
         network: the network, on any device.
@@ -49,8 +49,8 @@ def save(network: nn.Module, path: str | Path) -> Path:
     _LOG.info("%s: weights were moved by up to %.3g to what the plan allows.", path, moved)
     if clipped:
         warnings.warn(
-            f"{len(clipped)} weights, {clipped[0]!r} first, hold numbers beyond the range of their "
-            "layer's codes, which were clipped; score the file.",
+            f"{len(clipped)} weights, {clipped[0]!r} first, hold numbers that are far from what "
+            "their layer's codes can say, and went to the nearest; score the file.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -132,7 +132,7 @@ def _recoded(stored: Quantized | Tensor, now: Tensor, choice: Choice) -> Quantiz
 
 def are_signs(stored: Quantized, choice: Choice) -> bool:
     """Whether a layer's codes are -1 and 1, and 0 only where a weight is pruned."""
-    return choice.weights.bits == 1 and bool((stored.codes < 0).any() & (stored.codes > 0).any())
+    return choice.weights.bits == 1 and int(stored.codes.abs().max()) <= 1
 
 
 def code_range(stored: Quantized, choice: Choice) -> tuple[int, int]:

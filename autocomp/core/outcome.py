@@ -34,7 +34,7 @@ class Outcome:
         gap: the divergence of softened outputs, by which plans are ranked (`Task.gap`); the
             divergence itself if it is not given.
         held_out: the figure on those samples of the whole search split that F1 does not use, on
-            which finalists are compared; None at F1, and where there are none.
+            which finalists are compared; None at F1, and where there are few.
     """
 
     plan: Plan

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autocomp.agents import Agent
+from autocomp.agents.learned_multipliers import LearnedMultipliers
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome
 from autocomp.inspection.ablation import MOST, ablations, differing_layers
@@ -77,7 +78,7 @@ def inspect_run(feasible: FeasibleSpace, agent: Agent, best: Outcome, folder: Pa
         policy=part("policy", lambda: _policy(feasible, agent, folder), None),
         study=part("study", lambda: _study(agent, folder), None),
         multipliers=part(
-            "multipliers", lambda: layer_multipliers(agent.learned_multipliers(folder)), nothing
+            "multipliers", lambda: layer_multipliers(LearnedMultipliers.of_run(folder)), nothing
         ),
         left_out=left_out,
         metric=best.metric,

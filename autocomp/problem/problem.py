@@ -177,6 +177,7 @@ class CompressionProblem:
             dense_subnet, task, self.slope_inputs, self.settings.on_stage
         )
         self._memo: dict[tuple[str, Fidelity], Outcome] = {}
+        self._gaps = True
         self._tuning = Tuning(
             self.subnets, data, self.settings, self._batches(few_searched), self._channels_last
         )
@@ -303,6 +304,10 @@ class CompressionProblem:
     def known(self, plan: Plan, fidelity: Fidelity | str = Fidelity.SCREEN) -> bool:
         """Whether `evaluate` would answer from memory."""
         return (plan.key, Fidelity.of(fidelity)) in self._memo
+
+    def without_gaps(self) -> None:
+        """Lets outcomes be ranked as those of version 0.4, by the divergence and all samples."""
+        self._gaps = False
 
     def remember(self, outcomes: Iterable[Outcome]) -> None:
         """Takes outcomes of an earlier session, so that resuming evaluates nothing twice."""
@@ -474,7 +479,7 @@ class CompressionProblem:
         return Outcome(
             plan, found.quality, found.loss, found.n, costs, within, fidelity,
             round(time.perf_counter() - start, 4), judged.divergence, found.metric,
-            judged.gap, judged.held_out,
+            judged.gap if self._gaps else None, judged.held_out if self._gaps else None,
         )  # fmt: skip
 
     def _shares(self, plan: Plan, level: Fidelity) -> Tensor:

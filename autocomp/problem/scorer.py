@@ -19,6 +19,8 @@ from autocomp.network.scoring import Reference, Tally, predictions
 from autocomp.tasks import Task
 from autocomp.tasks.paired import is_behind
 
+_ENOUGH = 0.25
+"""Share of the whole split that must be left for finalists to be compared on it alone."""
 _LOOKS = 10
 """How often a challenger is compared with the best so far, see `paired.is_behind`."""
 
@@ -32,7 +34,7 @@ class ComparedScore:
         divergence: on them.
         gap: on them.
         held_out: the figure on those of the whole split that F1 does not use; None at F1, and where
-            there are none.
+            there are few.
     """
 
     score: Score
@@ -49,14 +51,14 @@ class Scorer:
         splits: level ("F1", "F2") -> its samples.
         task: what the networks are for.
         held_out: which samples of F2 are not among those of F1, `(n,)`; finalists are compared on
-            them. All count where there are none.
+            them. All count where those are less than a quarter.
     """
 
     def __init__(
         self, dense: nn.Module, splits: Mapping[Fidelity, Batches], task: Task,
         held_out: Tensor | None = None,
     ) -> None:  # fmt: skip
-        some = held_out is not None and bool(held_out.any())
+        some = held_out is not None and float(held_out.double().mean()) >= _ENOUGH
         self._held_out = held_out if some else None
         self._dense = dense
         self._splits = splits

@@ -77,6 +77,8 @@ def gain_sentence(summary: Summary) -> str:
     gain = summary.gain
     if gain is None:
         return ""
+    if gain.own and summary.evaluations == 1:
+        return ""  # nothing was searched
     if gain.own:
         return "The plan is the one that the search started from: it found none better."
     metric = summary.search.metric

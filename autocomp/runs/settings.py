@@ -62,7 +62,9 @@ class SearchConfig:
     space: str = _option("joint", "action space, NAME or NAME:OPTION=VALUE,...")
     agent: str = _option("ddpg", "agent, NAME or NAME:OPTION=VALUE,...")
     warm_start: str = _option("dp", "what a search starts from: dp (the solver's plan) or none")
-    policy: str = _option("", "run folder of a learned policy to begin with (ddpg, td3, sac, ppo)")
+    policy: str = _option(
+        "", "run folder of what was learned, to begin with (ddpg, td3, sac, ppo, posterior)"
+    )
     evaluations: int = _option(100, "how many distinct plans to evaluate", short="-n")
     seed: int = _option(0, "seed of the search")
     keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")

@@ -33,7 +33,7 @@ class CodedWeight(nn.Module):
         scale: float32, broadcasts over the codes.
         low: the least code.
         high: the largest code.
-        free: whether codes of 0 may become others. Else a mask keeps them.
+        free: whether codes of 0 may become others. Else a mask keeps them, as it does for signs.
         signs: whether codes are -1 and 1 alone, where the mask keeps no zero.
         learned: whether the scales are trained, too, on their grid: `scale * exp(log_scale)`,
             rounded (learned step sizes, Esser et al. 2020, arXiv:1902.08153).

@@ -63,7 +63,7 @@ def trainable(
         dense: the dense network, or tensors by name, from which the codes were rounded: latents
             start as near to it as their codes allow. Tensors of another shape are not looked at.
         masks: "fixed", or "free": zeros of quantized layers may become other codes (those of N:M
-            patterns never).
+            patterns and of one bit never).
         scales: "fixed", or "learned": on the grid that files hold.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,27 @@ def test_reconstructed_plans_are_made_again_when_they_were_dropped(
     assert data == same
     images = torch.rand(3, 1, 8, 8)
     assert torch.equal(model(images), again(images))
+
+
+def test_a_run_of_before_goes_on_in_its_own_order(tmp_path: Path) -> None:
+    """Outcomes of 0.4 have no gap; new ones beside them are ranked as they are."""
+    run = tmp_path / "run"
+    autocomp.search(
+        "digits", "digits", "size=8%", agent="posterior", evaluations=6, report="none", threads=1,
+        space="bits:weight_bits=2/4", progress=False, out=run,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (run / "outcomes.jsonl").read_text().splitlines()][:3]
+    for values in lines:
+        values.pop("gap")
+    (run / "outcomes.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    config = json.loads((run / "config.json").read_text())
+    config["settings"].pop("level")
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").unlink()
+    again = autocomp.resume(run)
+    screened = [o for o in again.outcomes if o.fidelity is Fidelity.SCREEN]
+    assert len(screened) > 3 and {o.gap for o in screened} == {None}
+    assert all(o.merit == -o.divergence for o in screened)
 
 
 def test_levels_that_judge_nothing_are_refused(tmp_path: Path) -> None:

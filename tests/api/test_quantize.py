@@ -50,6 +50,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
          "--keep", "conv1", "--report", "none", "--threads", "1", "--out", str(out)]
     ) == 0  # fmt: skip
     told = capsys.readouterr().out
+    assert "found none better" not in told  # nothing was searched
     assert "block1.conv1" in told and "w8" in told and "a8" not in told
     assert autocomp.load(out) is not None
 
@@ -59,6 +60,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         ({"weights": 9}, "`weights` must be one of"),
         ({"activations": True}, "`activations` must be one of"),
+        ({"weights": torch.tensor([8, 4])}, "`weights` must be one of"),
+        ({"weights": 8.0}, "`weights` must be one of"),
         ({"agent": "tpe"}, "`agent` is fixed"),
         ({"space": "joint"}, "`space` is fixed"),
         ({"budget": "size=5%"}, "`budget` is fixed"),

@@ -151,6 +151,17 @@ def test_divergence_gap_and_merit(batched: CompressionProblem) -> None:
     assert found[0].held_out is None
 
 
+@pytest.mark.parametrize(("few", "held_out"), [(90, True), (91, False), (119, False)])
+def test_few_samples_choose_no_finalist(
+    batched: CompressionProblem, few: int, held_out: bool
+) -> None:
+    """Of 120, a quarter must be left."""
+    settings = ProblemSettings(search_images=few)
+    problem = CompressionProblem(batched.store.model, batched.data, "size=90%", settings)
+    found = problem.evaluate(problem.network.neutral_plan(), "F2")
+    assert (found.held_out is not None) is held_out
+
+
 def test_finalists_are_compared_where_plans_were_not_proposed(batched: CompressionProblem) -> None:
     """A plan that is right on F1's images alone does not win."""
     plan = batched.network.neutral_plan()

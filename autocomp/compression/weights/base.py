@@ -20,7 +20,7 @@ class Compressor(Protocol):
 
     `autocomp.testing.CompressorContract` holds its contract: same shape, dtype and device; the
     identity at the neutral choice; exactly `stats.layer.zeros(choice)` zeros from a pruner; at most
-    `2**bits` values per scale from a quantizer; zero stays zero.
+    `2**bits` values per scale from a quantizer, zeros of a mask aside; zero stays zero.
 
     Attributes:
         passes_on_order: whether a layer that was cut may lose its weights in the order in which the

@@ -24,7 +24,9 @@ _ENOUGH = 1024
 
 @dataclass(frozen=True)
 class UniformQuantizer(Quantizer):
-    """Rounds each weight to one of at most `2**bits` evenly spaced levels, zero among them.
+    """Rounds each weight to one of at most `2**bits` evenly spaced levels.
+
+    Zero is among them, but with one bit, where it is left to weights that are zero.
 
     Symmetric: codes q in [-(2^(b-1)-1), 2^(b-1)-1], w = s q; with one bit -1 and 1, where a weight
     is not zero. Asymmetric: q in [-z, 2^b-1-z] with an
@@ -77,11 +79,16 @@ class UniformQuantizer(Quantizer):
             stats: names the layer and its output axis.
 
         Raises:
-            ChoiceError: for 32 bits.
+            ChoiceError: for 32 bits, or one bit that is not symmetric.
         """
         bits = choice.weights.bits
         if not 1 <= bits <= 16:
             raise ChoiceError(f"`1 <= weight_bits <= 16` must hold to quantize, but got {bits}.")
+        if bits == 1 and not self.symmetric:
+            raise ChoiceError(
+                "One bit is a weight's sign, which needs a symmetric quantizer, but this one is "
+                "asymmetric; take gptq or symmetric, or 2 bits."
+            )
         axis = stats.layer.out_axis if self.per_channel else None
         rows = weight.detach().to(torch.float32)
         rows = (
@@ -118,7 +125,7 @@ class UniformQuantizer(Quantizer):
         best = (torch.ones_like(span), *self._code_range(bits, low, torch.ones_like(span)))
         best_error = torch.full_like(span, torch.inf)
         full = span / levels
-        if bits == 1 and self.symmetric:  # the best step is the mean magnitude
+        if bits == 1:  # the best step is the mean magnitude
             full = rows.abs().sum(1, keepdim=True) / (rows != 0).sum(1, keepdim=True).clamp(min=1)
         number = grid_numbers(_storable(full))
         rows, weights = _sample(rows)
@@ -140,7 +147,7 @@ class UniformQuantizer(Quantizer):
 
     def _rounded(self, values: Tensor, bits: int) -> Tensor:
         """Returns the nearest whole numbers; for one symmetric bit the signs."""
-        return values.sign() if bits == 1 and self.symmetric else values.round()
+        return values.sign() if bits == 1 else values.round()
 
     def _code_range(self, bits: int, low: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         if self.symmetric:

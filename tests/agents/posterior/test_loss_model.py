@@ -87,6 +87,17 @@ def test_losses_are_never_negative() -> None:
         assert own == pytest.approx(0.05 * given_)
 
 
+@pytest.mark.parametrize("worst", [0.0, -1e-7, 1e9, float("inf"), float("nan")])
+@pytest.mark.parametrize("first", [3.3, 1e-12, 0.0, -1e-7])
+def test_values_at_and_beyond_the_ends_are_no_trouble(first: float, worst: float) -> None:
+    """A figure may be 0 where nothing is lost, a little below by rounding, or not finite."""
+    model = LossModel(LOSSES, START, 0.5, 0.25)
+    model.fit([START, [0, 1, 2], [2, 2, 0]], [first, worst, 4.0])
+    drawn = model.draw(np.random.default_rng(0))
+    for values in (model.mean.theta, model.deviation.kappa, drawn.theta, drawn.kappa):
+        assert np.isfinite(values).all() and np.abs(values).max() < 1e3
+
+
 def test_estimates_of_zero_are_no_trouble() -> None:
     model = LossModel([np.zeros(3), np.array([0.0, 1.0])], [0, 0], 0.5, 0.25)
     model.fit([[0, 0], [1, 1]], [0.0, 1.0])

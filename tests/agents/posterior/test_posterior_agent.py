@@ -92,6 +92,8 @@ def test_of_another_network_theta_follows_the_features() -> None:
         {"format": 2}, {"layers": []}, {"layers": [1, 2, 3]}, {"theta": [1.0]},
         {"theta": [1.0, "x", 2.0]}, {"kappa": [0.0, None, 0.0]}, {"features": [[1.0]]},
         {"at_start": [[1.0], [1.0], [1.0]]}, {"evaluations": "many"}, {"features": 3},
+        {"evaluations": float("inf")}, {"theta": [1.0, 10**400, 1.0]},
+        {"theta_deviation": [0.1, 0.0, 0.1]}, {"kappa_deviation": [0.1, -0.1, 0.1]},
     ],
 )  # fmt: skip
 def test_damaged_files_are_told(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -109,6 +111,8 @@ def test_what_is_no_such_file(tmp_path: Path, text: str) -> None:
         make_agent(f"posterior:policy={tmp_path}")
     with pytest.raises(AgentError, match="is neither"):
         make_agent("posterior").with_policy(str(tmp_path / "elsewhere"))
+    with pytest.raises(AgentError):
+        make_agent("posterior").with_policy("a" * 5000)
 
 
 @pytest.mark.parametrize("option", ["spread=0", "curvature=nan", "every=0", "every=1.5"])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import autocomp
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
+from autocomp.compression.saving import are_signs
 from autocomp.compression.weights import COMPRESSORS
 from autocomp.core.choice import Choice
 from autocomp.core.plan import Plan
@@ -23,6 +24,7 @@ from autocomp.data import DataSplits, Split
 from autocomp.errors import ChoiceError
 from autocomp.problem.problem import CompressionProblem
 from autocomp.testing.layers import KINDS, statistics_of, weight_of
+from autocomp.training.coded_weight import CodedWeight
 
 ONE = Choice.of(weight_bits=1)
 QUANTIZERS = ("gptq", "adaround", "symmetric", "symmetric-tensor")
@@ -115,6 +117,25 @@ def test_a_plan_of_one_bit_is_written_read_trained_and_counted(tmp_path: Path) -
     assert moved > 0
     assert torch.allclose(autocomp.load(autocomp.save(again, tmp_path / "t.safetensors"),
                                         model=network)(x), again(x), atol=1e-3)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["asymmetric", "asymmetric-tensor"])
+def test_one_bit_is_symmetric(name: str) -> None:
+    stats = statistics_of("linear")
+    with pytest.raises(ChoiceError, match="needs a symmetric quantizer"):
+        COMPRESSORS[name]().quantize(weight_of(stats), ONE, stats)
+
+
+@pytest.mark.parametrize("codes", [[[1, 1, 1]], [[-1, 0, -1]], [[1, -1, 0]]])
+def test_signs_are_signs_whatever_codes_a_layer_has(codes: list[list[int]]) -> None:
+    stored = Quantized(torch.tensor(codes, dtype=torch.int8), torch.ones(1, 1))
+    choice = Choice.of(weight_bits=1, sparsity=0.3)
+    assert are_signs(stored, choice)
+    form = CodedWeight(stored.codes, stored.scale, -1, 1, free=True, signs=True)
+    latents = form.start(stored.codes, torch.full((1, 3), -0.3))
+    assert torch.equal(form.codes(latents), stored.codes.float())
+    moved = form.codes(-latents)  # training takes them across 0
+    assert torch.equal(moved, -stored.codes.float())
 
 
 def test_activations_have_two_bits_at_least() -> None:
