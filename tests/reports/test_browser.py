@@ -15,6 +15,7 @@ from torch import nn
 
 import autocomp
 from autocomp.data.splits import DataSplits
+from autocomp.inspection.layer_multiplier import LayerMultiplier
 from autocomp.inspection.record import RunRecord
 from autocomp.reports.run_page import render_run
 
@@ -115,6 +116,7 @@ def pages(driver: Any, small_run: RunRecord, sample: Sample,
         "small": small_run,
         "deep": sample(depth=100),
         "hostile": replace(sample(names=names, labels=[HOSTILE, "b" * 90]), name=HOSTILE),
+        "learned": _with_multipliers(sample()),
     }
     found = {}
     for name, record in records.items():
@@ -124,7 +126,17 @@ def pages(driver: Any, small_run: RunRecord, sample: Sample,
     return found
 
 
-@pytest.fixture(params=["small", "deep", "hostile"])
+def _with_multipliers(record: RunRecord) -> RunRecord:
+    """Returns a record whose agent has learned multipliers in place of a policy."""
+    assert record.findings is not None
+    learned = tuple(
+        LayerMultiplier(row.name, 0.5 + 0.2 * i, 0.3, 0.1 - 0.1 * i, 0.2)
+        for i, row in enumerate(record.findings.layers)
+    )
+    return replace(record, findings=replace(record.findings, policy=None, multipliers=learned))
+
+
+@pytest.fixture(params=["small", "deep", "hostile", "learned"])
 def page(request: pytest.FixtureRequest, pages: dict[str, Page]) -> Page:
     return pages[request.param]
 
@@ -183,7 +195,9 @@ def test_every_plot_is_drawn_whole(page: Page, width: int) -> None:
     best = page.record.best
     assert best is not None
     names = list(best.plan)
-    for title in ("Choices and costs", "Action by layer", "Marginal price"):
+    policy = page.record.findings is not None and page.record.findings.policy is not None
+    of_agent = "Action by layer" if policy else "What was learned of the layers"
+    for title in ("Choices and costs", of_agent, "Marginal price"):
         assert page.run(LABELS, title) == names
     assert page.run("return document.documentElement.scrollWidth") <= width
     assert page.run("return performance.getEntriesByType('resource').map(r => r.name)") == []
