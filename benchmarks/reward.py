@@ -133,6 +133,9 @@ def table(name: str, problem: CompressionProblem, budget: str, n: int, truth: Fi
                 error.append(
                     float(squared(pair.compressed[clean], pair.dense[clean], labels[clean]).mean())
                 )
+                for figure, kept in true.items():
+                    found = FIGURES[figure](pair.compressed, pair.dense, labels)
+                    kept.append(found[clean].double())
                 accuracy.append(1 - float(wrong(pair.compressed, pair.dense, labels)[clean].mean()))
     estimates = [feasible.allocation.loss(feasible.indices(plan)) for plan in plans]
     print(
