@@ -77,7 +77,7 @@ def test_episodes_hold_the_start(
     (log,) = logs
     assert log._plans[0] == start
     best = log.best(1)[0]
-    assert sum(step.reward for step in best) == pytest.approx(1 - toy.loss(start))
+    assert sum(step.reward for step in best) == pytest.approx(-toy.loss(start))
 
 
 @pytest.mark.parametrize("text", [SPACE, COEFFICIENTS])

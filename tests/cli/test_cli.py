@@ -112,7 +112,7 @@ BAD = [
     (["--agent", "ddgp"], "Did you mean 'ddpg'"),
     (["--agent", "ddpg:warm=1"], "Did you mean 'warm_up'"),
     (["--space", "jont"], "Did you mean 'joint'"),
-    (["--space", "bits:weight_bits=1/2"], "weight_bits"),
+    (["--space", "bits:weight_bits=9/2"], "weight_bits"),
     (["--budget", "sise=8%"], "Did you mean 'size'"),
     (["--budget", "size=0%"], "above 0"),
     (["--budget", "size=-5%"], "above 0"),

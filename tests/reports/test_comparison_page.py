@@ -43,7 +43,7 @@ def run(agent: str, seed: int, gain: float = 0.0, complete: bool = True) -> RunR
     }
     plan = Plan({"a": NEUTRAL})
     found = [
-        Outcome(plan, a + gain, 0.5, 100, {"size": 90 + place}, True, "F1", 1.0)
+        Outcome(plan, a + gain, 0.5, 100, {"size": 90 + place}, True, "F1", 1.0, gap=-a - gain)
         for place, a in enumerate(ACCURACIES)
     ]
     test = Score(0.6 + gain, 0.4, 100)

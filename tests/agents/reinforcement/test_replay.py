@@ -74,15 +74,15 @@ def test_following_a_plan_does_just_that(kind: Any, toy: Any) -> None:
         follow(log, feasible, indices)
         assert toy.evaluated[-1] == feasible.plan(indices)
     assert len(log.episodes) == 5
-    assert returns(log.best(1)[0]) == max(1 - toy.loss(plan) for plan in toy.evaluated)
+    assert returns(log.best(1)[0]) == max(-toy.loss(plan) for plan in toy.evaluated)
 
 
 def test_rewards_are_scaled_and_the_log_is_not(toy: Any) -> None:
     log = EpisodeLog(WholePlanEnv(FeasibleSpace.build(toy, make_space("bits"))))
-    log.set([0.1, -0.2, 0.5, 0.7])  # the better half counts
+    log.set([-0.9, -1.2, -0.5, -0.3])  # the better half counts
     log.reset()
     _, reward, *_ = log.step(np.zeros(4, np.float32))
-    raw = 1 - toy.loss(toy.evaluated[-1])
-    assert reward == pytest.approx(max((raw - 0.6) / 0.1, -3))
+    raw = -toy.loss(toy.evaluated[-1])
+    assert reward == pytest.approx(max((raw + 0.4) / 0.1, -3))
     assert returns(log.episodes[0]) == pytest.approx(raw)
     assert isinstance(log, gymnasium.Wrapper)
