@@ -69,7 +69,6 @@ class PosteriorAgent(Agent):
         if self.learned is not None:
             believed = self._try(feasible, evaluator, model.losses(model.mean))[0]
         believed = self._sample(feasible, evaluator, model, task.seed) or believed
-        _learn(feasible, model, evaluator.outcomes, start)
         found = LearnedMultipliers(
             tuple(layer.name for layer in feasible.layers), model.mean, model.deviation,
             _at(feasible, start), _features(feasible), len(evaluator.outcomes),
@@ -90,14 +89,16 @@ class PosteriorAgent(Agent):
         rng = np.random.default_rng(seed)
         start, believed = feasible.allocation.plan, None
         width, known = 1.0, 0
+        _learn(feasible, model, evaluator.outcomes, start)
         while not evaluator.spent and known < _PATIENCE:
-            _learn(feasible, model, evaluator.outcomes, start)
             due = evaluator.left == 1 or len(evaluator.outcomes) % self.every == 0
             if known == 0 and due:
                 believed, new = self._try(feasible, evaluator, model.losses(model.mean))
                 if new:
+                    _learn(feasible, model, evaluator.outcomes, start)
                     continue
             if self._try(feasible, evaluator, model.losses(model.draw(rng, width)))[1]:
+                _learn(feasible, model, evaluator.outcomes, start)
                 width, known = 1.0, 0
             else:
                 width, known = min(width * _WIDER, _WIDEST), known + 1

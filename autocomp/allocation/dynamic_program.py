@@ -105,7 +105,7 @@ class DynamicProgram:
         """Returns the plan of least sum_t multiplier_t * loss_t, refilled by the same losses."""
         if np.ptp(multipliers) == 0:  # a common factor changes nothing
             return list(self.plan)
-        return DynamicProgram(self.model.reweighted(multipliers), QUICK_POINTS).plan
+        return self.solved(self.model.reweighted(multipliers).losses)
 
     def solved(self, losses: Sequence[Floats]) -> list[int]:
         """Returns the plan of least summed loss for other losses of the same choices."""

@@ -65,8 +65,7 @@ class IntegerProgram:
         """Returns the plan of least sum_t multiplier_t * loss_t, refilled by the same losses."""
         if np.ptp(multipliers) == 0:  # a common factor changes nothing
             return list(self.plan)
-        model = self.model.reweighted(multipliers)
-        return model.refill(solve(model, QUICK_GAP))
+        return self.solved(self.model.reweighted(multipliers).losses)
 
     def solved(self, losses: Sequence[Floats]) -> list[int]:
         """Returns the plan of least summed loss for other losses of the same choices."""

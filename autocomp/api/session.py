@@ -234,6 +234,11 @@ class Session:
             )
         return write_report(self.run)
 
+    @property
+    def _screening(self) -> Fidelity:
+        """As what the search judges plans."""
+        return self.setup.problem.settings.screening
+
     def _finalists(
         self, found: SearchResult, starts: list[Plan], record: OnOutcome
     ) -> list[Outcome]:
@@ -250,8 +255,7 @@ class Session:
             )
         places = max(1, self.setup.config.finalists)
         always = [*starts, *(plan for plan in found.finalists if plan not in starts)]
-        level = Fidelity.of(self.setup.config.level)
-        level = Fidelity.FULL if level is Fidelity.SCREEN else level
+        level = max(self._screening, Fidelity.FULL)
         return promote(self.setup.problem, feasible, places, always, record, level)
 
     def _reconstructed(
@@ -261,10 +265,11 @@ class Session:
 
         The starts too, so that a search does not end below its start's own reconstruction.
         """
-        if not self.setup.config.reconstructions or self.setup.config.level != "F1":
+        wanted = self.setup.config.reconstructions
+        if not wanted or self._screening is not Fidelity.SCREEN:
             return []  # the finalists are judged as the search has judged them
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
-        plans = [o.plan for o in ranked[: self.setup.config.reconstructions]]
+        plans = [o.plan for o in ranked[:wanted]]
         found = []
         for plan in dict.fromkeys([*plans, *starts]):
             found.append(self.setup.problem.evaluate(plan, Fidelity.RECONSTRUCTED))
@@ -273,7 +278,7 @@ class Session:
 
     def _tuned(self, finalists: list[Outcome], record: OnOutcome) -> list[Outcome]:
         """Judges the best plans after a short training, too."""
-        if self.setup.config.level == "F3":
+        if self._screening.trains:
             return []  # they are
         ranked = sorted(finalists, key=lambda o: o.rank, reverse=True)
         plans = list(dict.fromkeys(o.plan for o in ranked))[: self.setup.config.tuned]

@@ -88,6 +88,17 @@ class Batches:
         return leaf
 
 
+class InputsOf:
+    """The inputs of batches, whenever they are asked for."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for inputs, _ in self._batches:
+            yield inputs
+
+
 def equal_parts(n: int, largest: int) -> Iterator[slice]:
     """Cuts 0 .. n into as few parts as `largest` allows, of sizes that differ by one at most.
 

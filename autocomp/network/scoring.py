@@ -13,7 +13,7 @@ from autocomp.core.metric import Metric
 from autocomp.core.score import WORST, Score
 from autocomp.core.structured import Inputs
 from autocomp.errors import DataError
-from autocomp.network.batches import Batches
+from autocomp.network.batches import Batches, InputsOf
 from autocomp.network.forward import forward
 from autocomp.tasks import Task
 
@@ -141,16 +141,16 @@ def score(model: nn.Module, batches: Batches, task: Task, dense: nn.Module | Non
     Raises:
         DataError: if outputs or targets are of another kind than the task's.
     """
-    return tallied(model, batches, task, dense).score()
+    reference = None if dense is None else Reference(dense, InputsOf(batches), task)
+    return tallied(model, batches, task, reference).score()
 
 
 def tallied(
-    model: nn.Module, batches: Batches, task: Task, dense: nn.Module | None = None
+    model: nn.Module, batches: Batches, task: Task, reference: Reference | None = None
 ) -> Tally:
-    """Returns what a network gives on a split; see `score`."""
+    """Returns what a network gives on a split, beside the dense one's outputs; see `score`."""
     tally = Tally(task)
-    inputs = (given for given, _ in batches)
-    references = None if dense is None else iter(Reference(dense, inputs, task))
+    references = None if reference is None else iter(reference)
     for part in predictions(model, batches, task):
         tally.add(part, part.outputs if references is None else next(references))
     return tally

@@ -29,7 +29,7 @@ from autocomp.data import DataSplits, Split, load_data
 from autocomp.errors import AutocompError, BudgetError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.network.as_one import as_one, plain
-from autocomp.network.batches import QUICK, Batches
+from autocomp.network.batches import QUICK, Batches, InputsOf
 from autocomp.network.device import dtype_of, usable_device
 from autocomp.network.faithful import (
     check_copy,
@@ -362,13 +362,14 @@ class CompressionProblem:
         task, original = self.settings.task, self.store.model
         task.check_labels(self.data.test.labels, self.data.test.name)
         dense = score(original, batches, task)
-        tally = tallied(ready, batches, task, original)
+        reference = Reference(original, InputsOf(batches), task)
+        tally = tallied(ready, batches, task, reference)
         gain = None
         if compared is not None:
             rows = [
                 tally.rows()
                 if one is network
-                else tallied(self._ready(one), batches, task, original).rows()
+                else tallied(self._ready(one), batches, task, reference).rows()
                 for one in compared
             ]
             gain = Paired.of(*map(task.measure.shares, rows))
@@ -452,20 +453,16 @@ class CompressionProblem:
         """Returns the calibration inputs on which a layer's effect on the outputs is measured."""
         return joined(self._some_calibration(self.settings.slope_images))
 
-    def _batches(self, split: Split) -> Batches:
-        device = torch.device(self.settings.device)
+    def _batches(self, split: Split, largest: int | None = None) -> Batches:
         return Batches(
-            split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last
-        )
+            split, self.settings.batch_size, torch.device(self.settings.device),
+            dtype_of(self._model), self._channels_last, largest,
+        )  # fmt: skip
 
     def _scored(self, split: Split) -> Batches:
         """Returns a split in batches for scoring, which on a processor are small ones."""
-        device = torch.device(self.settings.device)
-        largest = QUICK if device.type == "cpu" else None
-        return Batches(
-            split, self.settings.batch_size, device, dtype_of(self._model), self._channels_last,
-            largest,
-        )  # fmt: skip
+        on_processor = torch.device(self.settings.device).type == "cpu"
+        return self._batches(split, QUICK if on_processor else None)
 
     def _outcome(
         self, plan: Plan, fidelity: Fidelity, start: float, judged: ComparedScore

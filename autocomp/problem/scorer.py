@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.metric import Metric
 from autocomp.core.score import Score
-from autocomp.core.structured import Inputs
 from autocomp.errors import DataError
-from autocomp.network.batches import Batches
+from autocomp.network.batches import Batches, InputsOf
 from autocomp.network.scoring import Reference, Tally, predictions
 from autocomp.tasks import Task
 from autocomp.tasks.paired import is_behind
@@ -65,7 +64,7 @@ class Scorer:
         self._task = task
         self._scores: dict[Fidelity, Score] = {}
         self._references = {
-            level: Reference(dense, _InputsOf(batches), task) for level, batches in splits.items()
+            level: Reference(dense, InputsOf(batches), task) for level, batches in splits.items()
         }
         self._rows: dict[tuple[str, Fidelity], Tensor] = {}
 
@@ -149,14 +148,3 @@ class Scorer:
             return is_behind(shares(rows), shares(other), metric.larger_is_better)
         except DataError:  # a figure of the user's own has no value on some samples
             return False
-
-
-class _InputsOf:
-    """The inputs of batches, whenever they are asked for."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Inputs]:
-        for inputs, _ in self._batches:
-            yield inputs
