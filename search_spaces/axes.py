@@ -48,6 +48,8 @@ class Axis:
         """Returns the values that `layer` can take."""
         if self.field == "activation_bits" and not layer.quantizable_input:
             return (32,)
+        if self.field == "output_bits" and not layer.output_sites:
+            return (32,)
         if self.field == "channels":
             return _distinct_shares(layer, self.values)
         if self.field == "rank":
@@ -151,9 +153,12 @@ class AxisSpace(SearchSpace):
 
     def _fixed_of(self, layer: LayerSpec) -> dict[str, Any]:
         """Returns the fixed properties, as far as the layer can have them."""
-        if layer.quantizable_input or "activation_bits" not in self.fixed:
-            return self.fixed
-        return {**self.fixed, "activation_bits": 32}
+        found = dict(self.fixed)
+        if not layer.quantizable_input and "activation_bits" in found:
+            found["activation_bits"] = 32
+        if not layer.output_sites and "output_bits" in found:
+            found["output_bits"] = 32
+        return found
 
     def encode(self, layer: LayerSpec, choice: Choice) -> Action:
         """Returns the middle of the interval that means `choice`, or its indices.
@@ -165,8 +170,8 @@ class AxisSpace(SearchSpace):
         for axis in self.axes:
             allowed = axis.of(layer)
             value = choice.value(axis.field)
-            if axis.field == "criterion" and choice.structure.units == 1:
-                value = allowed[-1]  # nothing to order
+            if axis.field in _free(choice):
+                value = allowed[-1]
             if value not in allowed:
                 raise SpaceError(
                     f"Layer {layer.name!r} takes {axis.field} of {allowed}, but got {value!r}."
@@ -176,12 +181,18 @@ class AxisSpace(SearchSpace):
                 entries.append(float(-(-index * len(axis.values) // k)))
             else:
                 entries.append((2 * index + 1) / k - 1)
-        free = {"criterion"} if choice.structure.units == 1 else set()
+        free = _free(choice)
         fixed = self._fixed_of(layer)
         if any(choice.value(f) != v for f, v in fixed.items() if f not in free):
             raise SpaceError(f"Every choice of this space has {fixed}, but got {choice}.")
         made = np.array(entries, np.int64 if self.discrete else np.float32)
         return made.reshape(self.action_space.shape or ())
+
+
+def _free(choice: Choice) -> set[str]:
+    """Returns the properties that mean nothing in a choice: no units to order, no integers."""
+    found = {"criterion"} if choice.structure.units == 1 else set()
+    return found | ({"output_bits"} if choice.activations.bits == 32 else set())
 
 
 def as_tuple(values: Any) -> tuple[Any, ...]:
@@ -202,10 +213,21 @@ def sparsity_axis(highest: float, levels: int) -> Axis:
     return Axis("sparsity", tuple(grid))
 
 
-def bits_axes(weight_bits: Any, activation_bits: Any) -> tuple[list[Axis], dict[str, Any]]:
-    """Returns axes for bit-widths with several values, and the fixed ones for the others."""
+def bits_axes(
+    weight_bits: Any, activation_bits: Any, output_bits: Any = "auto"
+) -> tuple[list[Axis], dict[str, Any]]:
+    """Returns axes for bit-widths with several values, and the fixed ones for the others.
+
+    Outputs have 8 bits by default where the layer's inputs are rounded: fewer cost accuracy in
+    sums, and more are no integers to a runtime.
+    """
     axes, fixed = [], {}
-    for field, given in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
+    if output_bits == "auto":
+        output_bits = 32 if set(as_tuple(activation_bits)) == {32} else 8
+    widths = {
+        "weight_bits": weight_bits, "activation_bits": activation_bits, "output_bits": output_bits
+    }  # fmt: skip
+    for field, given in widths.items():
         values = tuple(sorted(as_tuple(given)))
         if len(values) > 1:
             axes.append(Axis(field, values))

@@ -16,6 +16,8 @@ class BitsSpace(AxisSpace):
     Args:
         weight_bits: the weight's bit-widths.
         activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        output_bits: bit-widths of outputs that no next layer rounds, and of the sums that they go
+            into, where a layer's inputs are rounded; "auto" is 8.
         discrete: menu indices instead of numbers in [-1, 1].
     """
 
@@ -23,9 +25,10 @@ class BitsSpace(AxisSpace):
         self,
         weight_bits: Any = (2, 3, 4, 5, 6, 7, 8),
         activation_bits: Any = (32,),
+        output_bits: Any = "auto",
         discrete: bool = False,
     ) -> None:
-        axes, fixed = bits_axes(weight_bits, activation_bits)
+        axes, fixed = bits_axes(weight_bits, activation_bits, output_bits)
         if not axes:
             axes = [Axis("weight_bits", (fixed.pop("weight_bits"),))]
         super().__init__(axes, discrete=discrete, fixed=fixed)

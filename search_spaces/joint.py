@@ -18,6 +18,8 @@ class JointSpace(AxisSpace):
         levels: number of sparsities, evenly spaced down to 0.
         weight_bits: the weight's bit-widths.
         activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        output_bits: bit-widths of outputs that no next layer rounds, and of the sums that they go
+            into, where a layer's inputs are rounded; "auto" is 8.
         discrete: menu indices instead of numbers in [-1, 1].
     """
 
@@ -27,7 +29,8 @@ class JointSpace(AxisSpace):
         levels: int = 20,
         weight_bits: Any = (2, 3, 4, 5, 6, 8),
         activation_bits: Any = (32,),
+        output_bits: Any = "auto",
         discrete: bool = False,
     ) -> None:
-        axes, fixed = bits_axes(weight_bits, activation_bits)
+        axes, fixed = bits_axes(weight_bits, activation_bits, output_bits)
         super().__init__([sparsity_axis(highest, levels), *axes], discrete=discrete, fixed=fixed)

@@ -18,6 +18,8 @@ class NMSpace(AxisSpace):
         patterns: "N:M" texts; dense is always added.
         weight_bits: the weight's bit-widths.
         activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        output_bits: bit-widths of outputs that no next layer rounds, and of the sums that they go
+            into, where a layer's inputs are rounded; "auto" is 8.
         discrete: menu indices instead of numbers in [-1, 1].
     """
 
@@ -26,6 +28,7 @@ class NMSpace(AxisSpace):
         patterns: Any = ("1:16", "1:8", "1:4", "2:4", "3:4"),
         weight_bits: Any = (2, 3, 4, 5, 6, 8),
         activation_bits: Any = (32,),
+        output_bits: Any = "auto",
         discrete: bool = False,
     ) -> None:
         def kept(pattern: str) -> float:
@@ -34,5 +37,5 @@ class NMSpace(AxisSpace):
 
         named = Axis("pattern", as_tuple(patterns))  # refuses malformed patterns before sorting
         ordered = tuple(sorted((p for p in named.values if p), key=kept))
-        axes, fixed = bits_axes(weight_bits, activation_bits)
+        axes, fixed = bits_axes(weight_bits, activation_bits, output_bits)
         super().__init__([Axis("pattern", (*ordered, "")), *axes], discrete=discrete, fixed=fixed)

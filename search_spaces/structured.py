@@ -69,6 +69,8 @@ class FullSpace(AxisSpace):
         ranks: number of ranks per layer, evenly spaced up to whole; 0 leaves ranks out.
         weight_bits: the weight's bit-widths.
         activation_bits: the input's bit-widths; (32,) leaves inputs alone.
+        output_bits: bit-widths of outputs that no next layer rounds, and of the sums that they go
+            into, where a layer's inputs are rounded; "auto" is 8.
         discrete: menu indices instead of numbers in [-1, 1].
     """
 
@@ -83,9 +85,10 @@ class FullSpace(AxisSpace):
         ranks: int = 0,
         weight_bits: Any = (2, 3, 4, 5, 6, 8),
         activation_bits: Any = (32,),
+        output_bits: Any = "auto",
         discrete: bool = False,
     ) -> None:
-        bits, fixed = bits_axes(weight_bits, activation_bits)
+        bits, fixed = bits_axes(weight_bits, activation_bits, output_bits)
         sparsity = [sparsity_axis(highest, levels)] if levels else []
         low = [rank_axis(ranks)] if ranks else []
         axes = [channels_axis(lowest, channel_levels), *low, *sparsity, *bits]

@@ -20,6 +20,7 @@ def quantize(
     *,
     weights: int = 8,
     activations: int = 8,
+    outputs: int = 8,
     checkpoint: str | Path = "",
     **settings: Any,
 ) -> Result:
@@ -33,7 +34,8 @@ def quantize(
         model: as `search` takes it.
         data: as `search` takes it; "none" makes inputs out of the network's batch norms.
         weights: bits of a weight; 1 for its sign, 2 for -1, 0 and 1 times a scale.
-        activations: bits of a layer's inputs; 32 leaves them alone.
+        activations: bits of a layer's inputs; 32 leaves them alone, and outputs, too.
+        outputs: bits of outputs that no next layer rounds, and of the sums that they go into.
         checkpoint: weights file for a network that is named.
         **settings: further arguments of `search`, as `keep=("conv1",)` for layers to leave alone.
 
@@ -45,6 +47,7 @@ def quantize(
     """
     for name, bits, known in (
         ("weights", weights, WEIGHT_BITS), ("activations", activations, BITS),
+        ("outputs", outputs, BITS),
     ):  # fmt: skip
         if type(bits) is not int or bits not in known:
             raise ChoiceError(f"`{name}` must be one of {known} bits, but got {bits!r}.")
@@ -55,5 +58,5 @@ def quantize(
                 f"`{name}` is fixed where every layer has the same width, but got "
                 f"{settings[name]!r}; leave it out, or call search."
             )
-    space = f"bits:weight_bits={weights},activation_bits={activations}"
+    space = f"bits:weight_bits={weights},activation_bits={activations},output_bits={outputs}"
     return search(model, data, space=space, weights=checkpoint, **fixed, **settings)

@@ -143,7 +143,7 @@ def _read(payload: memoryview, shapes: Mapping[str, tuple[int, ...]] | None) -> 
         check_declared(index.n_weights, index.exact_bytes, len(payload))
     elif index.shapes != {name: tuple(shape) for name, shape in shapes.items()}:
         raise ArtifactError("The file must be of the network that it is read for, but is not.")
-    pending = [Record(layer.name, weight) for layer, weight in index.layers]
+    pending = [Record(layer.name, layer.host, weight) for layer, weight in index.layers]
     for record in pending:
         at = record.read(at)
     plan = Plan({record.name: record.choice for record in pending})
@@ -165,6 +165,7 @@ def _read(payload: memoryview, shapes: Mapping[str, tuple[int, ...]] | None) -> 
         wide=frozenset(x.name for x in index.side if x.wide),
         aliases=index.aliases,
         activations={r.name: r.activation for r in pending if r.activation is not None},
+        outputs={r.name: r.outputs for r in pending if r.outputs is not None},
         source=index.source,
         structure=index.structure,
         history=index.history,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
 
@@ -43,6 +44,7 @@ class PackedModel:
         wide: side tensors that a file holds in full even if the plan quantizes, see `side_form.py`.
         aliases: state-dict name of a tied tensor -> the name that is stored.
         activations: layer name -> the quantizer of its inputs.
+        outputs: layer name -> the quantizers of its outputs and of the sum that they go into.
         source: how the architecture is built ({"name":, "options":}), or None.
         structure: how it was sliced and taken apart, see `structure/record.py`, or None.
         history: the plans of the searches before, the first one first.
@@ -57,6 +59,7 @@ class PackedModel:
     wide: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[OutputQuantizer, ...]] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None
     structure: Mapping[str, Any] | None = None
     history: tuple[Plan, ...] = ()

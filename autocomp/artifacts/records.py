@@ -1,9 +1,14 @@
 """One layer's record in the file: what was done to it, and symbol models; codes go elsewhere.
 
-u8          bits of a weight, then of an activation: their places in `_WIDTHS`, 4 bits each
+u8          bits of a weight, then of an input: their places in `_WIDTHS`, 4 bits each; in place
+            of the second, 15 says that outputs are rounded and that a byte follows, at the end of
+            this part: bits of an output, then of an input
 u8          form (2 bits), zeros (2), how scales are stored (1), axis of the scales (3)
 u16, or 2   sparsity in 1/10,000, or N and M of the pattern; only with such zeros
-f32, u16    step and lowest code of the activations; only with fewer than 32 bits
+f32, u16    step and lowest code of the inputs; only with fewer than 32 bits
+outputs     only where rounded: u8 their number, then each one's f32, u16 as above, and its module's
+            name: u8 characters that it begins with like the layer's host, u8 bytes that follow, and
+            those in UTF-8
 scales      bfloat16, or the symbol models of their grid numbers
 codes       the symbol models of the codes, or of the mask of what is not zero
 values      the weights in floating point, or how many are not zero and those
@@ -11,7 +16,9 @@ values      the weights in floating point, or how many are not zero and those
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Sequence
 
 import constriction
 import numpy as np
@@ -28,6 +35,8 @@ from autocomp.artifacts.tensors import read_raw, write_raw
 from autocomp.artifacts.varints import fold, read_varints, unfold, write_varints
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.choice import Choice
+from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.quantized import Quantized
 from autocomp.errors import ArtifactError
 
@@ -35,7 +44,8 @@ DENSE, SPARSE, QUANTIZED = range(3)
 NO_ZEROS, SPARSITY, PATTERN = range(3)
 _ACTIVATION = struct.Struct("<fH")
 _NO_AXIS = 7
-
+_OUTPUTS = 15
+"""In place of the bits of inputs: a byte with those of outputs, too, follows."""
 
 _WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16, 32, 1)
 """Bit-widths by their numbers in a file; new ones come last."""
@@ -44,7 +54,7 @@ _WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16, 32, 1)
 def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
     """Bits that a layer adds to a file beyond the two bytes of any: codes, models, scales.
 
-    Without the range of its inputs, see `activation_bits`.
+    Without the ranges of its inputs and outputs, see `range_bits`.
     """
     bits = 16.0 if choice.weights.sparsity or choice.weights.pattern else 0.0
     if isinstance(weight, Quantized):
@@ -58,9 +68,33 @@ def weight_bits(weight: Quantized | Tensor, choice: Choice) -> float:
     return bits + weight.numel() * weight.element_size() * 8
 
 
-def activation_bits(choice: Choice) -> int:
-    """Bits that a file takes for the range of a layer's inputs."""
-    return _ACTIVATION.size * 8 if choice.activations.bits < 32 else 0
+def range_bits(layer: LayerSpec, choice: Choice) -> int:
+    """Bits that a file takes for the ranges of a layer's inputs and outputs, at most."""
+    size = _ACTIVATION.size if choice.activations.bits < 32 else 0
+    if choice.activations.output_bits < 32:
+        names = (_name(site.module, layer.host) for site in layer.output_sites)
+        size += 2 + sum(_ACTIVATION.size + len(name) for name in names)
+    return size * 8
+
+
+def _name(module: str, host: str) -> bytes:
+    """Returns a module's name as its difference from another one's."""
+    same = len(os.path.commonprefix([module[:255], host]))
+    rest = module[same:].encode()
+    if len(rest) > 255:
+        raise ArtifactError(
+            f"A module's name must fit into a file, but {module[:40]!r}... has {len(rest)} bytes "
+            "more than 255; leave output_bits of its layer at 32."
+        )
+    return bytes([same, len(rest)]) + rest
+
+
+def _write_outputs(outputs: Sequence[OutputQuantizer], host: str) -> bytes:
+    parts = [bytes([len(outputs)])]
+    for output in outputs:
+        parts.append(_ACTIVATION.pack(output.quantizer.step, -output.quantizer.lower))
+        parts.append(_name(output.module, host))
+    return b"".join(parts)
 
 
 def write_record(
@@ -74,20 +108,21 @@ def write_record(
     scale = _coded_scale(weight) if isinstance(weight, Quantized) else None
     axis = _scale_axis(weight, layer.name) if isinstance(weight, Quantized) else 0
     flags = form | zeros << 2 | (scale is not None) << 4 | axis << 5
+    rounds = choice.activations.output_bits < 32
+    inputs = _WIDTHS.index(choice.activations.bits)
     out = [
-        bytes(
-            [
-                _WIDTHS.index(choice.weights.bits) << 4 | _WIDTHS.index(choice.activations.bits),
-                flags,
-            ]
-        )
+        bytes([_WIDTHS.index(choice.weights.bits) << 4 | (_OUTPUTS if rounds else inputs), flags])
     ]
+    if rounds:
+        out.append(bytes([_WIDTHS.index(choice.activations.output_bits) << 4 | inputs]))
     if zeros:
         sparsity = struct.pack("<H", round(choice.weights.sparsity * 10000))
         out.append(bytes(choice.weights.n_of_m) if choice.weights.pattern else sparsity)
     if choice.activations.bits < 32:
         quantizer = model.activations[layer.name]
         out.append(_ACTIVATION.pack(quantizer.step, -quantizer.lower))
+    if rounds:
+        out.append(_write_outputs(model.outputs[layer.name], layer.host))
     if isinstance(weight, Quantized):
         if scale is None:
             out.append(write_raw(weight.scale.to(torch.bfloat16), 32))
@@ -136,11 +171,12 @@ def _scale_axis(weight: Quantized, name: str) -> int:
 class Record:
     """A layer whose record is read and whose codes are still in the range-coded stream."""
 
-    def __init__(self, name: str, weight: Described) -> None:
-        self.name, self.weight = name, weight
+    def __init__(self, name: str, host: str, weight: Described) -> None:
+        self.name, self.host, self.weight = name, host, weight
         self.count = int(np.prod(weight.shape, dtype=np.int64))
         self.choice = Choice()
         self.activation: ActivationQuantizer | None = None
+        self.outputs: tuple[OutputQuantizer, ...] | None = None
         self._plain: Tensor | None = None
         self._scale = torch.ones(1)
         self._median = 0
@@ -148,20 +184,26 @@ class Record:
 
     def read(self, at: memoryview) -> memoryview:
         """Reads the record from the head of `at`; returns what follows."""
-        bits, activation_bits = _WIDTHS[at[0] >> 4], _WIDTHS[at[0] & 15]
+        bits, inputs, outputs = _WIDTHS[at[0] >> 4], at[0] & 15, _WIDTHS.index(32)
         self.form, zeros, coded, axis = at[1] & 3, at[1] >> 2 & 3, at[1] >> 4 & 1, at[1] >> 5
         sparsity, pattern, at = 0.0, "", at[2:]
+        if inputs == _OUTPUTS:
+            inputs, outputs, at = at[0] & 15, at[0] >> 4, at[1:]
+        activation_bits, output_bits = _WIDTHS[inputs], _WIDTHS[outputs]
         if zeros == PATTERN:
             pattern, at = f"{at[0]}:{at[1]}", at[2:]
         elif zeros == SPARSITY:
             sparsity, at = struct.unpack_from("<H", at)[0] / 10000, at[2:]
         self.choice = Choice.of(
-            sparsity=sparsity, pattern=pattern, weight_bits=bits, activation_bits=activation_bits
-        )
+            sparsity=sparsity, pattern=pattern, weight_bits=bits, activation_bits=activation_bits,
+            output_bits=output_bits,
+        )  # fmt: skip
         if activation_bits < 32:
             step, lower = _ACTIVATION.unpack_from(at)
             self.activation = ActivationQuantizer(activation_bits, step, -lower)
             at = at[_ACTIVATION.size :]
+        if output_bits < 32:
+            at = self._read_outputs(at, output_bits)
         if self.form == DENSE:
             self._plain, at = read_raw(at, self.weight.shape, self.weight.dtype, 32)
             return at
@@ -171,6 +213,19 @@ class Record:
         if self.form == SPARSE:
             count, at = struct.unpack_from("<I", at)[0], at[4:]
             self._plain, at = read_raw(at, (count,), self.weight.dtype, 32)
+        return at
+
+    def _read_outputs(self, at: memoryview, bits: int) -> memoryview:
+        count, at = at[0], at[1:]
+        found = []
+        for _ in range(count):
+            step, lower = _ACTIVATION.unpack_from(at)
+            at = at[_ACTIVATION.size :]
+            same, length, at = at[0], at[1], at[2:]
+            module = self.host[:same] + bytes(at[:length]).decode()
+            found.append(OutputQuantizer(module, ActivationQuantizer(bits, step, -lower)))
+            at = at[length:]
+        self.outputs = tuple(found)
         return at
 
     def _read_scale(self, at: memoryview, coded: bool, axis: int) -> memoryview:

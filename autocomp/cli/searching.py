@@ -40,6 +40,10 @@ def add(commands: Any) -> None:
         "--activations", type=int, default=8, metavar="BITS",
         help="bits of a layer's inputs; 32 leaves them alone (default: 8)",
     )  # fmt: skip
+    quantize.add_argument(
+        "--outputs", type=int, default=8, metavar="BITS",
+        help="bits of outputs that no next layer rounds, and of their sums (default: 8)",
+    )  # fmt: skip
     quantize.add_argument("--checkpoint", default="", help="weights file for a named network")
     quantize.add_argument(
         "--data", default="none",
@@ -145,8 +149,8 @@ def _quantize(given: argparse.Namespace) -> int:
         1,
         lambda update: quantize(
             given.model, given.data, weights=given.weights, activations=given.activations,
-            checkpoint=given.checkpoint, out=given.out, on_outcome=update, progress=False,
-            **settings,
+            outputs=given.outputs, checkpoint=given.checkpoint, out=given.out, on_outcome=update,
+            progress=False, **settings,
         ),
     )  # fmt: skip
 

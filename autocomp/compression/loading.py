@@ -20,7 +20,7 @@ from autocomp.compression.structure.record import rebuild
 from autocomp.errors import ArtifactError
 from autocomp.models import MODELS, ModelSource, build_architecture, build_model
 from autocomp.models.builder import TooLarge, parameters_up_to
-from autocomp.network.input_quantizers import strip_quantizers
+from autocomp.network.quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
 from autocomp.storage.reading import read_whole
@@ -59,6 +59,14 @@ def load(
     hosts = {layer.name: layer.host for layer in packed.layers}
     for name, quantizer in packed.activations.items():
         network.get_submodule(hosts[name]).register_forward_pre_hook(quantizer)
+    modules = dict(network.named_modules())
+    for outputs in packed.outputs.values():
+        for output in outputs:
+            if output.module not in modules:
+                raise ArtifactError(
+                    f"The network has no module {output.module!r}, which the file names."
+                )
+            modules[output.module].register_forward_hook(output)
     note_file(network, packed)
     return network.eval()
 

@@ -14,9 +14,10 @@ from autocomp.compression.store import CompressionStore
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.choice import NEUTRAL, Choice
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.plan import Plan
 from autocomp.models.builder import noted_source
-from autocomp.network.input_quantizers import quantizer_of
+from autocomp.network.quantizers import output_quantizer_of, quantizer_of
 
 
 def packed(
@@ -65,6 +66,11 @@ def packed(
             for x in network.layers
             if plan[x.name].activations.bits < NEUTRAL.activations.bits
         },
+        outputs={
+            x.name: _outputs(store, x, wanted[x.name])
+            for x in network.layers
+            if plan[x.name].activations.output_bits < NEUTRAL.activations.output_bits
+        },
         source=known,
         structure=_structure(store.record, earlier),
         history=() if earlier is None else (*earlier.history, earlier.plan),
@@ -79,6 +85,16 @@ def _quantizer(
     if wanted.activations.bits == NEUTRAL.activations.bits and own is not None:
         return own
     return store.activation(layer, bits)
+
+
+def _outputs(
+    store: CompressionStore, layer: LayerSpec, wanted: Choice
+) -> tuple[OutputQuantizer, ...]:
+    """Returns what rounds a layer's outputs: the plan's quantizers, or the network's own."""
+    if wanted.activations.output_bits < NEUTRAL.activations.output_bits:
+        return store.outputs(layer, wanted.activations.output_bits)
+    own = (output_quantizer_of(store.model.get_submodule(s.module)) for s in layer.output_sites)
+    return tuple(x for x in own if x is not None)
 
 
 def _structure(

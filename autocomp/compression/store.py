@@ -30,12 +30,13 @@ from autocomp.compression.parallel import in_parallel
 from autocomp.compression.recovery.gram import Gram
 from autocomp.compression.recovery.layout import Layout
 from autocomp.compression.tables import TableFolder
-from autocomp.compression.weights.activation_range import activation_range
+from autocomp.compression.weights.activation_range import activation_range, value_range
 from autocomp.compression.weights.pipeline import Pipeline
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.choice import Choice
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.quantized import Quantized
 from autocomp.core.stage import OnStage, StageCount, untold
 from autocomp.core.structured import Inputs
@@ -118,6 +119,7 @@ class CompressionStore:
         self._errors: dict[tuple[str, Choice], float] = {}
         self._held = 0
         self._activations: dict[tuple[str, int], ActivationQuantizer] = {}
+        self._outputs: dict[tuple[str, int], tuple[OutputQuantizer, ...]] = {}
         self._menus: dict[str, dict[Choice, int]] = {}
         self._facts: dict[tuple[str, tuple[Choice, ...]], dict[str, Any]] = {}
         self._estimates: dict[str, dict[Choice, Estimate]] = {}
@@ -304,11 +306,16 @@ class CompressionStore:
         return own + self._input_error(layer, choice)
 
     def _input_error(self, layer: LayerSpec, choice: Choice) -> float:
-        """Returns what rounding the layer's inputs adds to its error."""
+        """Returns what rounding the layer's inputs and outputs adds to its error."""
         if choice.activations.bits == 32 or not layer.quantizable_input:
             return 0.0
         quantizer = self.activation(layer, choice.activations.bits)
-        return quantizer.error(self.stats[layer.name].inputs)
+        stats = self.stats[layer.name]
+        found = quantizer.error(stats.inputs)
+        if choice.activations.output_bits < 32:
+            for output in self.outputs(layer, choice.activations.output_bits):
+                found += output.quantizer.error(stats.outputs[output.module].values)
+        return found
 
     def activation(self, layer: LayerSpec, bits: int) -> ActivationQuantizer:
         """Returns the calibrated quantizer of the layer's inputs; ChoiceError if it has none."""
@@ -316,6 +323,18 @@ class CompressionStore:
         if key not in self._activations:
             self._activations[key] = activation_range(self.stats[layer.name], bits)
         return self._activations[key]
+
+    def outputs(self, layer: LayerSpec, bits: int) -> tuple[OutputQuantizer, ...]:
+        """Returns the calibrated quantizers of the layer's outputs, one a site that was seen."""
+        key = (layer.name, bits)
+        if key not in self._outputs:
+            seen = self.stats[layer.name].outputs
+            self._outputs[key] = tuple(
+                OutputQuantizer(s.module, value_range(seen[s.module], bits))
+                for s in layer.output_sites
+                if s.module in seen
+            )
+        return self._outputs[key]
 
     def survivals(self, layer: LayerSpec) -> Tensor:
         """Returns in how many of nine sparsities, 0.1 to 0.9, each weight survives; kept on disk.

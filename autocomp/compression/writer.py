@@ -13,9 +13,10 @@ from autocomp.compression.compressed_layer import CompressedLayer
 from autocomp.compression.store import CompressionStore
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.layer_spec import LayerSpec
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.plan import Plan
 from autocomp.core.quantized import Quantized
-from autocomp.network.input_quantizers import take_quantizer
+from autocomp.network.quantizers import take_output_quantizer, take_quantizer
 
 
 class PlanWriter:
@@ -33,6 +34,8 @@ class PlanWriter:
         self._foreign: set[str] = set()  # layers whose weights are not the store's
         self._hooks: dict[str, RemovableHandle] = {}
         self._inherited: dict[str, ActivationQuantizer] = {}
+        self._output_hooks: dict[str, RemovableHandle] = {}
+        self._inherited_outputs: dict[str, OutputQuantizer] = {}
         self._dense_side = {
             name: tensor.detach().clone() for name, tensor in _named(model, store.network.side)
         }
@@ -61,12 +64,19 @@ class PlanWriter:
             quantizer = None  # made before anything is written: it may raise
             if choice.activations.bits < 32:
                 quantizer = self._store.activation(layer, choice.activations.bits)
+            outputs: dict[str, OutputQuantizer] = {}
+            if choice.activations.output_bits < 32:
+                found = self._store.outputs(layer, choice.activations.output_bits)
+                outputs = {output.module: output for output in found}
             stored = self._store.weight(layer, choice) if other is None else other.weight
             parameter = self.model.get_parameter(layer.parameter)
             dense = stored.dequantize(parameter.dtype) if isinstance(stored, Quantized) else stored
             parameter.copy_(dense)
             if choice.activations.bits != before.activations.bits:
                 self._hook(layer.name, layer.host, quantizer)
+            if choice.activations.output_bits != before.activations.output_bits:
+                for site in layer.output_sites:
+                    self._hook_output(site.module, outputs.get(site.module))
             self._in_place = self._in_place.replace(layer.name, choice)
             (self._foreign.discard if other is None else self._foreign.add)(layer.name)
         for name, tensor in _named(self.model, self._store.network.side):
@@ -109,6 +119,17 @@ class PlanWriter:
         wanted = self._inherited.get(name) if quantizer is None else quantizer
         if wanted is not None:
             self._hooks[name] = module.register_forward_pre_hook(wanted)
+
+    def _hook_output(self, name: str, quantizer: OutputQuantizer | None) -> None:
+        if name in self._output_hooks:
+            self._output_hooks.pop(name).remove()
+        module = self.model.get_submodule(name)
+        own = take_output_quantizer(module)
+        if own is not None:
+            self._inherited_outputs[name] = own
+        wanted = self._inherited_outputs.get(name) if quantizer is None else quantizer
+        if wanted is not None:
+            self._output_hooks[name] = module.register_forward_hook(wanted)
 
 
 def _section(layer: LayerSpec, bias: Tensor) -> Tensor:

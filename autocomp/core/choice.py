@@ -79,21 +79,30 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What is done to a layer's inputs.
+    """What is done to a layer's inputs and outputs.
 
     Attributes:
         bits: bits of an input value, one of `BITS` (32: unchanged); flat `activation_bits`.
+        output_bits: bits of an output value, likewise, where no next layer's inputs are these
+            outputs (`LayerSpec.output_sites`), and of the sum that it goes into: with them a
+            residual path is whole numbers from end to end. A layer without such outputs stays as it
+            is, and so does one whose inputs are not rounded (`bits=32`).
     """
 
     bits: int = _named(32, "activation_bits")
+    output_bits: int = 32
 
     def __post_init__(self) -> None:
         """Raises ChoiceError for a value outside its range."""
-        object.__setattr__(self, "bits", _bits("activation_bits", self.bits, BITS))
+        for name, flat in (("bits", "activation_bits"), ("output_bits", "output_bits")):
+            object.__setattr__(self, name, _bits(flat, getattr(self, name), BITS))
+        if self.bits == 32:  # a layer that computes with floats gives floats
+            object.__setattr__(self, "output_bits", 32)
 
     def words(self) -> list[str]:
         """Returns what is done, in words."""
-        return [f"a{self.bits}"] if self.bits != 32 else []
+        inputs = [f"a{self.bits}"] if self.bits != 32 else []
+        return [*inputs, *([f"o{self.output_bits}"] if self.output_bits != 32 else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,7 @@ class Choice:
     Attributes:
         structure: which tensors are left.
         weights: what is done to the weights in them.
-        activations: what is done to the layer's inputs.
+        activations: what is done to the layer's inputs and outputs.
 
     >>> choice = Choice.of(sparsity=0.5, weight_bits=4)
     >>> choice.weights.bits, choice.structure.rank, str(choice)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from autocomp.core.choice import Activations, Choice
+from autocomp.core.output_site import OutputSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class LayerSpec:
         input_bits: bits in which the network that was given rounds the layer's inputs already, as
             one that comes from a search does; 32 if it does not.
         bias_key: the bias's name in its module.
+        output_sites: where its outputs, and the sum that they go into, are rounded if a plan says
+            so; () where the next layer's inputs are its outputs, or are those of the network.
+        output_bits: bits in which the network that was given rounds them already.
     """
 
     name: str
@@ -56,6 +60,8 @@ class LayerSpec:
     full_rank: int = 0
     input_bits: int = 32
     bias_key: str = "bias"
+    output_sites: tuple[OutputSite, ...] = ()
+    output_bits: int = 32
 
     @property
     def owner(self) -> str:
@@ -117,10 +123,11 @@ class LayerSpec:
         return 0 if rank >= 1 or not self.full_rank else max(1, int(rank * self.full_rank + 0.5))
 
     def in_effect(self, choice: Choice) -> Choice:
-        """Returns the choice with the bits that the inputs really have: it may leave them as is."""
-        if choice.activations.bits < 32 or self.input_bits == 32:
-            return choice
-        return replace(choice, activations=Activations(self.input_bits))
+        """Returns the choice with the bits that values really have: it may leave them as is."""
+        own = choice.activations
+        inputs = own.bits if own.bits < 32 else self.input_bits
+        outputs = own.output_bits if own.output_bits < 32 else self.output_bits
+        return replace(choice, activations=Activations(inputs, outputs))
 
     def zeros(self, choice: Choice) -> int:
         """Number of weights that `choice` sets to zero: exact, after rounding."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autocomp.artifacts.container import VERSION, pack
 from autocomp.artifacts.index import Index
-from autocomp.artifacts.records import activation_bits, weight_bits
+from autocomp.artifacts.records import range_bits, weight_bits
 from autocomp.artifacts.side import side_bytes
 from autocomp.compression.packing import packed
 from autocomp.compression.store import CompressionStore
@@ -53,7 +53,7 @@ class Size(Cost):
         """Returns the bytes that the layer adds to the file."""
         key = (layer.name, choice)
         if key not in self._bytes:
-            bits = self._weight_bits(layer, choice) + activation_bits(layer.in_effect(choice))
+            bits = self._weight_bits(layer, choice) + range_bits(layer, layer.in_effect(choice))
             self._bytes[key] = math.ceil(bits / 8) + self._named_type(layer, choice)
         return self._bytes[key]
 
@@ -62,7 +62,7 @@ class Size(Cost):
         bits = self._store.estimated_bits(layer, choice)
         if bits is None:
             return self.of_layer(layer, choice)
-        bits = _MARGIN * bits + activation_bits(layer.in_effect(choice))
+        bits = _MARGIN * bits + range_bits(layer, layer.in_effect(choice))
         return math.ceil(bits / 8) + self._named_type(layer, choice)
 
     def _named_type(self, layer: LayerSpec, choice: Choice) -> int:
@@ -75,7 +75,7 @@ class Size(Cost):
     def of_weight(layer: LayerSpec, choice: Choice, weight: Quantized | Tensor) -> int:
         """Returns the bytes that the layer adds to the file with this weight."""
         return math.ceil(
-            (weight_bits(weight, choice) + activation_bits(layer.in_effect(choice))) / 8
+            (weight_bits(weight, choice) + range_bits(layer, layer.in_effect(choice))) / 8
         )
 
     def _weight_bits(self, layer: LayerSpec, choice: Choice) -> float:

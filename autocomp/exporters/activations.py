@@ -49,6 +49,12 @@ class TracedQuantizer:
                 done[id(x)] = self.quantize(x)
         return tuple(done.get(id(x), x) for x in inputs)
 
+    def on_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Returns the output of a module call, rounded."""
+        if isinstance(output, Tensor) and output.is_floating_point():
+            return self.quantize(output)
+        return output
+
 
 def _symbolic(
     operator: str, inputs: tuple[Tensor, ...], kind: torch.dtype, like: Tensor, **attributes: Any

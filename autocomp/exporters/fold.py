@@ -91,7 +91,7 @@ def drop_clips(graph: Graph) -> int:
         while node is not None and graph.only_user(node.output[0]) is not None:
             step = float(np.asarray(graph.constant(quantizer.input[1])))
             if node.op_type in ("Relu", "Clip"):
-                least, most = _limits(graph, node)
+                least, most = clip_limits(graph, node)
                 before = graph.producer(node.input[0])
                 if np.rint(least / step) > low or np.rint(most / step) < high:
                     break
@@ -116,7 +116,8 @@ def _levels(graph: Graph, quantizer: Any) -> tuple[int, int]:
     return -zero, top - zero
 
 
-def _limits(graph: Graph, node: Any) -> tuple[float, float]:
+def clip_limits(graph: Graph, node: Any) -> tuple[float, float]:
+    """Returns what a Relu or a Clip clips to; (inf, -inf) where that is not a constant."""
     if node.op_type == "Relu":
         return 0.0, np.inf
     limits = [-np.inf, np.inf]

@@ -45,6 +45,11 @@ class IntegerInputs:
         """Returns the distance of two levels."""
         return float(np.asarray(graph.constant(self.source.input[1])))
 
+    def scale(self) -> str:
+        """Returns the name of that distance."""
+        name: str = self.source.input[1]
+        return name
+
     def zero(self) -> str:
         """Returns the name of the zero point."""
         name: str = self.source.input[2]

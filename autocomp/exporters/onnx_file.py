@@ -23,6 +23,7 @@ from autocomp.exporters.kernels import kernels
 from autocomp.exporters.matrix import Widths
 from autocomp.exporters.probes import multiplies_bits, runs_integers
 from autocomp.exporters.report import ExportReport, LayerExport
+from autocomp.exporters.residual import join_integers
 from autocomp.exporters.weights import write_weight
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
@@ -128,8 +129,14 @@ def _build(
             tied[owner].append(alias)
     rounding = {hosts[name]: TracedQuantizer(q) for name, q in packed.activations.items()}
     names = [name for group in tied.values() for name in group]
-    graph = Graph(trace(network, example, opset, rounding, names))
+    behind = {
+        output.module: TracedQuantizer(output.quantizer).on_output
+        for outputs in packed.outputs.values()
+        for output in outputs
+    }
+    graph = Graph(trace(network, example, opset, rounding, names, behind))
     drop_clips(graph)
+    join_integers(graph)
     stored: dict[str, str] = {}
     for name, weight in coded.items():
         codes = Codes.of(weight)

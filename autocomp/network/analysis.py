@@ -13,12 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.core.network import Network, split_frozen
+from autocomp.core.output_site import OutputSite
 from autocomp.core.structured import Inputs
 from autocomp.errors import LayerError
 from autocomp.network.faithful import place_of, read_places
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.operations import counted_products
+from autocomp.network.output_sites import output_sites
+from autocomp.network.quantizers import output_quantizer_of
 from autocomp.network.sites import Site, find_sites
 
 _GATES = ("bias_ih", "bias_hh")
@@ -66,6 +69,7 @@ def analyse(model: nn.Module, example_inputs: Inputs, keep: Iterable[str] = ()) 
         )
         for group in seen.values()
     ]
+    specs = _with_output_sites(model, example_inputs, specs)
     unread = _unread(model, example_inputs, specs)
     searched, frozen = split_frozen(specs, keep, unread)
     return replace(
@@ -74,6 +78,31 @@ def analyse(model: nn.Module, example_inputs: Inputs, keep: Iterable[str] = ()) 
         other_macs=traced.other_macs,
         uncounted=traced.uncounted,
     )
+
+
+def _with_output_sites(
+    model: nn.Module, inputs: Inputs, specs: Sequence[LayerSpec]
+) -> list[LayerSpec]:
+    """Returns the layers with the places where their outputs can be rounded."""
+    hosts = {x.name: x.host for x in specs if x.kind == "conv" and x.quantizable_input}
+    if not hosts:
+        return list(specs)
+    rounded = {x.host for x in specs if x.quantizable_input}
+    try:
+        found = output_sites(model, inputs[:2], hosts, rounded)
+    except LayerError:  # a network for batches of one size
+        found = output_sites(model, inputs, hosts, rounded)
+
+    def bits(sites: Sequence[OutputSite]) -> int:
+        known = [output_quantizer_of(model.get_submodule(site.module)) for site in sites]
+        return next((x.quantizer.bits for x in known if x is not None), 32)
+
+    return [
+        replace(x, output_sites=found[x.name], output_bits=bits(found[x.name]))
+        if x.name in found
+        else x
+        for x in specs
+    ]
 
 
 def _unread(model: nn.Module, inputs: Inputs, specs: Sequence[LayerSpec]) -> tuple[str, ...]:

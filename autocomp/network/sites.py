@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from autocomp.core.layer_spec import LayerSpec
 from autocomp.errors import LayerError
-from autocomp.network.input_quantizers import quantizer_of
 from autocomp.network.layers import matrix_use
+from autocomp.network.quantizers import quantizer_of
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

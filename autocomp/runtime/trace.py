@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from autocomp.core.structured import Inputs, Structured, moved, names_of
 from autocomp.errors import ModelError
-from autocomp.network.input_quantizers import strip_quantizers
+from autocomp.network.quantizers import strip_quantizers
 from autocomp.network.rebinding import copy_network
 from autocomp.plugins.imports import describe
 from autocomp.runtime.libraries import library
@@ -25,6 +25,8 @@ from autocomp.runtime.model_proto import OPSET
 
 Hook = Callable[[nn.Module, tuple[Any, ...]], Any]
 """A forward pre-hook: takes a module and its inputs, may return others."""
+OutputHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+"""A forward hook: takes a module, its inputs and its output, may return another."""
 
 _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
@@ -42,6 +44,7 @@ def trace(
     opset: int = OPSET,
     hooks: Mapping[str, Hook] | None = None,
     weights: Collection[str] = (),
+    output_hooks: Mapping[str, OutputHook] | None = None,
 ) -> Any:
     """Returns the network as an ONNX model (a `ModelProto`), for any number of images.
 
@@ -52,6 +55,7 @@ def trace(
         hooks: module name -> what its inputs pass on their way, traced like the network.
         weights: state-dict names of weights that become inputs of the graph, so that no
             optimisation touches them; those that the graph does not use are left out.
+        output_hooks: module name -> what its output passes.
 
     Raises:
         ModelError: if a library is missing, the network cannot be traced, or an operator does not
@@ -62,6 +66,8 @@ def trace(
     copied = bare(network)
     for host, hook in (hooks or {}).items():
         copied.get_submodule(host).register_forward_pre_hook(hook)
+    for host, output_hook in (output_hooks or {}).items():
+        copied.get_submodule(host).register_forward_hook(output_hook)
     args, kwargs = _arguments(copied, moved(example, _twice))
     with _quiet():
         try:

@@ -1,4 +1,4 @@
-"""A quantizer of a layer's inputs whose step is trained."""
+"""A quantizer of a layer's inputs or outputs whose step is trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autocomp.training.coded_weight import straight_round
 
 
 class LearnedRange(nn.Module):
-    """A forward pre-hook that rounds a layer's inputs to few bits; its step is trained.
+    """A forward pre-hook, or hook, that rounds to few bits; its step is trained.
 
     x' = step * clip(round(x / step), lower, upper), straight through; the step's gradient is that
     of LSQ (Esser et al. 2020, arXiv:1902.08153), divided by sqrt(inputs * upper). What is trained
@@ -50,3 +50,9 @@ class LearnedRange(nn.Module):
             self.quantize(x) if isinstance(x, Tensor) and x.is_floating_point() else x
             for x in inputs
         )
+
+    def on_output(self, module: object, inputs: object, output: Any) -> Any:
+        """Returns the output of a module call, rounded."""
+        if isinstance(output, Tensor) and output.is_floating_point():
+            return self.quantize(output)
+        return output

@@ -13,15 +13,22 @@ from torch.nn.utils import parametrize
 from autocomp.artifacts.packed import PackedModel
 from autocomp.compression.noted_file import file_of, note_file, noted_file
 from autocomp.compression.saving import are_signs, code_range
+from autocomp.core.output_quantizer import OutputQuantizer
 from autocomp.core.quantized import Quantized
 from autocomp.errors import TrainingError
-from autocomp.network.input_quantizers import quantizer_of, take_quantizer
+from autocomp.network.quantizers import (
+    output_quantizer_of,
+    quantizer_of,
+    take_output_quantizer,
+    take_quantizer,
+)
 from autocomp.training.coded_weight import CodedWeight, MaskedWeight
 from autocomp.training.learned_range import LearnedRange
 
 MASKS = ("fixed", "free")
 SCALES = ("fixed", "learned")
 _RANGE = "learned_range"
+_OUTPUT_RANGE = "learned_output_range"
 _REFRESH = "_autocomp_refresh"
 _ORDER = "_autocomp_order"
 
@@ -107,14 +114,22 @@ def trainable(
             continue
         form = form.to(parameter.device)
         _parametrize(network, names[id(parameter)], form, latent.to(parameter.device))
+    device = next(network.parameters()).device
     for layer in packed.layers:
         quantizer = packed.activations.get(layer.name)
         host = network.get_submodule(layer.host)
         if quantizer is not None and quantizer_of(host) is not None:
             take_quantizer(host)
-            learned = LearnedRange(quantizer).to(next(network.parameters()).device)
+            learned = LearnedRange(quantizer).to(device)
             host.add_module(_RANGE, learned)
             host.register_forward_pre_hook(learned)
+        for output in packed.outputs.get(layer.name, ()):
+            module = network.get_submodule(output.module)
+            if output_quantizer_of(module) is not None:
+                take_output_quantizer(module)
+                learned = LearnedRange(output.quantizer).to(device)
+                module.add_module(_OUTPUT_RANGE, learned)
+                module.register_forward_hook(learned.on_output)
     return network
 
 
@@ -151,7 +166,7 @@ def freeze(network: nn.Module) -> nn.Module:
         for host, key in places:
             _unparametrize(host, key)
             setattr(host, key, plain)
-    activations = dict(packed.activations)
+    activations, outputs = dict(packed.activations), dict(packed.outputs)
     for layer in packed.layers:
         host = network.get_submodule(layer.host)
         learned = host._modules.get(_RANGE)
@@ -160,6 +175,8 @@ def freeze(network: nn.Module) -> nn.Module:
             _unhook(host, learned)
             del host._modules[_RANGE]
             host.register_forward_pre_hook(activations[layer.name])
+        if layer.name in outputs:
+            outputs[layer.name] = tuple(_frozen(network, x) for x in outputs[layer.name])
     for module in network.modules():
         first, last = vars(module).pop(_REFRESH, (None, None))
         if first is not None:
@@ -170,8 +187,23 @@ def freeze(network: nn.Module) -> nn.Module:
         for key in order:  # a parameter that is set anew goes to the end
             if key in module._parameters:
                 module._parameters[key] = module._parameters.pop(key)
-    note_file(network, replace(packed, weights=weights, activations=activations))
+    note_file(network, replace(packed, weights=weights, activations=activations, outputs=outputs))
     return network
+
+
+def _frozen(network: nn.Module, output: OutputQuantizer) -> OutputQuantizer:
+    """Puts a plain quantizer in the place of one whose range was trained, and returns it."""
+    module = network.get_submodule(output.module)
+    learned = module._modules.get(_OUTPUT_RANGE)
+    if not isinstance(learned, LearnedRange):
+        return output
+    for key, known in list(module._forward_hooks.items()):
+        if known == learned.on_output:
+            del module._forward_hooks[key]
+    del module._modules[_OUTPUT_RANGE]
+    made = replace(output, quantizer=learned.frozen())
+    module.register_forward_hook(made)
+    return made
 
 
 def is_trainable(network: nn.Module) -> bool:

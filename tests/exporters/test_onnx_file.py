@@ -132,7 +132,7 @@ def test_integer_convolutions(
     assert [x.kernel for x in report.layers[:2]] == ["QLinearConv"] * 2
     assert not {"0", "3"} & set(report.size_only)
     whole = weight_bits > 4
-    assert report.layers[2].kernel == ("MatMulInteger" if whole else "MatMulNBits")
+    assert report.layers[2].kernel == ("MatMulIntegerToFloat" if whole else "MatMulNBits")
     assert ("6" in report.size_only) != whole
     assert "Relu" not in {node.op_type for node in graph.node}  # the quantizers clip as much
 

@@ -134,6 +134,8 @@ class Latency(Cost):
         if isinstance(geometry, str):
             return 0
         activation_bits = choice.activations.bits if layer.quantizable_input else 32
+        if layer.output_sites and choice.activations.output_bits > 8:
+            activation_bits = 32  # integers go in, but floats come out
         precision = runs_as(choice.weights.bits, activation_bits)
         key = (layer.name, precision, inputs, outputs)
         if key not in self._memo:

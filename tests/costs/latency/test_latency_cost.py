@@ -21,7 +21,7 @@ from autocomp.errors import LayerError, ModelError
 from autocomp.network.analysis import analyse
 from autocomp.runtime import is_available
 
-CODES = Choice.of(weight_bits=8, activation_bits=8)
+CODES = Choice.of(weight_bits=8, activation_bits=8, output_bits=8)
 SHARE = 10**6
 
 
@@ -63,6 +63,7 @@ def test_by_hand() -> None:
     assert cost.of_layer(conv, NEUTRAL) == 64 * 54 and cost.of_layer(linear, NEUTRAL) == 32
     assert cost.reference == 10_000 and cost.fixed(16) == cost.fixed(32) == 10_000 - 3456 - 32
     assert cost.of_layer(conv, CODES) == 864 + 20
+    assert cost.of_layer(conv, CODES.replace(output_bits=32)) == 3456  # its outputs are floats
     assert cost.of_layer(linear, CODES) == 8 + 20
     assert cost.of_layer(conv, Choice.of(weight_bits=4)) == 3456  # floating inputs
     assert cost.of_layer(conv, Choice.of(sparsity=0.9)) == 3456  # zeros change nothing
