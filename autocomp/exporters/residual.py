@@ -79,7 +79,7 @@ def _move_codes(graph: Graph, source: Any) -> bool:
             if not _pads_zeros(graph, node):
                 continue
             axes = others[2:3]
-            others = [others[0], graph.add_constant(f"{node.output[0]}.zero", zero), *axes]
+            others = [others[0], source.input[2], *axes]
         moved = graph.fresh(f"{node.output[0]}.codes")
         first = graph.node(node.op_type, [source.input[0], *others], moved)
         first.attribute.extend(node.attribute)
