@@ -30,7 +30,13 @@ _UNITS = {
     "": 1,
 }
 _TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
-_MEASURES = {"B": "size", "bytes": "size", "MACs": "macs", "BitOps": "bitops", "params": "params"}
+_ENERGIES = {"pJ": 1, "nJ": 10**3, "uJ": 10**6, "mJ": 10**9, "J": 10**12}
+_OWN = {"latency": _TIMES, "energy": _ENERGIES}
+"""Units that measure one cost alone."""
+_BYTES = ("size", "weight_memory")
+_MEASURES = {
+    "B": _BYTES, "bytes": _BYTES, "MACs": ("macs",), "BitOps": ("bitops",), "params": ("params",)
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,9 @@ class Budget:
     def parse(cls, text: str) -> Budget:
         """Reads `size=8%`, `size=60kB`, `macs=20M`, `latency=2ms`, `size=0.08` (a ratio below 1).
 
-        Units: %; B, kB, MB, GB, KiB, MiB, GiB for bytes; ns, us, ms, s for latency; k, M, G, T and
-        the cost's own unit for counts. A bare number below 1 is a ratio; of 1 or more it is in the
-        cost's unit. 1e6 reads as a number too.
+        Units: %; B, kB, MB, GB, KiB, MiB, GiB for bytes; ns, us, ms, s for latency; pJ, nJ, uJ, mJ,
+        J for energy; k, M, G, T and the cost's own unit for counts. A bare number below 1 is a
+        ratio; of 1 or more it is in the cost's unit. 1e6 reads as a number too.
 
         Raises:
             BudgetError: if the text does not read so, or the limit is out of range.
@@ -119,21 +125,24 @@ class Budget:
             )
         if unit == "%":
             return cls(name, float(value / 100), True)
-        if unit in _TIMES:
-            if name != "latency":
+        for cost, units in _OWN.items():
+            if unit not in units:
+                continue
+            if name != cost:
                 raise BudgetError(
-                    f"The unit {unit} measures latency alone, but got {text!r}; use k, M, G or %."
+                    f"The unit {unit} measures {cost} alone, but got {text!r}; use k, M, G or %."
                 )
-            return cls(name, float(value * _TIMES[unit]), False)
+            return cls(name, float(value * units[unit]), False)
         if unit not in _UNITS:
             raise BudgetError(
                 f"A budget's unit must be %, B, kB, MB, KiB, MiB, k, M or G; got {unit!r} in "
                 f"{text!r}."
             )
-        for ending, cost in _MEASURES.items():
-            if unit.endswith(ending) and name != cost:
+        for ending, costs in _MEASURES.items():
+            if unit.endswith(ending) and name not in costs:
                 raise BudgetError(
-                    f"The unit {unit} measures {cost} alone, but got {text!r}; use k, M, G or %."
+                    f"The unit {unit} measures {' and '.join(costs)} alone, but got {text!r}; use "
+                    "k, M, G or %."
                 )
         if not unit and value < 1:
             return cls(name, float(value), True)

@@ -11,10 +11,12 @@ import inspect
 from autocomp.compression.store import CompressionStore
 from autocomp.costs.base import Cost, estimated_cost, fixed_cost, layer_cost, reference_cost, total
 from autocomp.costs.bitops import BitOps
+from autocomp.costs.energy import Energy, EnergyTable
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
 from autocomp.costs.size import Size
+from autocomp.costs.weight_memory import WeightMemory
 from autocomp.errors import BudgetError
 from autocomp.plugins.contracts import check_contract
 from autocomp.plugins.registry import Factory, find
@@ -25,6 +27,8 @@ COSTS: dict[str, Factory] = {
     "macs": Macs,
     "bitops": BitOps,
     "latency": Latency,
+    "weight_memory": WeightMemory,
+    "energy": Energy,
 }
 ALWAYS = ("size", "params", "macs", "bitops")
 """What every outcome tells; other costs only where a budget names them."""
@@ -36,10 +40,13 @@ __all__ = [
     "GROUP",
     "BitOps",
     "Cost",
+    "Energy",
+    "EnergyTable",
     "Latency",
     "Macs",
     "Params",
     "Size",
+    "WeightMemory",
     "estimated_cost",
     "fixed_cost",
     "layer_cost",

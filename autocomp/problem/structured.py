@@ -191,9 +191,10 @@ class StructuredModel:
             ],
             np.int64,
         )
-        if "params" in names and layer.name in gone:  # what goes along with a unit, once
-            along = gone[layer.name] * self._along[layer.name]
-            values[:, :, names.index("params")] -= along
+        for name, each in (("params", 1), ("weight_memory", 4)):
+            if name in names and layer.name in gone:  # what goes along with a unit, once
+                along = gone[layer.name] * self._along[layer.name]
+                values[:, :, names.index(name)] -= each * along
         return np.asarray(values.reshape(-1, len(names))[place])
 
     @cached_property

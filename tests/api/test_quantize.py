@@ -19,7 +19,9 @@ def test_every_layer_has_the_widths_and_the_file_is_the_network(tmp_path: Path) 
         "digits", "digits", weights=4, activations=8, out=tmp_path / "run", report="none",
         threads=1, progress=False,
     )  # fmt: skip
-    assert {str(choice) for choice in found.plan.values()} == {"w4 a8"}
+    widths = {name: str(choice) for name, choice in found.plan.items()}
+    sums = {"conv1", "block1.conv2", "block2.conv2", "block2.shortcut.0", "block3.conv2"}
+    assert widths == {name: "w4 a8 o8" if name in sums else "w4 a8" for name in widths}
     assert (
         found.summary.compressed["size"] == (tmp_path / "run" / "model.safetensors").stat().st_size
     )
