@@ -68,7 +68,8 @@ def main() -> None:
         if given.int8:
             print(
                 "| network, 8 bits | batch | dense, ms | AutoComp, times as fast "
-                "| quantize_static, times as fast | bytes | accuracy |\n|---|---|---|---|---|---|---|"
+                "| quantize_static, times as fast | bytes | accuracy |\n"
+                "|---|---|---|---|---|---|---|"
             )
         for name in filter(None, given.int8.split(",")):
             for row in of_eight_bits(name, Path(folder), given):
@@ -102,19 +103,15 @@ def of_eight_bits(name: str, folder: Path, given: argparse.Namespace) -> Iterato
     images = next(iter(Batches(data.calibration.subset(CALIBRATION, seed=0), CALIBRATION, CPU)))[0]
     quantize_static(plain, theirs, images)
     files = [plain, ours, theirs]
-    accuracies = ["", ""]
+    accuracy = ""
     if trained:
-        task = make_task("classification")
-        checks = [
-            verify(path, network, Batches(data.search, 100, CPU), task, given.threads)
-            for path in files
-        ]
-        accuracies = [f"{100 * check.accuracy:.2f}" for check in checks]  # type: ignore[operator]
-        dense_accuracy, mine, other = accuracies
-        accuracies = [f"{dense_accuracy} dense, {mine} AutoComp, {other} quantize_static", ""]
+        task, batches = make_task("classification"), Batches(data.search, 100, CPU)
+        found = [verify(path, network, batches, task, given.threads).accuracy for path in files]
+        of_dense, mine, other = (f"{100 * x:.2f}" for x in found)
+        accuracy = f"{of_dense} dense, {mine} AutoComp, {other} quantize_static"
     sizes = " / ".join(f"{path.stat().st_size:,}" for path in files)
     for place, (batch, (first, ratios)) in enumerate(ratios_of(files, example, given)):
-        told = (sizes, accuracies[0]) if not place else ("", "")
+        told = (sizes, accuracy) if not place else ("", "")
         yield (
             f"| {name} | {batch} | {first * 1e3:.3f} | {shown(ratios[0])} | {shown(ratios[1])} "
             f"| {told[0]} | {told[1]} |"
