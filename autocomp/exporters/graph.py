@@ -14,13 +14,11 @@ class Graph:
 
     Attributes:
         model: the `ModelProto` that is changed.
-        quantizes: whether there was a QuantizeLinear in it at the start.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self._graph = model.graph
-        self.quantizes = any(node.op_type == "QuantizeLinear" for node in self._graph.node)
         self._names = {x.name for x in self._graph.initializer}
         self._names |= {x for node in self._graph.node for x in (*node.input, *node.output)}
         self._constants = {x.name: x for x in self._graph.initializer}

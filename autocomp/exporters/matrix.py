@@ -7,11 +7,13 @@ from typing import Any
 
 from autocomp.exporters.graph import Graph, attribute
 from autocomp.exporters.inputs import IntegerInputs
-from autocomp.exporters.integers import Codes, Stored, blocks, store
-from autocomp.exporters.tensors import add_tensors, dequantized, plain_name
+from autocomp.exporters.integers import Codes, blocks, store
+from autocomp.exporters.tensors import add_bytes, dequantized, plain_name
 
 CONTRIB = "com.microsoft"
-"""The operator set that MatMulNBits belongs to."""
+"""The operator set that MatMulNBits and MatMulIntegerToFloat belong to."""
+_LARGE = 1 << 19
+"""Weights of a matrix from which on MatMulNBits pays, with four bits: `benchmarks/kernels.py`."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class Widths:
 
     Attributes:
         dequantize: least bits of a weight behind DequantizeLinear.
-        matmul: bits that MatMulNBits can have.
+        matmul: whether there is a MatMulNBits of four bits.
     """
 
     dequantize: int = 2
-    matmul: tuple[int, ...] = (2, 4, 8)
+    matmul: bool = True
 
 
 def is_layer(node: Any, name: str) -> bool:
@@ -70,23 +72,14 @@ class Linear:
         return cls(product, use, "")
 
 
-def _write_sums(
-    graph: Graph,
-    name: str,
-    stored: Stored,
-    weight: list[str],
-    linear: Linear,
-    inputs: IntegerInputs,
-) -> None:
+def _write_sums(graph: Graph, weight: list[str], linear: Linear, inputs: IntegerInputs) -> None:
     """Writes y = (input step * weight scale) * (sums of integer products) + bias, in one node.
 
     MatMulInteger, Cast, Mul and Add say the same in four, each with the overhead of a node.
 
     Args:
         graph: the graph.
-        name: the weight.
-        stored: its integers, (inputs, outputs).
-        weight: the names of its codes, scale and zero point.
+        weight: the names of the weight's bytes (inputs, outputs), scale and zero point.
         linear: the use that is replaced.
         inputs: its integer inputs.
     """
@@ -118,14 +111,15 @@ def write_linear(graph: Graph, name: str, codes: Codes, uses: list[Linear], widt
     assert narrow is not None
     inputs = [IntegerInputs.of(graph, x.node.input[0]) for x in uses]
     integers = [x for x in inputs if x is not None]
-    if narrow.bits == 8 and len(integers) == len(uses) and codes.axis in (None, 0):
-        stored = store(codes.transposed(), 8)
+    if narrow.bits <= 8 and len(integers) == len(uses) and codes.axis in (None, 0):
+        stored = store(codes.transposed(), widths.dequantize)
         assert stored is not None
-        weight = add_tensors(graph, name, stored)
+        weight = add_bytes(graph, name, stored)
         for use, given in zip(uses, integers, strict=True):
-            _write_sums(graph, name, stored, weight, use, given)
+            _write_sums(graph, weight, use, given)
         return f"{stored.type_name} MatMulInteger"
-    if narrow.bits in widths.matmul and codes.axis in (None, 0):
+    large = codes.values.size >= _LARGE
+    if widths.matmul and narrow.bits == 4 and large and codes.axis in (None, 0):
         size, weights, scales, zeros = blocks(narrow)
         operands = [
             graph.add_constant(f"{name}.codes", weights),

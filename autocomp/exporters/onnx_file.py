@@ -54,8 +54,8 @@ def export_onnx(
         packed: the same file's contents, from `artifacts.model_file.read`.
         example: a batch of inputs; the file takes any number of them.
         path: the file to write; it appears whole or not at all.
-        opset: version of ONNX's operators, from 21 to 25. By default 21, or 25 if a convolution has
-            2 bits and onnxruntime runs them.
+        opset: version of ONNX's operators, from 21 to 25. By default 21, or 25 if a weight has 2
+            bits and onnxruntime has a type of them.
 
     Returns:
         How each layer is stored, and which are smaller but not faster.
@@ -106,8 +106,7 @@ def check_opset(opset: int | None) -> None:
 def _opsets(packed: PackedModel) -> list[int]:
     """Returns the opsets to try, the best first."""
     for weight in packed.weights.values():
-        # matrices of 2 bits go to MatMulNBits, which any opset has
-        if isinstance(weight, Quantized) and weight.codes.dim() != 2:
+        if isinstance(weight, Quantized):
             codes = Codes.of(weight)
             stored = None if codes is None else store(codes)
             if stored is not None and stored.bits == 2 and runs_integers(2, INT2_OPSET):
@@ -121,7 +120,7 @@ def _build(
     """Returns the file's bytes and its report."""
     hosts = {layer.name: layer.host for layer in packed.layers}
     least = 2 if opset >= INT2_OPSET and runs_integers(2, opset) else 4
-    widths = Widths(least, tuple(bits for bits in (2, 4, 8) if multiplies_bits(bits, opset)))
+    widths = Widths(least, multiplies_bits(4, opset))
     coded = {name: w for name, w in packed.weights.items() if isinstance(w, Quantized)}
     tied: dict[str, list[str]] = {name: [name] for name in coded}
     for alias, owner in packed.aliases.items():

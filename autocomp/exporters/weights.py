@@ -1,13 +1,13 @@
 """Writing a quantized weight into an ONNX graph: the fastest form that is exact.
 
-- `MatMulNBits`: a matrix of 2, 4 or 8 bits that the runtime multiplies without unpacking it.
+- `MatMulNBits`: a large matrix of 4 bits that the runtime multiplies without unpacking it; with 2
+  or 8 bits, and for small ones, it takes longer than plain floats (`benchmarks/kernels.py`).
 - QDQ: inputs and weights of 8 bits between QuantizeLinear and DequantizeLinear, which the runtime
   makes one integer operator of (Jacob et al. 2018, arXiv:1712.05877). Narrower codes are stored as
   they are and widened to int8 by a Cast, which the runtime does once, when it loads the file.
-- MatMulInteger for a matrix with 8-bit inputs: exact sums of integers, multiplied out.
-- DequantizeLinear before a layer that runs in float32: smaller, not faster. A runtime that looks
-  for QDQ repeats it for every batch, so beside quantized inputs Cast and Mul take its place, which
-  the runtime does once.
+- MatMulIntegerToFloat for a matrix with 8-bit inputs: exact sums of integers, multiplied out.
+- Cast and Mul before a layer that runs in float32: smaller, not faster. DequantizeLinear would say
+  the same, but by default a runtime repeats it for every batch.
 
 ConvInteger is not used: onnxruntime's takes many times as long as its QLinearConv (272 against 15
 microseconds in ResNet-20), so a convolution whose outputs are not quantized runs in float32.

@@ -87,9 +87,9 @@ def test_from_a_runs_file(
         "int8 QDQ",
         "int4 QDQ",
         "int4",
-        "MatMulNBits 4",
+        "int4",
     ]
-    assert set(done.report.size_only) == {names[2]}
+    assert set(done.report.size_only) == {names[2], names[3]}
     assert done.check.n == len(tiny_data.test) and done.check.agreement > 0.95
     assert abs(done.check.accuracy - done.check.network_accuracy) <= 0.05
     assert done.check.bytes == out.stat().st_size < done.float_bytes
