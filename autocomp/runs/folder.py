@@ -22,7 +22,8 @@ from autocomp.storage.json_files import parse_json, read_json
 from autocomp.storage.reading import read_whole
 from autocomp.training import TrainingPoint
 
-FORMAT = 1
+FORMAT = 2
+"""Of `config.json`. Runs of format 1 are read, too; in theirs no space rounds outputs."""
 _STUDY_LOCKS = "*.log.lock*"
 
 
@@ -136,7 +137,7 @@ class Run:
                 f"A run folder must hold a readable config.json, but {str(self.path)!r} does not; "
                 "name a folder that `autocomp search` wrote."
             ) from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if not isinstance(values, dict) or values.get("format") not in (1, FORMAT):
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise RunError(
                 f"The run must have format {FORMAT}, but {str(self.path)!r} has {found!r}; read it "
@@ -154,6 +155,8 @@ class Run:
                 f"{str(file)!r} must hold the settings of a search, but {wrong!r} is of another "
                 "kind; restore the file, or start a new search."
             )
+        if values["format"] == 1:
+            values["settings"] = _of_format_1(values["settings"])
         return values
 
     @contextmanager
@@ -318,6 +321,14 @@ class Run:
 
 _TOLD = {"command": list, "versions": dict, "splits": dict, "started": str, "fingerprints": dict}
 """What a run tells of itself, if it does: texts, lists of texts, or texts by name."""
+
+
+def _of_format_1(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings in today's words: a space says that it leaves outputs as they are."""
+    space = settings.get("space")
+    if isinstance(space, str) and "activation_bits" in space and "output_bits" not in space:
+        return {**settings, "space": f"{space},output_bits=32"}
+    return settings
 
 
 def _unreadable(values: dict[str, Any]) -> str:

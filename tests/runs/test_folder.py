@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,20 @@ def test_a_damaged_summary_is_named(run: Run) -> None:
     (run.path / "summary.json").write_text("{")
     with pytest.raises(RunError, match="summary.json"):
         run.summary()
+
+
+@pytest.mark.parametrize(
+    ("space", "read"),
+    [
+        ("bits:activation_bits=4/8", "bits:activation_bits=4/8,output_bits=32"),
+        ("bits:activation_bits=8,output_bits=6", "bits:activation_bits=8,output_bits=6"),
+        ("joint", "joint"),
+    ],
+)
+def test_a_run_from_before_rounded_outputs_goes_on_without_them(
+    tmp_path: Path, space: str, read: str
+) -> None:
+    config = {"settings": {"space": space}, "fingerprints": {}}
+    for version, wanted in ((1, read), (2, space)):
+        (tmp_path / "config.json").write_text(json.dumps({"format": version, **config}))
+        assert Run(tmp_path).config()["settings"]["space"] == wanted
