@@ -14,9 +14,12 @@ import numpy as np
 from autocomp.exporters.fold import clip_limits
 from autocomp.exporters.graph import Graph, attribute
 
-_RESHAPES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
-_MOVES = (*_RESHAPES, "Slice", "Gather", "Pad", "MaxPool")
-"""Operators that move or choose values, or put zeros between them."""
+_MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Pad",
+          "MaxPool")  # fmt: skip
+"""Operators that move or choose values, or put zeros between them.
+
+Means over positions stay in floating point: the integer pooling took 290 us where the mean of
+floats takes 47 (VGG-11, batch 64)."""
 
 
 def join_integers(graph: Graph) -> None:
@@ -24,16 +27,10 @@ def join_integers(graph: Graph) -> None:
     changed = True
     while changed:
         changed = any(
-            _round_first(graph, node)
-            for node in [n for n in graph.model.graph.node if n.op_type == "QuantizeLinear"]
-        )
-    changed = True
-    while changed:
-        changed = any(
             step(graph, node)
             for node in [n for n in graph.model.graph.node if n.op_type == "DequantizeLinear"]
             if graph.constant(node.input[0]) is None
-            for step in (_drop_clip, _drop_rounding, _move_codes, _name_pooling)
+            for step in (_drop_clip, _drop_rounding, _move_codes)
         )
 
 
@@ -93,40 +90,6 @@ def _move_codes(graph: Graph, source: Any) -> bool:
         then = graph.node("DequantizeLinear", [moved, *list(source.input)[1:]], node.output[0])
         graph.replace(node, [first, then])
         return True
-    return False
-
-
-def _round_first(graph: Graph, quantizer: Any) -> bool:
-    """Exchanges a QuantizeLinear and what moves the values before it."""
-    move = graph.producer(quantizer.input[0])
-    if move is None or move.op_type not in _RESHAPES or graph.only_user(move.output[0]) is None:
-        return False
-    zero = graph.constant(quantizer.input[2])
-    if zero is None or zero.size != 1:
-        return False
-    first = graph.fresh(f"{quantizer.output[0]}.first")
-    rounded = graph.node("QuantizeLinear", [move.input[0], *list(quantizer.input)[1:]], first)
-    rounded.attribute.extend(quantizer.attribute)
-    then = graph.node(move.op_type, [first, *list(move.input)[1:]], quantizer.output[0])
-    then.attribute.extend(move.attribute)
-    graph.replace(quantizer, [rounded, then])
-    graph.remove(move)
-    return True
-
-
-def _name_pooling(graph: Graph, source: Any) -> bool:
-    """Writes a mean over all positions as the pooling that there is an integer operator for."""
-    for node in graph.users(source.output[0]):
-        behind = graph.only_user(node.output[0])
-        if node.op_type != "ReduceMean" or behind is None or behind.op_type != "QuantizeLinear":
-            continue
-        axes = graph.constant(node.input[1]) if len(node.input) > 1 else None
-        if axes is None or not attribute(node, "keepdims", 1):
-            continue
-        if sorted(axes.reshape(-1).tolist()) in ([2, 3], [-2, -1]):
-            pooled = graph.node("GlobalAveragePool", [node.input[0]], node.output[0])
-            graph.replace(node, [pooled])
-            return True
     return False
 
 
