@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from autocomp.agents import Agent, make_agent
+from autocomp.api.measured_time import with_measured_time
 from autocomp.api.without_data import data_without_data, is_without_data
 from autocomp.compression.low_rank import make_decomposition
 from autocomp.compression.weights import make_pipeline
@@ -111,6 +113,7 @@ class SearchSetup:
             ),
         )  # fmt: skip
         feasible = FeasibleSpace.build(problem, made_space)  # refuses a budget out of reach at once
+        feasible = with_measured_time(feasible, made_space, _search_key(config, network, budgets))
         return cls(config, made_agent, network, splits, problem, feasible)
 
     def check(self, run: Run) -> None:
@@ -167,3 +170,10 @@ def _cache_folder(given: str) -> Path | None:
     if given == "none":
         return None
     return user_path(given, "cache") if given else default_root()
+
+
+def _search_key(config: SearchConfig, network: nn.Module, budgets: Iterable[Budget]) -> str:
+    """Returns what a search's plans depend on, but for its agent."""
+    told = (config.space, config.keep, config.round_to, config.decomposition, config.pruner,
+            config.quantizer, config.data)  # fmt: skip
+    return repr((fingerprint(network), [str(budget) for budget in budgets], told))

@@ -21,6 +21,9 @@ from autocomp.errors import LayerError, unknown
 from autocomp.runtime import call_overhead, network_latency, noise
 from autocomp.storage.cache import default_root
 
+WHOLE = 1000
+"""Of `Latency.realised`: all of the saving."""
+
 
 class Latency(Cost):
     """Nanoseconds of a forward pass in onnxruntime: measured layers, and a measured rest.
@@ -37,6 +40,10 @@ class Latency(Cost):
     (activations, norms, additions, pooling) is taken as it is in the dense network, and so are the
     layers that cannot be measured. What calling any network takes is left out, for no plan changes
     it. The sum is an estimate; `network_latency` checks it. Unit: ns.
+
+    Attributes:
+        realised: how much of what a layer's time is below the dense layer's is counted, per mille:
+            less than `WHOLE` where a measured network was slower than its layers.
 
     A network that has lost channels has other `LayerSpec`s of the same names: ask the dense
     network's object about them.
@@ -69,6 +76,7 @@ class Latency(Cost):
         self.table = table or LatencyTable(default_root())
         self._whole = whole
         self._memo: dict[tuple[str, Precision, int, int], int] = {}
+        self.realised = WHOLE
 
     @cached_property
     def _geometries(self) -> dict[str, Geometry | str]:
@@ -112,7 +120,18 @@ class Latency(Cost):
         """
         if layer.name not in self._geometries:
             raise LayerError(unknown("layer", layer.name, self._geometries))
-        return self._raw(layer, choice, inputs, outputs) * self._scale[0] // self._scale[1]
+        small = self._raw(layer, choice, inputs, outputs) * self._scale[0] // self._scale[1]
+        if self.realised == WHOLE:
+            return small
+        full = self._raw(layer, NEUTRAL, *self._full(layer)) * self._scale[0] // self._scale[1]
+        return max(0, full - (full - small) * self.realised // WHOLE)
+
+    def _full(self, layer: LayerSpec) -> tuple[int, int]:
+        """Returns the dense layer's inputs and outputs."""
+        geometry = self._geometries[layer.name]
+        if isinstance(geometry, str):
+            return layer.inputs, layer.outputs
+        return geometry.inputs, geometry.outputs
 
     def fixed(self, side_bits: int) -> int:
         """Returns the nanoseconds of frozen layers and of all that is no layer."""

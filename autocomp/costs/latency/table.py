@@ -83,6 +83,11 @@ class LatencyTable:
         job = _key(geometry, precision), partial(self._measure, geometry, precision)
         return self._fill([job])[job[0]]
 
+    def recalled(self, key: str) -> int | None:
+        """Returns another time that is known already; None if it is not."""
+        with _LOCK:
+            return {**self._read(), **(self._known or {})}.get(key)
+
     def number(self, key: str, measure: Callable[[], int]) -> int:
         """Returns another time that belongs to this machine, for instance of a whole network.
 
