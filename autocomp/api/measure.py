@@ -14,6 +14,7 @@ from autocomp.core.structured import Inputs
 from autocomp.errors import AutocompError
 from autocomp.inspection.measurement import Measurement, measure_network
 from autocomp.plugins.border import border
+from autocomp.storage.paths import user_path
 
 
 @border("autocomp.measure")
@@ -25,6 +26,7 @@ def measure(
     input: str | tuple[int, ...] | Tensor | None = None,  # noqa: A002 - as on the command line
     keep: Iterable[str] = (),
     latency: bool = True,
+    device_table: str | Path | None = None,
 ) -> Measurement:
     """Returns what a network costs, layer by layer; nothing about it is changed.
 
@@ -35,6 +37,8 @@ def measure(
         input: or the shape of one input, as `(3, 32, 32)` or "3x32x32", or a batch of inputs.
         keep: names of layers to leave alone.
         latency: whether to measure time, in onnxruntime.
+        device_table: file to write this machine's times of the network's layers to, for latency
+            budgets of searches elsewhere (`search(..., device_table=FILE)`); takes minutes.
 
     Raises:
         AutocompError: in one line, for anything wrong with the input.
@@ -47,7 +51,10 @@ def measure(
     else:
         example = example_for(network, None if data == "" else data, _shape_text(input))
     keep = (keep,) if isinstance(keep, str) else keep
-    return measure_network(network, example, keep, latency=latency)
+    return measure_network(
+        network, example, keep, latency=latency,
+        device_table=None if device_table is None else user_path(device_table, "device_table"),
+    )  # fmt: skip
 
 
 def _shape_text(shape: Any) -> str:

@@ -31,8 +31,9 @@ def with_measured_time(feasible: FeasibleSpace, space: SearchSpace, key: str) ->
     resumed goes by the same numbers.
 
     Args:
-        feasible: the space; returned as it is without a latency budget, where the dense network's
-            time scatters by more than `_NEAR` of it, or where estimate and measurement agree.
+        feasible: the space; returned as it is without a latency budget of this machine, where the
+            dense network's time scatters by more than `_NEAR` of it, or where estimate and
+            measurement agree.
         space: the action space that it was built of.
         key: tells this search from others.
 
@@ -42,6 +43,8 @@ def with_measured_time(feasible: FeasibleSpace, space: SearchSpace, key: str) ->
     problem = feasible.problem
     latency = problem.costs.get("latency")
     if "latency" not in problem.limits or not isinstance(latency, Latency):
+        return feasible
+    if latency.table.elsewhere:
         return feasible
     name = f"share of the saving {hashlib.sha256(key.encode()).hexdigest()[:32]}"
     known = latency.table.recalled(name)

@@ -26,6 +26,7 @@ from autocomp.compression.noted_file import note_file, shapes_of
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
+from autocomp.costs import Latency
 from autocomp.errors import AgentError, ArtifactError, AutocompError
 from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
@@ -359,8 +360,11 @@ class Session:
 
     def _measured(self, model: nn.Module, data: bytes) -> dict[str, Measured]:
         """Measures what the search only estimated."""
+        latency = self.setup.problem.costs.get("latency")
         if "latency" not in self.setup.problem.limits:
             return {}
+        if isinstance(latency, Latency) and latency.table.elsewhere:
+            return {}  # that device is not here
         example = self.setup.data.example_inputs(1)
         small = as_one(copy_network(model), self.setup.problem.settings.task, example)
         pair = measured_latency(self.setup.problem.store.model.cpu(), small, data, example)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from autocomp.compression.weights import make_pipeline
 from autocomp.core.budget import Budget
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.stage import OnStage, untold
+from autocomp.costs import Latency
+from autocomp.costs.latency.device_table import DeviceTable
 from autocomp.data import DataSplits, load_data
-from autocomp.errors import AutocompError, LayerError, RunError
+from autocomp.errors import AutocompError, BudgetError, LayerError, RunError
 from autocomp.models import build_architecture, build_model, note_source, noted_source, source_of
 from autocomp.network.device import dtype_of, of_type, usable_device
 from autocomp.network.faithful import agree, check_copy, outputs_of
@@ -88,6 +90,7 @@ class SearchSetup:
         make_decomposition(config.decomposition)
         pipeline = make_pipeline(config.pruner, config.quantizer)
         usable_device(config.device)
+        budgets = _on_device(budgets, config.device_table)
         given = model
         if isinstance(model, nn.Module):
             # the user's network is never written to, nor is a note put on it
@@ -177,3 +180,25 @@ def _search_key(config: SearchConfig, network: nn.Module, budgets: Iterable[Budg
     told = (config.space, config.keep, config.round_to, config.decomposition, config.pruner,
             config.quantizer, config.data)  # fmt: skip
     return repr((fingerprint(network), [str(budget) for budget in budgets], told))
+
+
+def _on_device(budgets: tuple[Budget, ...], table: str) -> tuple[Budget, ...]:
+    """Returns the budgets, those of time by a device's table if there is one.
+
+    Raises:
+        BudgetError: if the table is none, or no budget asks for time.
+    """
+    if not table:
+        return budgets
+    times = DeviceTable(user_path(table, "device_table"))
+    if not any(budget.cost == "latency" for budget in budgets):
+        raise BudgetError(
+            f"A device table is for latency budgets, but got {', '.join(map(str, budgets))} with "
+            f"{table!r}; add latency=LIMIT, or leave the table out."
+        )
+    return tuple(
+        replace(budget, factory=lambda store: Latency(store, table=times))
+        if budget.cost == "latency"
+        else budget
+        for budget in budgets
+    )

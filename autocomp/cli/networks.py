@@ -52,6 +52,10 @@ def add(commands: Any) -> None:
     measure.add_argument("--input", default="", help="shape of one input, as 3x32x32")
     measure.add_argument("--keep", default="", help="layers to leave alone, comma-separated")
     measure.add_argument("--no-latency", action="store_true", help="measure no times")
+    measure.add_argument(
+        "--device-table", metavar="FILE",
+        help="write this machine's times of the layers, for searches elsewhere; takes minutes",
+    )  # fmt: skip
     measure.add_argument("--json", action="store_true", help="print JSON")
     measure.set_defaults(run=_measure)
 
@@ -103,7 +107,7 @@ def _measure(given: argparse.Namespace) -> int:
     keep = [name.strip() for name in given.keep.split(",") if name.strip()]
     found = measure(
         given.model, weights=given.weights, data=given.data or None, input=given.input or None,
-        keep=keep, latency=not given.no_latency,
+        keep=keep, latency=not given.no_latency, device_table=given.device_table,
     )  # fmt: skip
     if given.json:
         say(json.dumps(found.to_json()))

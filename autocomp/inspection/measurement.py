@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from autocomp.core.network import Network
 from autocomp.core.structured import Inputs
 from autocomp.costs.bitops import BitOps
 from autocomp.costs.latency.cost import Latency
+from autocomp.costs.latency.device_table import write_device_table
 from autocomp.costs.latency.table import LatencyTable
 from autocomp.costs.macs import Macs
 from autocomp.costs.params import Params
@@ -108,6 +110,7 @@ def measure_network(
     keep: Iterable[str] = (),
     latency: bool = True,
     table: LatencyTable | None = None,
+    device_table: Path | None = None,
 ) -> Measurement:
     """Returns what a network costs; nothing about it is changed.
 
@@ -120,6 +123,8 @@ def measure_network(
         keep: names of layers to leave alone.
         latency: whether to measure time.
         table: measured times, with their threads; one thread and the user's cache folder if None.
+        device_table: where to write everything that a search elsewhere may ask of this machine's
+            time, see `DeviceTable`; that takes minutes.
 
     Raises:
         LayerError: if the forward pass fails, `keep` names an unknown layer, or no layer is left.
@@ -139,6 +144,10 @@ def measure_network(
         except ModelError as error:
             problem, nanoseconds = str(error), None
     timed = nanoseconds is not None
+    if device_table is not None:
+        if not timed:
+            raise ModelError(f"A device table needs measured times, but {problem}.")
+        write_device_table(clock, device_table)
 
     def row(layer: LayerSpec, frozen: bool) -> LayerMeasurement:
         known = timed and layer.name not in clock.unmeasured

@@ -69,6 +69,9 @@ class SearchConfig:
     seed: int = _option(0, "seed of the search")
     keep: tuple[str, ...] = _option((), "layers to leave alone, comma-separated")
     round_to: int = _option(1, "channels stay in multiples of this (8 suits most processors)")
+    device_table: str = _option(
+        "", "times of another device, for latency budgets: a file of `autocomp measure`"
+    )
     decomposition: str = _option("data-svd", "how ranks are lowered")
     pruner: str = _option("obs", "compressor that makes the zeros")
     quantizer: str = _option("gptq", "compressor that rounds the weights")

@@ -93,6 +93,11 @@ class Latency(Cost):
         return found
 
     @property
+    def geometries(self) -> dict[str, Geometry | str]:
+        """Each layer's geometry, or why it has none."""
+        return dict(self._geometries)
+
+    @property
     def unmeasured(self) -> dict[str, str]:
         """Layers that count as 0, as they are part of the rest -> why."""
         return {k: v for k, v in self._geometries.items() if isinstance(v, str)}
@@ -143,9 +148,17 @@ class Latency(Cost):
         """The dense network's nanoseconds."""
         if self._whole is None and self._example is None:
             return self._sum
-        digest = _shape_digest(self._store.model, self._example)
-        key = f"network without the call {digest} batch {self._batch}"
+        key = self.key_of_whole(not self.table.elsewhere)
         return self.table.number(key, self._whole or self._measure_whole)
+
+    def key_of_whole(self, code: bool) -> str:
+        """Returns the dense network's key in a table.
+
+        Args:
+            code: whether its forward pass's byte code counts, which is another in each Python.
+        """
+        digest = _shape_digest(self._store.model, self._example, code)
+        return f"network without the call {digest} batch {self._batch}"
 
     def _raw(self, layer: LayerSpec, choice: Choice, inputs: int, outputs: int) -> int:
         """Returns what the table says, without the scale."""
@@ -192,20 +205,20 @@ class Latency(Cost):
 
         0 where it is not measured here.
         """
-        if self._whole is not None or self._example is None:
+        if self._whole is not None or self._example is None or self.table.elsewhere:
             return 0
         inputs = moved(self._example[:1], lambda leaf: leaf.expand(self._batch, *leaf.shape[1:]))
         return round(noise(self._store.model, inputs, self.table.machine.threads) * 1e9)
 
 
-def _shape_digest(model: nn.Module, example: Inputs | None) -> str:
+def _shape_digest(model: nn.Module, example: Inputs | None, with_code: bool) -> str:
     """Returns what stands for a network's operators and shapes, whatever its weights."""
     digest = hashlib.sha256(str(model).encode())
     state: dict[str, Any] = model.state_dict()
     shapes = {name: tuple(x.shape) for name, x in state.items() if isinstance(x, Tensor)}
     one = None if example is None else [leaf.shape[1:] for leaf in leaves_of(example)]
     digest.update(repr((shapes, one)).encode())
-    for module in model.modules():
+    for module in model.modules() if with_code else ():
         code = getattr(type(module).forward, "__code__", None)
         digest.update(code.co_code + repr(code.co_names).encode() if code else b"")
     return digest.hexdigest()[:24]

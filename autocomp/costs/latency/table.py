@@ -47,7 +47,12 @@ class LatencyTable:
         steps: the grid of channel counts has this many steps.
 
     Nothing is measured, and no library loaded, before the first time is asked for.
+
+    Attributes:
+        elsewhere: whether the times are those of another device.
     """
+
+    elsewhere = False
 
     def __init__(
         self,
@@ -77,6 +82,11 @@ class LatencyTable:
         if self._root is None:
             return None
         return self._root / f"latency-{VERSION}" / f"{self.machine.digest}.json"
+
+    @property
+    def times(self) -> dict[str, int]:
+        """Every time that is known, by its key."""
+        return dict(sorted((self._known or {}).items()))
 
     def measured(self, geometry: Geometry, precision: Precision = FLOAT32) -> int:
         """Returns the measured nanoseconds of this very geometry."""
