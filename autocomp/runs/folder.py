@@ -22,8 +22,9 @@ from autocomp.storage.json_files import parse_json, read_json
 from autocomp.storage.reading import read_whole
 from autocomp.training import TrainingPoint
 
-FORMAT = 2
-"""Of `config.json`. Runs of format 1 are read, too; in theirs no space rounds outputs."""
+FORMAT = 1
+_SINCE_OUTPUTS = "device_table"
+"""A setting that every run has since spaces round outputs."""
 _STUDY_LOCKS = "*.log.lock*"
 
 
@@ -137,7 +138,7 @@ class Run:
                 f"A run folder must hold a readable config.json, but {str(self.path)!r} does not; "
                 "name a folder that `autocomp search` wrote."
             ) from None
-        if not isinstance(values, dict) or values.get("format") not in (1, FORMAT):
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise RunError(
                 f"The run must have format {FORMAT}, but {str(self.path)!r} has {found!r}; read it "
@@ -155,8 +156,7 @@ class Run:
                 f"{str(file)!r} must hold the settings of a search, but {wrong!r} is of another "
                 "kind; restore the file, or start a new search."
             )
-        if values["format"] == 1:
-            values["settings"] = _of_format_1(values["settings"])
+        values["settings"] = _with_outputs_as_they_were(values["settings"])
         return values
 
     @contextmanager
@@ -323,12 +323,14 @@ _TOLD = {"command": list, "versions": dict, "splits": dict, "started": str, "fin
 """What a run tells of itself, if it does: texts, lists of texts, or texts by name."""
 
 
-def _of_format_1(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings in today's words: a space says that it leaves outputs as they are."""
+def _with_outputs_as_they_were(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings in today's words: an older run's space leaves outputs as they are."""
     space = settings.get("space")
-    if isinstance(space, str) and "activation_bits" in space and "output_bits" not in space:
-        return {**settings, "space": f"{space},output_bits=32"}
-    return settings
+    if _SINCE_OUTPUTS in settings or not isinstance(space, str):
+        return settings
+    if "activation_bits" not in space or "output_bits" in space:
+        return settings
+    return {**settings, "space": f"{space},output_bits=32"}
 
 
 def _unreadable(values: dict[str, Any]) -> str:

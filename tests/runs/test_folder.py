@@ -156,7 +156,7 @@ def test_a_damaged_summary_is_named(run: Run) -> None:
 def test_a_run_from_before_rounded_outputs_goes_on_without_them(
     tmp_path: Path, space: str, read: str
 ) -> None:
-    config = {"settings": {"space": space}, "fingerprints": {}}
-    for version, wanted in ((1, read), (2, space)):
-        (tmp_path / "config.json").write_text(json.dumps({"format": version, **config}))
+    for more, wanted in (({}, read), ({"device_table": ""}, space)):
+        config = {"format": 1, "settings": {"space": space, **more}, "fingerprints": {}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
         assert Run(tmp_path).config()["settings"]["space"] == wanted
