@@ -9,6 +9,7 @@ from autocomp.core.fidelity import Fidelity
 from autocomp.costs.latency.cost import WHOLE, Latency
 from autocomp.exporters.timing import measured_latency
 from autocomp.network.as_one import as_one
+from autocomp.network.device import dtype_of, of_type
 from autocomp.network.rebinding import copy_network
 from autocomp.search_spaces import FeasibleSpace, SearchSpace
 
@@ -31,9 +32,9 @@ def with_measured_time(feasible: FeasibleSpace, space: SearchSpace, key: str) ->
     resumed goes by the same numbers.
 
     Args:
-        feasible: the space; returned as it is without a latency budget of this machine, where the
-            dense network's time scatters by more than `_NEAR` of it, or where estimate and
-            measurement agree.
+        feasible: the space; returned as it is without a latency budget, with a cost
+            that cannot be checked here, while the dense network's time scatters by more than
+            `_NEAR` of it, or where estimate and measurement agree.
         space: the action space that it was built of.
         key: tells this search from others.
 
@@ -44,13 +45,14 @@ def with_measured_time(feasible: FeasibleSpace, space: SearchSpace, key: str) ->
     latency = problem.costs.get("latency")
     if "latency" not in problem.limits or not isinstance(latency, Latency):
         return feasible
-    if latency.table.elsewhere:
+    if not latency.can_be_checked:
         return feasible
     name = f"share of the saving {hashlib.sha256(key.encode()).hexdigest()[:32]}"
     known = latency.table.recalled(name)
     if known is None:
-        scatters = latency.noise() > _NEAR * latency.reference
-        found = WHOLE if scatters else _measured(feasible, space, latency)
+        if latency.noise() > _NEAR * latency.reference:
+            return feasible  # for now: it is not kept
+        found = _measured(feasible, space, latency)
         known = latency.table.number(name, lambda: found)
     if known == WHOLE:
         latency.realised = WHOLE
@@ -68,9 +70,9 @@ def _measured(feasible: FeasibleSpace, space: SearchSpace, latency: Latency) -> 
     for _ in range(ROUNDS):
         plan = now.plan(now.allocation.starts()[0])
         network, data = problem.compressed(plan, Fidelity.FULL)
-        small = as_one(copy_network(network).cpu(), problem.settings.task, example)
-        dense = problem.store.model.cpu()
-        first, second = measured_latency(dense, small, data, example)
+        few = of_type(example, dtype_of(network))
+        small = as_one(copy_network(network).cpu(), problem.settings.task, few)
+        first, second = measured_latency(problem.store.model, small, data, example)
         expected = problem.costs_of(plan)["latency"] / latency.reference
         if abs(second / first / limit - 1) <= _NEAR or expected >= 1 - _NEAR:
             break

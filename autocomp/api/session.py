@@ -366,8 +366,9 @@ class Session:
         if isinstance(latency, Latency) and latency.table.elsewhere:
             return {}  # that device is not here
         example = self.setup.data.example_inputs(1)
-        small = as_one(copy_network(model), self.setup.problem.settings.task, example)
-        pair = measured_latency(self.setup.problem.store.model.cpu(), small, data, example)
+        few = of_type(example, dtype_of(model))
+        small = as_one(copy_network(model), self.setup.problem.settings.task, few)
+        pair = measured_latency(self.setup.problem.store.model, small, data, example)
         return {"latency": Measured(*pair)}
 
     def _verify(self, path: Path, model: nn.Module) -> None:

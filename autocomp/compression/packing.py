@@ -45,16 +45,24 @@ def packed(
     side = {name: state[name].detach().cpu() for name in network.side}
     if plan.side_bits == 16:
         side = round_side(side, store.side_form)
-    frozen = {layer.parameter for layer in network.frozen}
+    # layers that are left alone in a network that rounds values already: the file says so, too
+    rounding = [x for x in network.frozen if x.in_effect(NEUTRAL) != NEUTRAL]
+    plan = Plan({**plan, **{x.name: x.in_effect(NEUTRAL) for x in rounding}})
+    wanted = Plan({**wanted, **{x.name: NEUTRAL for x in rounding}})
+    layers = (*network.layers, *rounding)
+    frozen = {x.parameter for x in network.frozen if x not in rounding}
     unchanged = (*network.exact, *network.unsupported, *sorted(frozen))
     return PackedModel(
         plan=plan,
-        layers=tuple(LayerEntry(x.name, x.parameter, x.host) for x in network.layers),
+        layers=tuple(LayerEntry(x.name, x.parameter, x.host) for x in layers),
         weights={
-            x.parameter: others[x.name].weight
-            if x.name in others
-            else store.weight(x, plan[x.name])
-            for x in network.layers
+            **{
+                x.parameter: others[x.name].weight
+                if x.name in others
+                else store.weight(x, plan[x.name])
+                for x in network.layers
+            },
+            **{x.parameter: state[x.parameter].detach().cpu() for x in rounding},
         },
         side=side,
         exact={name: state[name].detach().cpu() for name in unchanged},
@@ -63,12 +71,12 @@ def packed(
         aliases=dict(network.aliases),
         activations={
             x.name: _quantizer(store, x, plan[x.name].activations.bits, wanted[x.name])
-            for x in network.layers
+            for x in layers
             if plan[x.name].activations.bits < NEUTRAL.activations.bits
         },
         outputs={
             x.name: _outputs(store, x, wanted[x.name])
-            for x in network.layers
+            for x in layers
             if plan[x.name].activations.output_bits < NEUTRAL.activations.output_bits
         },
         source=known,

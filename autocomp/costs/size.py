@@ -117,7 +117,7 @@ class Size(Cost):
         saved = side_bytes(model, 32) - side_bytes(model, side_bits)
         if side_bits == 16:  # codes are not told their type; a layer without is charged for it
             coded = {x.parameter: torch.zeros(x.shape) for x in network.layers}
-            plain = replace(model, weights=coded)
+            plain = replace(model, weights={**model.weights, **coded})
             saved += len(Index.of(model).to_bytes()) - len(Index.of(plain).to_bytes())
             saved -= sum(self._named_type(layer, NEUTRAL) for layer in network.layers)
         return length - shares - saved + _CODER_SLACK

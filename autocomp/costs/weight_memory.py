@@ -25,6 +25,7 @@ class WeightMemory(Cost):
     def __init__(self, store: CompressionStore) -> None:
         network = store.network
         self._widths = {x.name: store.dense(x).element_size() for x in network.layers}
+        self._usual = max(self._widths.values(), default=4)  # of factors, which have other names
         aliases = dict(network.aliases)
         state = store.model.state_dict()
         self._dense: int = sum(
@@ -36,7 +37,7 @@ class WeightMemory(Cost):
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the bytes of the layer's weights and scales."""
-        plain = layer.n_weights * self._widths.get(layer.name, 4)
+        plain = layer.n_weights * self._widths.get(layer.name, self._usual)
         if choice.weights.bits == NEUTRAL.weights.bits:
             return plain
         codes = -(-layer.n_weights * choice.weights.bits // 8)

@@ -71,7 +71,7 @@ def _move_codes(graph: Graph, source: Any) -> bool:
     if len(source.input) < 3:
         return False
     zero = graph.constant(source.input[2])
-    if zero is None or zero.ndim:
+    if zero is None or zero.ndim or zero.dtype.itemsize > 1:  # runtimes move bytes alone
         return False
     for node in graph.users(source.output[0]):
         if node.op_type not in _MOVES or node.input[0] != source.output[0]:

@@ -197,17 +197,17 @@ def outputs_of(model: nn.Module, inputs: Inputs) -> list[Tensor]:
         for buffer, before in buffers:
             if buffer.shape == before.shape:
                 buffer.copy_(before)
-    return [leaf.detach().clone() for leaf in _leaves(found)]
+    return [leaf.detach().clone() for leaf in leaves_of_output(found)]
 
 
-def _leaves(found: Any) -> list[Tensor]:
+def leaves_of_output(found: Any) -> list[Tensor]:
     """Returns the tensors of an output, also of a dataclass."""
     leaves: list[Tensor] = []
     for leaf in tree_leaves(found):
         if isinstance(leaf, Tensor):
             leaves.append(leaf)
         elif is_dataclass(leaf) and not isinstance(leaf, type):
-            leaves += _leaves([getattr(leaf, part.name) for part in fields(leaf)])
+            leaves += leaves_of_output([getattr(leaf, part.name) for part in fields(leaf)])
     return leaves
 
 

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from autocomp.core.output_site import OutputSite
 from autocomp.core.structured import Inputs
+from autocomp.network.faithful import leaves_of_output
 from autocomp.network.forward import forward
 from autocomp.network.modes import evaluation_mode
 from autocomp.network.operations import OperationMode
@@ -175,12 +176,12 @@ def _run(
             if isinstance(output, Tensor):
                 made[name] = values.of(output)
                 made[name].modules.append(name)
-            if not name:
-                for leaf in tree_leaves(output):
-                    if isinstance(leaf, Tensor):
-                        values.of(leaf).end = True
 
         return hook
+
+    def close(module: nn.Module, given: Any, output: Any) -> None:
+        for leaf in leaves_of_output(output):
+            values.of(leaf).end = True
 
     modules = dict(model.named_modules())
     with ExitStack() as stack:
@@ -189,6 +190,8 @@ def _run(
         for name, module in modules.items():
             stack.callback(module.register_forward_pre_hook(begin(name)).remove)
             stack.callback(module.register_forward_hook(end(name)).remove)
+        for first in (True, False):  # before and after a hook that takes out what counts
+            stack.callback(model.register_forward_hook(close, prepend=first).remove)
         with torch.no_grad(), values:
             forward(model, inputs)
     norms = {name for name, module in modules.items() if isinstance(module, _BatchNorm)}

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from autocomp.allocation.coupled import CoupledAllocation
 from autocomp.allocation.coupling import Coupling, Levels
@@ -191,15 +192,22 @@ class StructuredModel:
             ],
             np.int64,
         )
-        for name, each in (("params", 1), ("weight_memory", 4)):
+        for name, along in (("params", self._along), ("weight_memory", self._along_bytes)):
             if name in names and layer.name in gone:  # what goes along with a unit, once
-                along = gone[layer.name] * self._along[layer.name]
-                values[:, :, names.index(name)] -= each * along
+                values[:, :, names.index(name)] -= gone[layer.name] * along[layer.name]
         return np.asarray(values.reshape(-1, len(names))[place])
 
     @cached_property
     def _along(self) -> dict[str, int]:
         """Parameters that a unit of each group takes along: biases, and those of norms."""
+        return self._count_along(lambda tensor: 1)
+
+    @cached_property
+    def _along_bytes(self) -> dict[str, int]:
+        """Bytes of those parameters."""
+        return self._count_along(lambda tensor: tensor.element_size())
+
+    def _count_along(self, each: Callable[[Tensor], int]) -> dict[str, int]:
         source = self.problem.subnets.source
         found = {}
         for group in self._groups:
@@ -209,7 +217,7 @@ class StructuredModel:
                 places = len(member.channels[0])
                 for name, tensor in module.named_parameters(recurse=False):
                     if (name == "bias" or member.role == "side") and len(tensor) > 1:
-                        count += places
+                        count += places * each(tensor)
             found[group.name] = count
         return found
 

@@ -25,6 +25,8 @@ from autocomp.training import TrainingPoint
 FORMAT = 1
 _SINCE_OUTPUTS = "device_table"
 """A setting that every run has since spaces round outputs."""
+_ROUND_OUTPUTS = ("bits", "joint", "nm", "full")
+"""Those spaces."""
 _STUDY_LOCKS = "*.log.lock*"
 
 
@@ -328,7 +330,9 @@ def _with_outputs_as_they_were(settings: dict[str, Any]) -> dict[str, Any]:
     space = settings.get("space")
     if _SINCE_OUTPUTS in settings or not isinstance(space, str):
         return settings
-    if "activation_bits" not in space or "output_bits" in space:
+    if space.partition(":")[0] not in _ROUND_OUTPUTS or "output_bits" in space:
+        return settings
+    if "activation_bits" not in space:
         return settings
     return {**settings, "space": f"{space},output_bits=32"}
 

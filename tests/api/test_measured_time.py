@@ -49,6 +49,7 @@ def feasible(monkeypatch: pytest.MonkeyPatch, folder: Path) -> FeasibleSpace:
             super().__init__(store, table=table, whole=lambda: 220_000)
 
     monkeypatch.setitem(COSTS, "latency", MadeUp)
+    monkeypatch.setattr(Latency, "can_be_checked", True)
     torch.manual_seed(0)
     layers = [nn.Linear(a, b) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)]
     net = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 3)).eval()
@@ -133,9 +134,34 @@ def test_what_no_measured_network_reaches_is_refused(
 def test_a_machine_that_scatters_is_not_asked(
     monkeypatch: pytest.MonkeyPatch, feasible: FeasibleSpace
 ) -> None:
+    seen = in_truth(monkeypatch, feasible.problem, 0.7)
+    with monkeypatch.context() as busy:
+        busy.setattr(Latency, "noise", lambda self: self.reference // 10)
+        assert with_measured_time(feasible, space(), "a search") is feasible and not seen
+    assert with_measured_time(feasible, space(), "a search") is not feasible and seen  # later
+
+
+def test_a_cost_that_cannot_be_checked_here_is_believed(
+    monkeypatch: pytest.MonkeyPatch, feasible: FeasibleSpace
+) -> None:
     seen = in_truth(monkeypatch, feasible.problem, 0.6)
-    monkeypatch.setattr(Latency, "noise", lambda self: self.reference // 10)
+    monkeypatch.setattr(Latency, "can_be_checked", False)
     assert with_measured_time(feasible, space(), "a search") is feasible and not seen
+
+
+def test_what_can_be_checked(monkeypatch: pytest.MonkeyPatch, feasible: FeasibleSpace) -> None:
+    monkeypatch.undo()
+    store = feasible.problem.store
+    one = Machine(processor="made up", threads=1, runtime="none")
+    two = Machine(processor="made up", threads=2, runtime="none")
+
+    def latency(machine: Machine, **more: Any) -> Latency:
+        return Latency(store, table=LatencyTable(None, machine=machine), **more)
+
+    assert latency(one).can_be_checked
+    assert not latency(two).can_be_checked
+    assert not latency(one, batch=4).can_be_checked
+    assert not latency(one, whole=lambda: 5).can_be_checked
 
 
 def test_fewer_bits_never_take_longer_whatever_is_realised(feasible: FeasibleSpace) -> None:

@@ -191,6 +191,26 @@ def test_a_second_search_keeps_them(
         assert torch.equal(again(images), second.model(images))
 
 
+def test_layers_that_a_second_search_leaves_alone_keep_them(
+    net: nn.Module, data: DataSplits, images: Tensor, tmp_path: Path
+) -> None:
+    first = search(
+        net, data, out=tmp_path / "1", budget="size=100%", agent="dp", evaluations=1,
+        space="bits:weight_bits=8,activation_bits=8", report="none",
+    )  # fmt: skip
+    second = search(
+        first.model, data, out=tmp_path / "2", budget="size=99%", agent="dp", evaluations=1,
+        space="bits:weight_bits=6", keep=("conv",), report="none",
+    )  # fmt: skip
+    again = load(tmp_path / "2", net)
+    with torch.no_grad():
+        assert torch.equal(again(images), second.model(images))
+    assert output_quantizer_of(again.block) == output_quantizer_of(first.model.block)
+    assert (tmp_path / "2" / "model.safetensors").stat().st_size == second.summary.compressed[
+        "size"
+    ]
+
+
 def test_ranges_are_trained_and_kept(
     problem: CompressionProblem, net: nn.Module, images: Tensor
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from autocomp.search_spaces.bits import BitsSpace
 from autocomp.search_spaces.feasible_space import FeasibleSpace
+from autocomp.search_spaces.structured import FullSpace
 from torch import nn
 
 from autocomp.compression.store import CompressionStore
@@ -137,3 +138,24 @@ def test_they_are_found_by_name_and_unit(net: nn.Module) -> None:
     assert Budget.parse("weight_memory=2KiB") == Budget("weight_memory", 2048, False)
     with pytest.raises(BudgetError, match="unit uJ measures energy alone"):
         Budget.parse("size=5uJ")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_offered_plans_of_fewer_channels_and_ranks_meet_their_budget(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 12, 3), nn.PReLU(12), nn.Conv2d(12, 10, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(160, 3),
+    ).to(dtype)  # fmt: skip
+    images, labels = torch.randn(96, 3, 8, 8), torch.arange(96) % 3
+    data = load_data(tuple((images[i : i + 32], labels[i : i + 32]) for i in (0, 32, 64)))
+    problem = CompressionProblem(net.eval(), data, "weight_memory=24%")
+    space = FullSpace(levels=0, channel_levels=4, ranks=3, weight_bits=(8, 32))
+    feasible = FeasibleSpace.build(problem, space)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        indices: list[int] = []
+        for _ in feasible.layers:
+            indices.append(int(rng.choice(np.flatnonzero(feasible.mask(indices, False)))))
+        real = problem.costs_of(feasible.plan(indices))["weight_memory"]
+        assert real <= problem.limits["weight_memory"]

@@ -64,7 +64,7 @@ def plan_of(problem: CompressionProblem, **choice: int) -> Plan:
     return Plan({x.name: Choice.of(**choice) for x in problem.network.layers})
 
 
-@pytest.mark.parametrize(("bits", "outputs"), [(8, 8), (4, 8), (4, 4)])
+@pytest.mark.parametrize(("bits", "outputs"), [(8, 8), (4, 8), (4, 4), (8, 16)])
 def test_the_graph_is_the_evaluated_network(
     images: Tensor, tmp_path: Path, bits: int, outputs: int
 ) -> None:
@@ -73,8 +73,9 @@ def test_the_graph_is_the_evaluated_network(
     plan = plan_of(problem, weight_bits=bits, activation_bits=bits, output_bits=outputs)
     network, file = problem.compressed(plan)
     report = export_onnx(network, unpack(file), images[:1], tmp_path / "m.onnx")
-    assert [x.kernel for x in report.layers[:-1]] == ["QLinearConv"] * 4
-    assert not [name for name in report.size_only if name != "head"]
+    if outputs <= 8:  # more are no integers to a runtime
+        assert [x.kernel for x in report.layers[:-1]] == ["QLinearConv"] * 4
+        assert not [name for name in report.size_only if name != "head"]
     data = (tmp_path / "m.onnx").read_bytes()
     with torch.no_grad():
         wanted = network(images)
@@ -82,7 +83,7 @@ def test_the_graph_is_the_evaluated_network(
     # a sum on the boundary of two levels may fall to either side
     assert float((found - wanted).abs().mean()) < 0.02 * float(wanted.abs().mean())
     operators = [n.op_type for n in onnx.load(str(tmp_path / "run.onnx")).graph.node]
-    assert "Conv" not in operators and "Relu" not in operators
+    assert outputs > 8 or ("Conv" not in operators and "Relu" not in operators)
     if outputs == 8:  # fewer are integers with a shift behind them
         assert operators.count("QLinearAdd") == 2
 

@@ -159,3 +159,27 @@ def test_quantizers_that_are_there_already_do_not_hide_sites() -> None:
     assert list(net.blocks[0].conv1._forward_pre_hooks.values()) == [quantizer]
     layers = {x.name: x for x in analyse(net, X).layers}
     assert layers["stem"].output_bits == 8 and layers["blocks.0.conv2"].output_bits == 32
+
+
+class Several(nn.Module):
+    """Returns logits, and values that a convolution and a sum give, in a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.left, self.right = (nn.Conv2d(3, 3, 1) for _ in range(3))
+        self.same, self.head = nn.Identity(), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns logits and what lies on the way."""
+        x = relu(self.stem(x))
+        total = self.same(x + self.left(x))
+        return {"logits": self.head(total.mean((2, 3))), "sum": total, "map": self.right(x)}
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_outputs_beside_the_one_that_counts_are_left_alone(hooked: bool) -> None:
+    net = Several()
+    if hooked:  # as a search does
+        net.register_forward_hook(lambda module, given, output: output["logits"])
+    # the parts of that sum are rounded; the sum and the map are not
+    assert sites(net) == {"stem": [("stem", 0.0, inf)], "left": [("left", -inf, inf)]}

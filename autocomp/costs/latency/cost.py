@@ -200,6 +200,12 @@ class Latency(Cost):
         )
         return max(1, round(seconds * 1e9) - call_overhead(machine.threads))
 
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether a network can be timed here as its layers were: one example, one thread."""
+        own = self._whole is None and self._example is not None and not self.table.elsewhere
+        return own and self._batch == 1 and self.table.machine.threads == 1
+
     def noise(self) -> int:
         """Returns by how many nanoseconds measurements of the dense network differ just now.
 
