@@ -9,14 +9,12 @@ from typing import Any
 from torch import nn
 
 from autocomp.api.inputs import source_of_export
-from autocomp.errors import ArtifactError, unknown
-from autocomp.exporters.onnx_run import export_run
+from autocomp.errors import ArtifactError
+from autocomp.exporters.formats import exporter
 from autocomp.exporters.report import Exported
 from autocomp.plugins.border import border
 from autocomp.storage.paths import user_path
 from autocomp.tasks import Task, make_task
-
-FORMATS = ("onnx",)
 
 
 @border("autocomp.export")
@@ -37,23 +35,23 @@ def export(
 
     Args:
         run: a run folder, or its compressed file.
-        to: the format, "onnx".
+        to: the format: "onnx", "c" (a C header for devices without a runtime, which a C compiler
+            checks here), or one that another package offers.
         out: file to write; beside the compressed one by default.
         data: as for `autocomp.search`; the run's own by default.
         model: the architecture; the run's own, or the file's, by default.
         task: what the network is for; the run's own by default.
         split: the images on which the file is compared with the network.
-        opset: ONNX opset, 21 to 25.
+        opset: ONNX opset, 21 to 25; of that format alone.
         threads: threads of the runtime.
         trust: whether the run may name code to import.
 
     Raises:
         AutocompError: in one line, for anything wrong with the input, or a missing library.
     """
-    if to not in FORMATS:
-        raise ArtifactError(unknown("format", to, FORMATS))
+    form = exporter(to)
     file, data, model, task = source_of_export(run, data, model, trust, task)
-    target = file.with_suffix(".onnx") if out is None else user_path(out, "out", ArtifactError)
-    return export_run(
+    target = file.with_suffix(form.suffix) if out is None else user_path(out, "out", ArtifactError)
+    return form.run(
         file, target, data, model, opset, split=split, threads=threads, task=make_task(task)
     )

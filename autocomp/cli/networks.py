@@ -31,8 +31,10 @@ def add(commands: Any) -> None:
 
     export = commands.add_parser("export", help="write a run's network for another runtime")
     export.add_argument("run_or_file", metavar="RUN", help="the run folder, or its compressed file")
-    export.add_argument("--to", default="onnx", choices=("onnx",), help="format")
-    export.add_argument("--out", default=None, help="file to write (default: RUN/model.onnx)")
+    export.add_argument("--to", default="onnx", help="format: onnx, or c for a header of C")
+    export.add_argument(
+        "--out", default=None, help="file to write (default: RUN/model.onnx, RUN/model.h)"
+    )
     export.add_argument("--data", default="", help="as for search (default: the run's)")
     export.add_argument("--model", default="", help="architecture (default: the run's)")
     export.add_argument("--task", default="", help="as for search (default: the run's)")
@@ -78,6 +80,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 def _export(given: argparse.Namespace) -> int:
     from autocomp.api.export import export
     from autocomp.api.inputs import source_of_export
+    from autocomp.exporters.formats import exporter
     from autocomp.reports.terminal.exports import export_notes, export_table
 
     if Path(given.run_or_file).is_dir():
@@ -89,7 +92,8 @@ def _export(given: argparse.Namespace) -> int:
         given.trust_run,
         given.task or None,
     )
-    out = file.with_suffix(".onnx") if given.out is None else Path(given.out)
+    suffix = exporter(given.to).suffix
+    out = file.with_suffix(suffix) if given.out is None else Path(given.out)
     found = export(
         given.run_or_file, given.to, out=out, data=given.data or None, model=given.model or None,
         split=given.split, opset=given.opset, threads=given.threads, trust=given.trust_run,

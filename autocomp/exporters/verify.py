@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from autocomp.core.structured import Inputs
 from autocomp.errors import ArtifactError
 from autocomp.exporters.report import Check
 from autocomp.network.batches import Batch
@@ -24,6 +26,7 @@ def verify(
     batches: Iterable[Batch],
     task: Task,
     threads: int = 1,
+    outputs: Callable[[Inputs], Tensor] | None = None,
 ) -> Check:
     """Compares an exported file with the network that it was made from.
 
@@ -34,13 +37,15 @@ def verify(
         batches: inputs and labels, for instance `Batches`.
         task: what the network is for.
         threads: of onnxruntime.
+        outputs: what runs the file; onnxruntime if None.
 
     Raises:
         ArtifactError: if the file cannot be read, or there are no samples.
         ModelError: if onnxruntime cannot run it.
         DataError: if outputs or labels are not of the task's kind.
     """
-    loaded = open_session(path, threads)
+    if outputs is None:
+        outputs = partial(run, open_session(path, threads))
     of_file, of_network = Tally(task), Tally(task)
     largest, same, decided = 0.0, 0, 0
     n = 0
@@ -50,7 +55,7 @@ def verify(
         targets = None if targets is None else targets.cpu()
         with torch.inference_mode():
             expected = network(of_type(inputs, kind).to(device)).float().cpu()
-            found = checked(run(loaded, inputs), len(inputs), task, targets)
+            found = checked(outputs(inputs), len(inputs), task, targets)
         of_file.add(Predicted(found, targets), expected)
         of_network.add(Predicted(expected, targets), expected)
         ours, theirs = task.decisions(found), task.decisions(expected)

@@ -45,6 +45,7 @@ def trace(
     hooks: Mapping[str, Hook] | None = None,
     weights: Collection[str] = (),
     output_hooks: Mapping[str, OutputHook] | None = None,
+    one: bool = False,
 ) -> Any:
     """Returns the network as an ONNX model (a `ModelProto`), for any number of images.
 
@@ -56,6 +57,7 @@ def trace(
         weights: state-dict names of weights that become inputs of the graph, so that no
             optimisation touches them; those that the graph does not use are left out.
         output_hooks: module name -> what its output passes.
+        one: the graph is for one input alone, so that every shape in it is fixed.
 
     Raises:
         ModelError: if a library is missing, the network cannot be traced, or an operator does not
@@ -68,10 +70,10 @@ def trace(
         copied.get_submodule(host).register_forward_pre_hook(hook)
     for host, output_hook in (output_hooks or {}).items():
         copied.get_submodule(host).register_forward_hook(output_hook)
-    args, kwargs = _arguments(copied, moved(example, _twice))
+    args, kwargs = _arguments(copied, moved(example, _single if one else _twice))
     with _quiet():
         try:
-            traced, free = _exportable(copied, args, kwargs)
+            traced, free = (copied, None) if one else _exportable(copied, args, kwargs)
             program: Any = torch.onnx.export(
                 traced, *(() if traced is not copied else (args,)),
                 kwargs=kwargs if traced is copied else None, dynamo=True,
@@ -102,6 +104,11 @@ def _twice(leaf: Tensor) -> Tensor:
     leaf = leaf.detach().cpu()
     leaf = leaf.float() if leaf.is_floating_point() else leaf
     return torch.cat([leaf, leaf])[:2].contiguous()
+
+
+def _single(leaf: Tensor) -> Tensor:
+    """Returns one sample, in float32."""
+    return _twice(leaf)[:1].contiguous()
 
 
 def _arguments(network: nn.Module, example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -11,7 +11,7 @@ from autocomp.exporters.report import Exported
 
 def export_table(found: Exported) -> Table:
     """Returns how each layer is stored and computed."""
-    table = Table(title="The ONNX file, layer by layer", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title="The file, layer by layer", box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("layer", "choice", "stored", "computed by", "size only because"):
         table.add_column(name, no_wrap=name != "size only because", overflow="fold")
     for layer in found.report.layers:

@@ -1,0 +1,85 @@
+"""From a run's compressed file to a C header that is compiled, checked and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from autocomp.compression.loading import load
+from autocomp.compression.noted_file import file_of
+from autocomp.data import DataSplits, load_data
+from autocomp.errors import ArtifactError
+from autocomp.exporters.c_compiled import CompiledHeader
+from autocomp.exporters.c_file import c_header, export_c
+from autocomp.exporters.report import Exported
+from autocomp.exporters.verify import verify
+from autocomp.network.as_one import as_one
+from autocomp.network.batches import Batches
+from autocomp.network.device import dtype_of, of_type
+from autocomp.runtime import REPEATS, bare, interleaved
+from autocomp.tasks import Classification, Task
+
+
+def export_c_run(
+    file: Path,
+    out: Path,
+    data: str | DataSplits,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    opset: int | None = None,
+    split: str = "test",
+    threads: int = 1,
+    repeats: int = REPEATS,
+    task: Task | None = None,
+) -> Exported:
+    """Exports a run's compressed file as a C header, compiles it, checks and measures it.
+
+    The times are those of the compiled header on this machine, one input, and of the same network
+    in floats, written and compiled in the same way.
+
+    Args:
+        file: a run's `model.safetensors`.
+        out: the header to write.
+        data: as for a search.
+        model: the architecture, where the file names none.
+        opset: of ONNX alone; None here.
+        split: "calibration", "search" or "test".
+        threads: of other runtimes; 1 here.
+        repeats: timed runs of one input.
+        task: what the network is for; None for classification.
+
+    Raises:
+        ArtifactError, ModelError, UnknownNameError, DataError: for bad input, in one line.
+    """
+    if opset is not None or threads != 1:
+        raise ArtifactError(
+            f"A C header has no opset and one thread, but got {opset=}, {threads=}; leave them out."
+        )
+    if split not in ("calibration", "search", "test"):
+        raise ArtifactError(
+            f"`split` must be calibration, search or test, but got {split!r}; use test."
+        )
+    task = task or Classification()
+    splits = load_data(data)
+    task.check_labels(splits.named(split).labels, split)
+    network = load(file, model)
+    packed = file_of(network)
+    assert packed is not None  # `load` notes it
+    example = splits.example_inputs(1)
+    as_one(network, task, of_type(example, dtype_of(network)))
+    header = export_c(network, packed, example, out)
+    compiled = CompiledHeader(header)
+    floats = c_header(bare(network), None, example, f"{header.name}_float")
+    plain = CompiledHeader(floats)
+    batches = Batches(splits.named(split), 256, torch.device("cpu"))
+    check = verify(out, network, batches, task, outputs=compiled.outputs)
+    times = interleaved(
+        [lambda: compiled.outputs(example), lambda: plain.outputs(example)], repeats
+    )  # fmt: skip
+    seconds, of_floats = (median(x) / 1e9 for x in times)
+    check = replace(check, bytes=header.report.bytes)
+    return Exported(header.report, check, seconds, of_floats, floats.report.bytes, 1)
