@@ -97,6 +97,7 @@ def _with_output_sites(
         known = [output_quantizer_of(model.get_submodule(site.module)) for site in sites]
         return next((x.quantizer.bits for x in known if x is not None), 32)
 
+    found = {k: v for k, v in found.items() if all(len(s.module.encode()) < 256 for s in v)}
     return [
         replace(x, output_sites=found[x.name], output_bits=bits(found[x.name]))
         if x.name in found

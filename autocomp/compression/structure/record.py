@@ -149,7 +149,8 @@ def _replace_chain(
             "does not fit; give the architecture that was compressed."
         )
     parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, blueprint.build())
+    made = blueprint.build(dtype=before.weight.dtype)  # type: ignore[arg-type]
+    setattr(network.get_submodule(parent), attribute, made)
 
 
 def _resize(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,26 @@ def test_a_record_that_forgets_a_tensor_leaves_its_shape() -> None:
     assert model[0].weight.shape == (8, 3, 3, 3)  # type: ignore[index, union-attr]
     rebuild(model, {"heads": {"3": [8, 1, 4, True, True]}}, {})
     assert isinstance(model[3], HeadAttention) and model[3].heads == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_factors_have_the_type_of_the_layer_that_they_stand_for(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    from autocomp.compression.loading import load
+    from autocomp.core.choice import Choice
+    from autocomp.data import load_data
+    from autocomp.problem.problem import CompressionProblem
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 24), nn.ReLU(), nn.Linear(24, 4)).to(dtype).eval()
+    inputs, labels = torch.randn(96, 20), torch.arange(96) % 4
+    data = load_data(tuple((inputs[i : i + 32], labels[i : i + 32]) for i in (0, 32, 64)))
+    problem = CompressionProblem(net, data, "size=100%")
+    plan = problem.network.neutral_plan().replace("0", Choice.of(weight_bits=8, rank=0.5))
+    network, file = problem.compressed(plan)
+    (tmp_path / "model.safetensors").write_bytes(file)
+    loaded = load(tmp_path / "model.safetensors", net)
+    assert {p.dtype for p in loaded.parameters()} == {dtype}
+    with torch.no_grad():
+        assert torch.equal(loaded(inputs.to(dtype)), network(inputs.to(dtype)))
