@@ -70,11 +70,11 @@ def in_truth(monkeypatch: pytest.MonkeyPatch, problem: Any, share: float) -> lis
     def measured(dense: object, network: nn.Module, data: bytes, example: object) -> Any:
         from autocomp.artifacts.container import unpack
 
-        plan, kept = unpack(data).plan, latency.realised
-        latency.realised = 1000
+        plan, kept = unpack(data).plan, latency.slowness
+        latency.slowness = 1000
         whole, network_ = latency.reference, problem.network
         saved = whole - total(latency, network_, Plan(dict(plan)))
-        latency.realised = kept
+        latency.slowness = kept
         seen.append((whole - share * saved) / whole)
         return whole, round(whole - share * saved)
 
@@ -90,10 +90,10 @@ def test_the_plan_that_is_found_takes_the_time_that_was_asked_for(
     found = with_measured_time(feasible, space(), "a search")
     latency = feasible.problem.costs["latency"]
     assert isinstance(latency, Latency)
-    assert latency.realised == pytest.approx(1000 * share, abs=15)
+    assert (latency.slowness > 1000) == (share < 1)
     plan = found.plan(found.allocation.starts()[0])
     measured_time.measured_latency(None, None, feasible.problem.compressed(plan)[1], None)  # type: ignore[arg-type]
-    assert seen[-1] <= 0.6 * 1.02
+    assert 0.4 < seen[-1] <= 0.6 * 1.02  # six layers make coarse steps
     # the dense network's numbers are measured, and stay
     neutral = feasible.problem.network.neutral_plan()
     assert total(latency, feasible.problem.network, neutral) == latency.reference
@@ -115,9 +115,9 @@ def test_a_run_that_is_resumed_goes_by_the_same_numbers(
     count = len(seen)
     latency = feasible.problem.costs["latency"]
     assert isinstance(latency, Latency)
-    kept, latency.realised = latency.realised, 1000
+    kept, latency.slowness = latency.slowness, 1000
     again = with_measured_time(feasible, space(), "a search")
-    assert len(seen) == count and latency.realised == kept != 1000
+    assert len(seen) == count and latency.slowness == kept != 1000
     assert list(again.allocation.starts()[0]) == list(first.allocation.starts()[0])
     with_measured_time(feasible, space(), "another")
     assert len(seen) > count
@@ -164,13 +164,41 @@ def test_what_can_be_checked(monkeypatch: pytest.MonkeyPatch, feasible: Feasible
     assert not latency(one, whole=lambda: 5).can_be_checked
 
 
-def test_fewer_bits_never_take_longer_whatever_is_realised(feasible: FeasibleSpace) -> None:
+def test_fewer_bits_never_take_longer_however_slow(feasible: FeasibleSpace) -> None:
     latency = feasible.problem.costs["latency"]
     assert isinstance(latency, Latency)
     layer = feasible.problem.network.layers[2]
     small = Choice.of(weight_bits=8, activation_bits=8)
     times = []
-    for latency.realised in (0, 200, 999, 1000, 1250, 1500):
+    for latency.slowness in (500, 999, 1000, 1250, 2000, 9000):
         times.append(latency.of_layer(layer, small))
         assert latency.of_layer(layer, NEUTRAL) >= times[-1] >= 0
-    assert times == sorted(times, reverse=True) and times[-1] < times[0]
+    assert times == sorted(times) and times[0] < times[-1] == latency.of_layer(layer, NEUTRAL)
+
+
+def test_half_of_the_layers_may_take_longer_than_all(
+    monkeypatch: pytest.MonkeyPatch, feasible: FeasibleSpace
+) -> None:
+    """Each change of arithmetic between layers costs more than integers save."""
+    latency = feasible.problem.costs["latency"]
+    names = feasible.problem.network.names
+    assert isinstance(latency, Latency)
+
+    def measured(dense: object, network: nn.Module, data: bytes, example: object) -> Any:
+        from autocomp.artifacts.container import unpack
+
+        plan, kept = unpack(data).plan, latency.slowness
+        latency.slowness = 1000
+        time = total(latency, feasible.problem.network, Plan(dict(plan)))
+        latency.slowness = kept
+        kinds = [plan[name].activations.bits for name in names]
+        changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
+        return latency.reference, time + changes * 60_000
+
+    monkeypatch.setattr(measured_time, "measured_latency", measured)
+    found = with_measured_time(feasible, space(), "a search")
+    plan = found.plan(found.allocation.starts()[0])
+    assert measured(None, nn.Identity(), feasible.problem.compressed(plan)[1], None)[1] <= 0.6 * (
+        1.02 * latency.reference
+    )
+    assert {choice.activations.bits for choice in plan.values()} == {8}

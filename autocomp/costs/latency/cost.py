@@ -22,7 +22,7 @@ from autocomp.runtime import call_overhead, network_latency, noise
 from autocomp.storage.cache import default_root
 
 WHOLE = 1000
-"""Of `Latency.realised`: all of the saving."""
+"""Of `Latency.slowness`: as estimated."""
 
 
 class Latency(Cost):
@@ -42,8 +42,8 @@ class Latency(Cost):
     it. The sum is an estimate; `network_latency` checks it. Unit: ns.
 
     Attributes:
-        realised: how much of what a layer's time is below the dense layer's is counted, per mille:
-            less than `WHOLE` where a measured network was slower than its layers.
+        slowness: the time that a measured network took of that of its layers, per mille. A layer
+            that is changed counts as so much, and never as more than the dense layer.
 
     A network that has lost channels has other `LayerSpec`s of the same names: ask the dense
     network's object about them.
@@ -76,7 +76,7 @@ class Latency(Cost):
         self.table = table or LatencyTable(default_root())
         self._whole = whole
         self._memo: dict[tuple[str, Precision, int, int], int] = {}
-        self.realised = WHOLE
+        self.slowness = WHOLE
 
     @cached_property
     def _geometries(self) -> dict[str, Geometry | str]:
@@ -126,10 +126,10 @@ class Latency(Cost):
         if layer.name not in self._geometries:
             raise LayerError(unknown("layer", layer.name, self._geometries))
         small = self._raw(layer, choice, inputs, outputs) * self._scale[0] // self._scale[1]
-        if self.realised == WHOLE:
+        if self.slowness == WHOLE:
             return small
         full = self._raw(layer, NEUTRAL, *self._full(layer)) * self._scale[0] // self._scale[1]
-        return max(0, full - (full - small) * self.realised // WHOLE)
+        return min(full, small * self.slowness // WHOLE)
 
     def _full(self, layer: LayerSpec) -> tuple[int, int]:
         """Returns the dense layer's inputs and outputs."""
