@@ -52,6 +52,11 @@ def export(
     form = exporter(to)
     file, data, model, task = source_of_export(run, data, model, trust, task)
     target = file.with_suffix(form.suffix) if out is None else user_path(out, "out", ArtifactError)
+    if target.resolve() == file.resolve():
+        raise ArtifactError(
+            f"An export must not be written over the run's own file, but `out` is {str(target)!r}; "
+            "choose another file."
+        )
     return form.run(
         file, target, data, model, opset, split=split, threads=threads, task=make_task(task)
     )

@@ -139,11 +139,15 @@ class SearchSetup:
         }
 
     def fingerprints(self) -> dict[str, str]:
-        """Returns what identifies the network and the data."""
-        return {
+        """Returns what identifies the network and the data, and a device's times."""
+        found = {
             "network": fingerprint(self.network),
             "data": self.data.calibration.fingerprint() + self.data.search.fingerprint(),
         }
+        latency = self.problem.costs.get("latency")
+        if isinstance(latency, Latency) and isinstance(latency.table, DeviceTable):
+            found["device table"] = latency.table.digest
+        return found
 
 
 def _note_source(network: nn.Module, data: DataSplits) -> None:

@@ -51,9 +51,11 @@ class CompiledHeader:
                 text=True, check=False,
             )  # fmt: skip
             if done.returncode:
+                lines = done.stderr.strip().splitlines() or [""]
+                told = next((line for line in lines if "error" in line), lines[0])
                 raise ModelError(
-                    f"The C header must compile, but {compiler} says "
-                    f"{done.stderr.strip().splitlines()[0][:200]!r}; report this defect."
+                    f"The C header must compile, but {compiler} says {told[:200]!r}; report this "
+                    "defect."
                 )
             loaded = ctypes.CDLL(str(built))
         self._run = loaded.run

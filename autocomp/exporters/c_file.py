@@ -62,6 +62,12 @@ def export_c(network: nn.Module, packed: PackedModel, example: Inputs, path: Pat
             tensor of floats, or an operator has no C here.
     """
     header = c_header(network, packed, example, c_name(path))
+    write_header(header, path)
+    return header
+
+
+def write_header(header: CHeader, path: Path) -> None:
+    """Writes a header, whole or not at all; ArtifactError where that fails."""
     try:
         write_bytes(Path(path), header.text.encode())
     except OSError as error:
@@ -69,7 +75,6 @@ def export_c(network: nn.Module, packed: PackedModel, example: Inputs, path: Pat
             f"The C header must be writable, but {str(path)!r} is not "
             f"({error.strerror or error}); choose another file."
         ) from None
-    return header
 
 
 def c_name(path: Path) -> str:
@@ -90,8 +95,11 @@ def c_header(network: nn.Module, packed: PackedModel | None, example: Inputs, na
     graph, weights, left = _graph(network, packed, example)
     source = CSource(graph, _shapes(graph), weights, name)
     text = source.text()
+    for alias, owner in (packed.aliases if packed is not None else {}).items():
+        if alias in source.integers:
+            source.integers.setdefault(owner, source.integers[alias])
     layers = () if packed is None else _layers(packed, source, left)
-    report = ExportReport(OPSET, source.bytes, layers)
+    report = ExportReport(0, source.bytes, layers)
     return CHeader(text, name, source.output_shape, report)
 
 

@@ -12,17 +12,21 @@ from torch import nn
 
 from autocomp.compression.loading import load
 from autocomp.compression.noted_file import file_of
+from autocomp.core.structured import Inputs
 from autocomp.data import DataSplits, load_data
-from autocomp.errors import ArtifactError
+from autocomp.errors import ArtifactError, ModelError
 from autocomp.exporters.c_compiled import CompiledHeader
-from autocomp.exporters.c_file import c_header, export_c
+from autocomp.exporters.c_file import c_header, c_name, write_header
 from autocomp.exporters.report import Exported
 from autocomp.exporters.verify import verify
 from autocomp.network.as_one import as_one
 from autocomp.network.batches import Batches
 from autocomp.network.device import dtype_of, of_type
+from autocomp.network.forward import forward
 from autocomp.runtime import REPEATS, bare, interleaved
 from autocomp.tasks import Classification, Task
+
+_TOLERANCE = 1e-3
 
 
 def export_c_run(
@@ -71,10 +75,16 @@ def export_c_run(
     assert packed is not None  # `load` notes it
     example = splits.example_inputs(1)
     as_one(network, task, of_type(example, dtype_of(network)))
-    header = export_c(network, packed, example, out)
+    header = c_header(network, packed, example, c_name(out))
     compiled = CompiledHeader(header)
-    floats = c_header(bare(network), None, example, f"{header.name}_float")
+    dense = bare(network)
+    floats = c_header(dense, None, example, f"{header.name}_float")
     plain = CompiledHeader(floats)
+    few = of_type(splits.example_inputs(min(8, len(splits.calibration))), torch.float32)
+    _check_outputs(plain, dense, few)
+    if not packed.activations:  # a sum on the boundary of two levels may fall to either side
+        _check_outputs(compiled, dense, few)
+    write_header(header, out)
     batches = Batches(splits.named(split), 256, torch.device("cpu"))
     check = verify(out, network, batches, task, outputs=compiled.outputs)
     times = interleaved(
@@ -83,3 +93,17 @@ def export_c_run(
     seconds, of_floats = (median(x) / 1e9 for x in times)
     check = replace(check, bytes=header.report.bytes)
     return Exported(header.report, check, seconds, of_floats, floats.report.bytes, 1)
+
+
+def _check_outputs(compiled: CompiledHeader, network: nn.Module, inputs: Inputs) -> None:
+    """Raises ModelError unless a header without rounded values gives its network's outputs."""
+    with torch.inference_mode():
+        wanted = forward(network, inputs)
+    found = compiled.outputs(inputs)
+    shapes = tuple(found.shape), tuple(wanted.shape)
+    gap = float((found - wanted).abs().max()) if shapes[0] == shapes[1] else float("inf")
+    if not gap <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise ModelError(
+            f"The header must give the network's outputs, {shapes[1]}, but they are {shapes[0]} "
+            f"and differ by {gap:.3g}; export to onnx, and report the operator."
+        )

@@ -17,6 +17,8 @@ from autocomp.exporters.integers import Codes
 
 Floats = npt.NDArray[np.float32]
 _SAME = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast")
+_FLOATS = (1, 10, 11, 16)
+"""ONNX's numbers of float32, float16, float64 and bfloat16."""
 """Operators that leave values where they are."""
 _LINE = 24
 _MOST_AXES = 8
@@ -68,15 +70,26 @@ class CSource:
             ModelError: for an operator that has no C here, or a shape that is not known.
         """
         model = self._graph.model.graph
-        (given,) = [x.name for x in model.input if x.name not in self._weights]
-        (made,) = [x.name for x in model.output]
+        inputs = [x.name for x in model.input if x.name not in self._weights]
+        outputs = [x.name for x in model.output]
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f"C has one input and one output, but got {len(inputs)} and {len(outputs)}; export "
+                "to onnx."
+            )
+        (given,), (made,) = inputs, outputs
         self._places[given] = _Place("x", self._shape(given))
         for step, node in enumerate(model.node):
             self._write(node)
             for value, last in self._ends.items():
                 if last == step:
                     self._release(value)
-        end = self._places[made]
+        end = self._places.get(made)
+        if end is None or end.shape[:1] != (1,):
+            raise ModelError(
+                "The network's output must depend on its input, and keep its first axis, to be "
+                "written as C, but does not; export to onnx."
+            )
         self.output_shape = end.shape[1:]
         size = prod(end.shape)
         self._calls.append(f"memcpy(y, {end.name}, sizeof(float) * {size});")
@@ -90,7 +103,7 @@ class CSource:
             f"#define {upper}_OUTPUT {size}", f"#define {upper}_ROW {self._row}", "",
             *[self._own(KERNELS[k]) for k in kernels], *map(self._own, self._constants), "",
             f"static void {self._name}_run(const float *x, float *y)", "{",
-            f"    static float m[{max(1, self.floats)}];",
+            *([f"    static float m[{self.floats}];"] if self.floats else []),
             *[f"    {self._own(call)}" for call in self._calls], "}", "", "#endif", "",
         ])  # fmt: skip
 
@@ -132,7 +145,10 @@ class CSource:
             return self._places[value].name
         array = self._graph.constant(value)
         if array is None:
-            raise ModelError(f"A value must be computed before it is read, but {value!r} is not.")
+            raise ModelError(
+                "What a network computes of constants alone has no C here, but "
+                f"{value!r:.60} is needed; export to onnx."
+            )
         return self._floats(np.asarray(array, np.float32), value)
 
     def _floats(self, array: Floats, key: str) -> str:
@@ -240,6 +256,8 @@ class CSource:
         made = node.output[0]
         if self._graph.constant(made) is not None or not self._is_float(node):
             return
+        if kind == "Cast" and attribute(node, "to") not in _FLOATS:
+            raise ModelError("C has values of floats alone, but got a Cast to others; use onnx.")
         if kind in _SAME:
             place = self._place(node.input[0])
             self._places[made] = _Place(place, self._shape(made))
@@ -355,22 +373,31 @@ class CSource:
             *two(outs[2:], 1),
         ]  # fmt: skip
         self._row = max(self._row, prod(shape[1:]))
-        source, bias = self._place(node.input[0]), self._bias(node)
+        source, bias = self._place(node.input[0]), self._bias(node, shape[0])
         self._call("conv", source, self._new(node.output[0]), weight, bias, self._ints(geometry))
 
-    def _bias(self, node: Any) -> str:
+    def _bias(self, node: Any, outputs: int, axes: int = 1) -> str:
+        """Returns C for a bias of so many numbers on the last axes; one number stands for all."""
         if len(node.input) < 3 or not node.input[2]:
             return "0"
-        return self._place(node.input[2])
+        name = node.input[2]
+        shape = self._shape_of(name)
+        if prod(shape) == outputs == prod(shape[-axes:]):
+            return self._place(name)
+        array = None if name in self._places else self._graph.constant(name)
+        if array is None or array.size != 1:
+            raise ModelError(f"C has biases of {outputs} numbers here, but got {shape}; use onnx.")
+        return self._floats(np.full(outputs, array.reshape(-1)[0], np.float32), f"{name} spread")
 
     def _gemm(self, node: Any) -> None:
         plain = attribute(node, "transB", 0) and not attribute(node, "transA", 0)
         if not plain or attribute(node, "alpha", 1.0) != 1 or attribute(node, "beta", 1.0) != 1:
             raise ModelError("C has matrices as x W^T + b alone; export to onnx.")
-        self._linear(node, node.input[1], self._bias(node))
+        self._linear(node, node.input[1], node)
 
-    def _linear(self, node: Any, weight: str, bias: str) -> None:
+    def _linear(self, node: Any, weight: str, biased: Any | None) -> None:
         struct, (outs, ins) = self._weight(weight)
+        bias = "0" if biased is None else self._bias(biased, outs)
         rows = prod(self._shape(node.output[0])) // outs
         self._row = max(self._row, ins)
         source = self._place(node.input[0])
@@ -382,7 +409,7 @@ class CSource:
         if turned is not None and turned.op_type == "Transpose":
             name = turned.input[0]
             if name in self._weights or self._graph.constant(name) is not None:
-                self._linear(node, name, "0")
+                self._linear(node, name, None)
                 return
         a, b = (self._shape_of(x) for x in node.input[:2])
         if len(a) < 2 or len(b) < 2 or (len(b) > 2 and a[:-2] != b[:-2]):
@@ -404,6 +431,8 @@ class CSource:
         place: str = "", value: str = "",
     ) -> None:  # fmt: skip
         """Copies a block of the input into one of the output."""
+        if len(dims) > _MOST_AXES:
+            raise ModelError(f"C has values of {_MOST_AXES} axes at most, but got {len(dims)}.")
         given = self._place(value or node.input[0])
         made = place or self._new(node.output[0])
         self._call(
@@ -490,6 +519,14 @@ class CSource:
         ins, outs = self._shape(node.input[0]), self._shape(node.output[0])
         if len(ins) != 4:
             raise ModelError("C has poolings of two dimensions; export to onnx.")
+        steps, pads = attribute(node, "strides", [1, 1]), attribute(node, "pads", [0] * 4)
+        beyond = any(
+            (out - 1) * step >= size + pad
+            for out, step, size, pad in zip(outs[2:], steps, ins[2:], pads, strict=False)
+        )  # a window that lies in the padding alone: torch leaves it out
+        counted = mean and attribute(node, "count_include_pad", 0)
+        if attribute(node, "ceil_mode", 0) and (beyond or counted):
+            raise ModelError("C has poolings whose last window is whole; use ceil_mode=False.")
         geometry = [
             ins[0] * ins[1], *ins[2:], *attribute(node, "kernel_shape"),
             *attribute(node, "strides", [1, 1]), *attribute(node, "pads", [0] * 4)[:2], *outs[2:],
@@ -531,7 +568,7 @@ class CSource:
         axis = attribute(node, "axis", -1) % len(shape)
         inner = prod(shape[axis:])
         source, gain = (self._place(x) for x in node.input[:2])
-        shift = self._bias(node)
+        shift = self._bias(node, inner, len(shape) - axis)
         eps = attribute(node, "epsilon", 1e-5)
         self._call(
             "norm", source, self._new(node.output[0]), gain, shift, prod(shape) // inner, inner,

@@ -33,7 +33,7 @@ class ExportReport:
     """An exported file.
 
     Attributes:
-        opset: version of the ONNX operators in it.
+        opset: version of the ONNX operators in it; 0 for other formats.
         bytes: its length.
         layers: the plan's layers, in order.
         notes: what was done otherwise than asked for, a sentence each.

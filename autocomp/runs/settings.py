@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from autocomp.errors import AutocompError, unknown
@@ -144,6 +145,8 @@ class SearchConfig:
                 raise AutocompError(unknown("setting", name, others))
             if name == "cache" and value is None:
                 given[name] = "none"
+            elif name == "device_table" and isinstance(value, (str, PathLike)) and str(value):
+                given[name] = str(Path(value).expanduser().absolute())  # found from anywhere
             elif isinstance(value, PathLike) or type(value).__module__ == "torch":
                 given[name] = str(value)  # a folder, a device
             elif name in ("finetune", "tuning") and isinstance(value, (int, float)):

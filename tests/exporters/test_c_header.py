@@ -101,6 +101,33 @@ def test_operators(layer: nn.Module) -> None:
     same(layer, IMAGES)
 
 
+class Odd(nn.Module):
+    """A layer whose bias is one number, or comes from the input."""
+
+    def __init__(self, computed: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 7))
+        self.bias = nn.Parameter(torch.randn(1))
+        self.computed = computed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x W^T + b."""
+        return F.linear(x, self.weight, x[:, :1] if self.computed else self.bias)
+
+
+def test_biases_of_other_sizes() -> None:
+    torch.manual_seed(0)
+    same(Odd(False), ROWS)
+    with pytest.raises(ModelError, match="biases of 5 numbers here, but got"):
+        c_header(Odd(True).eval(), None, ROWS[:1], "net")
+
+
+@pytest.mark.parametrize("layer", [nn.Identity(), nn.Flatten()])
+def test_networks_without_a_buffer(layer: nn.Module) -> None:
+    compiled = CompiledHeader(c_header(layer, None, IMAGES[:1], "net"))
+    assert torch.equal(compiled.outputs(IMAGES), layer(IMAGES))
+
+
 class Residual(nn.Module):
     """A stem, a sum, a head; enough to round everywhere."""
 
@@ -245,6 +272,18 @@ def test_what_has_no_c_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     refused(nn.Conv3d(1, 1, 1), torch.rand(1, 1, 2, 2, 2), "one and two dimensions")
     refused(Calls(lambda x: x.mean(1)), IMAGES[:1], "means over the last axes")
     refused(Calls(lambda x: x * float("inf")), IMAGES[:1], "must be finite")
+    refused(Calls(lambda x: (x * 3).int().float()), IMAGES[:1], "floats alone, but got a Cast")
+    refused(Calls(lambda x: x.bool().float() * 2), IMAGES[:1], "floats alone, but got a Cast")
+    refused(nn.AvgPool2d(2, 2, ceil_mode=True), IMAGES[:1], "last window is whole")
+    ceil = nn.Sequential(nn.MaxPool2d(2, 3, 1, ceil_mode=True), nn.Flatten())
+    refused(ceil, IMAGES[:1], "last window is whole")
+    refused(Calls(lambda x: torch.ones(1, 3)), IMAGES[:1], "must depend on its input")
+    refused(
+        Calls(lambda x: (x + 1, x - 1)), IMAGES[:1], "one input and one output, but got 1 and 2"
+    )
+    refused(Calls(lambda x: x.mean((2, 3)).squeeze(0)), IMAGES[:1], "keep its first axis")
+    many = Calls(lambda x: x.reshape(1, 2, 2, 1, 2, 3, 1, 5, 1).permute(*reversed(range(9))))
+    refused(many, IMAGES[:1], "8 axes at most")
     with pytest.raises(ArtifactError, match="must be writable"):
         export_c(nn.Linear(2, 2).eval(), unpack_of(nn.Linear(2, 2)), torch.rand(1, 2), tmp_path)
     header = c_header(nn.Linear(2, 2).eval(), None, torch.rand(1, 2), "net")
@@ -280,8 +319,28 @@ def test_a_run_is_exported_checked_and_timed(tmp_path: Path) -> None:
     assert {x.name: x.stored for x in found.report.layers} == dict.fromkeys(run.plan, "4 bits")
     with pytest.raises(ArtifactError, match="no opset and one thread, but got opset=21"):
         autocomp.export(tmp_path / "run", "c", data=data, model=net, opset=21)
+    with pytest.raises(ArtifactError, match="over the run's own file"):
+        autocomp.export(
+            tmp_path / "run", "c", data=data, model=net, out=tmp_path / "run/model.safetensors"
+        )
     with pytest.raises(UnknownNameError, match="format"):
         autocomp.export(tmp_path / "run", "cc", data=data, model=net)
+
+
+def test_a_header_that_computes_something_else_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    _, data = splits((1, 8, 8))
+    net = Residual().eval()
+    autocomp.quantize(
+        net, data, out=tmp_path / "run", report="none", cache="none", progress=False
+    )  # fmt: skip
+    plain = CompiledHeader.outputs
+    monkeypatch.setattr(CompiledHeader, "outputs", lambda self, x: plain(self, x) + 0.1)
+    with pytest.raises(ModelError, match="must give the network's outputs.*differ by 0.1"):
+        autocomp.export(tmp_path / "run", "c", data=data, model=net)
+    assert not (tmp_path / "run" / "model.h").exists()
 
 
 def test_another_packages_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

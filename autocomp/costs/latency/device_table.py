@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +62,8 @@ class DeviceTable(LatencyTable):
                 f"{values.get('version')!r}; measure again with this autocomp on the device."
             )
         try:
-            machine, repeats = Machine(**values["machine"]), int(values["repeats"])
+            machine, repeats = Machine(**values["machine"]), _time(values["repeats"])
+            _time(machine.threads)
             times = {str(key): _time(value) for key, value in values["nanoseconds"].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise BudgetError(
@@ -70,6 +72,7 @@ class DeviceTable(LatencyTable):
             ) from None
         super().__init__(None, machine.threads, repeats, machine)
         self._known = times
+        self.digest = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
 
     def _fill(self, jobs: list[tuple[str, Callable[[], int]]]) -> Mapping[str, int]:
         """Returns the times; BudgetError if one is missing."""

@@ -29,7 +29,8 @@ def export_notes(found: Exported, split: str) -> list[str]:
         f"{split}: {check.metric.name} {check.metric.text(check.quality)} from the file, "
         f"{check.metric.text(check.network_quality)} from the network, {alike}on {check.n} "
         f"samples, outputs within {check.largest_difference:.3g}.",
-        f"{report.bytes:,} bytes, opset {report.opset}; the same shapes in float32 take "
+        f"{report.bytes:,} bytes{f', opset {report.opset}' if report.opset else ''}; the same "
+        "shapes in float32 take "
         f"{found.float_bytes:,} bytes.",
         f"{found.seconds * 1e6:,.0f} us an image, {found.float_seconds * 1e6:,.0f} us in float32 "
         f"({found.speedup:.2f} times as fast; median, {found.threads} thread"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from autocomp.api.measure import measure
+from autocomp.api.resume import resume
 from autocomp.api.search import search
 from autocomp.compression.store import CompressionStore
 from autocomp.core.choice import NEUTRAL, Choice
@@ -20,7 +21,7 @@ from autocomp.costs.latency import INT8, Geometry, LatencyTable, Machine, Precis
 from autocomp.costs.latency.cost import Latency
 from autocomp.costs.latency.device_table import FORMAT, DeviceTable, write_device_table
 from autocomp.costs.latency.table import VERSION
-from autocomp.errors import BudgetError
+from autocomp.errors import BudgetError, RunError
 from autocomp.network.analysis import analyse
 from autocomp.runtime import is_available
 from autocomp.storage.sealed import write_sealed
@@ -93,6 +94,11 @@ def sealed(path: Path, **changed: Any) -> Path:
         ({"nanoseconds": {"a": True}}, "must hold a machine and times"),
         ({"nanoseconds": [1]}, "must hold a machine and times"),
         ({"repeats": "x"}, "must hold a machine and times"),
+        ({"repeats": -1}, "must hold a machine and times"),
+        (
+            {"machine": {"processor": "p", "runtime": "r", "threads": "two"}},
+            "must hold a machine and times",
+        ),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
@@ -114,6 +120,7 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
 
 
 def data() -> Any:
+    torch.manual_seed(3)
     inputs, labels = torch.randn(96, 8), torch.arange(96) % 3
     return tuple((inputs[i : i + 32], labels[i : i + 32]) for i in (0, 32, 64))
 
@@ -141,6 +148,12 @@ def test_a_search_for_a_device(tmp_path: Path) -> None:
             out=tmp_path / "2", **settings,
         )  # fmt: skip
     assert not (tmp_path / "2").exists()
+    # another device's times would be mixed with those of the run
+    slower = LatencyTable(None, machine=BOARD, measure=lambda g, p: nanoseconds(g, p) + 1)
+    latency = Latency(store_of(net), torch.rand(1, 8), slower, whole=lambda: 90_000)
+    write_device_table(latency, tmp_path / "board.json")
+    with pytest.raises(RunError, match="its own device table, but these differ"):
+        resume(tmp_path / "run", model=net, data=data())
 
 
 @pytest.mark.skipif(not is_available(), reason="onnx and onnxruntime are not installed")
