@@ -10,21 +10,17 @@ from statistics import median
 import torch
 from torch import nn
 
-from autocomp.compression.loading import load
-from autocomp.compression.noted_file import file_of
 from autocomp.core.structured import Inputs
-from autocomp.data import DataSplits, load_data
+from autocomp.data import DataSplits
 from autocomp.errors import ArtifactError, ModelError
 from autocomp.exporters.c_compiled import CompiledHeader
 from autocomp.exporters.c_file import c_header, c_name, write_header
 from autocomp.exporters.report import Exported
+from autocomp.exporters.subject import Subject
 from autocomp.exporters.verify import verify
-from autocomp.network.as_one import as_one
-from autocomp.network.batches import Batches
-from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
 from autocomp.runtime import REPEATS, bare, interleaved
-from autocomp.tasks import Classification, Task
+from autocomp.tasks import Task
 
 _TOLERANCE = 1e-3
 
@@ -63,30 +59,20 @@ def export_c_run(
         raise ArtifactError(
             f"A C header has no opset and one thread, but got {opset=}, {threads=}; leave them out."
         )
-    if split not in ("calibration", "search", "test"):
-        raise ArtifactError(
-            f"`split` must be calibration, search or test, but got {split!r}; use test."
-        )
-    task = task or Classification()
-    splits = load_data(data)
-    task.check_labels(splits.named(split).labels, split)
-    network = load(file, model)
-    packed = file_of(network)
-    assert packed is not None  # `load` notes it
-    example = splits.example_inputs(1)
-    as_one(network, task, of_type(example, dtype_of(network)))
+    subject = Subject.of(file, data, model, split, task)
+    network, packed, example = subject.network, subject.packed, subject.example
     header = c_header(network, packed, example, c_name(out))
     compiled = CompiledHeader(header)
     dense = bare(network)
     floats = c_header(dense, None, example, f"{header.name}_float")
     plain = CompiledHeader(floats)
-    few = of_type(splits.example_inputs(min(8, len(splits.calibration))), torch.float32)
-    _check_outputs(plain, dense, few)
+    _check_outputs(plain, dense, subject.few)
     if not packed.activations:  # a sum on the boundary of two levels may fall to either side
-        _check_outputs(compiled, dense, few)
+        _check_outputs(compiled, dense, subject.few)
     write_header(header, out)
-    batches = Batches(splits.named(split), 256, torch.device("cpu"))
-    check = verify(out, network, batches, task, outputs=compiled.outputs)
+    check = verify(
+        out, network, subject.batches, subject.task, outputs=compiled.outputs
+    )  # fmt: skip
     times = interleaved(
         [lambda: compiled.outputs(example), lambda: plain.outputs(example)], repeats
     )  # fmt: skip
