@@ -214,10 +214,18 @@ def _is_input(value: _Value, rounded: set[str]) -> bool:
 
 
 def _reaches_end(value: _Value) -> bool:
-    """Whether the network returns a value, clipped or moved at most."""
-    return value.end or any(
-        (x.clip is not None or x.moves) and _reaches_end(x) for x in value.readers if not x.inside
-    )
+    """Whether the network returns a value, clipped, moved or added to others at most."""
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        at = waiting.pop()
+        if at.end:
+            return True
+        for x in at.readers:
+            passes = x.clip is not None or x.moves or x.operator in _SUMS
+            if passes and not x.inside and id(x) not in seen:
+                seen.add(id(x))
+                waiting.append(x)
+    return False
 
 
 def _limits(value: _Value) -> tuple[float, float]:

@@ -181,5 +181,21 @@ def test_outputs_beside_the_one_that_counts_are_left_alone(hooked: bool) -> None
     net = Several()
     if hooked:  # as a search does
         net.register_forward_hook(lambda module, given, output: output["logits"])
-    # the parts of that sum are rounded; the sum and the map are not
-    assert sites(net) == {"stem": [("stem", 0.0, inf)], "left": [("left", -inf, inf)]}
+    # nor is what they are sums of
+    assert not sites(net)
+
+
+class Sharper(nn.Module):
+    """Adds what a convolution finds to an image, as networks that restore images do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns an image."""
+        return x + self.last(torch.tanh(self.first(x)))
+
+
+def test_a_sum_that_is_the_networks_output_is_left_alone() -> None:
+    assert sites(Sharper()) == {"first": [("first", -inf, inf)]}
