@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 
+from torch import nn
+
 from autocomp.core.fidelity import Fidelity
 from autocomp.core.plan import Plan
 from autocomp.costs.latency.cost import WHOLE, Latency
@@ -103,11 +105,21 @@ def _measured(feasible: FeasibleSpace, space: SearchSpace, latency: Latency) -> 
     return min(max(round(reached * min(tried.values())[0] / limit), _BOUNDS[0]), _BOUNDS[1])
 
 
-def _share(problem: CompressionProblem, plan: Plan) -> float:
-    """Returns a plan's measured time, as a share of the dense network's."""
+def timed(problem: CompressionProblem, network: nn.Module, data: bytes) -> tuple[int, int]:
+    """Returns the nanoseconds of one input in the dense network, and in a compressed one.
+
+    Args:
+        problem: holds the dense network, the data and the task.
+        network: the compressed network; not modified.
+        data: its file.
+    """
     example = problem.data.example_inputs(1)
-    network, data = problem.compressed(plan, Fidelity.FULL)
     few = of_type(example, dtype_of(network))
     small = as_one(copy_network(network).cpu(), problem.settings.task, few)
-    dense, compressed = measured_latency(problem.store.model, small, data, example)
+    return measured_latency(problem.store.model, small, data, example)
+
+
+def _share(problem: CompressionProblem, plan: Plan) -> float:
+    """Returns a plan's measured time, as a share of the dense network's."""
+    dense, compressed = timed(problem, *problem.compressed(plan, Fidelity.FULL))
     return compressed / dense

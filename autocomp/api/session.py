@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from autocomp.agents import OnOutcome, SearchResult, SearchTask, make_agent
+from autocomp.api.measured_time import timed
 from autocomp.api.result import Result
 from autocomp.api.setup import SearchSetup
 from autocomp.artifacts.container import unpack
@@ -28,14 +29,11 @@ from autocomp.core.outcome import Outcome, best_of
 from autocomp.core.plan import Plan
 from autocomp.costs import Latency
 from autocomp.errors import AgentError, ArtifactError, AutocompError
-from autocomp.exporters.timing import measured_latency
 from autocomp.inspection.inspect_run import inspect_run
 from autocomp.inspection.record import RunRecord
 from autocomp.models import noted_source
-from autocomp.network.as_one import as_one
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
-from autocomp.network.rebinding import copy_network
 from autocomp.plugins.border import border
 from autocomp.plugins.imports import describe
 from autocomp.problem.pairs import Tested
@@ -365,11 +363,7 @@ class Session:
             return {}
         if isinstance(latency, Latency) and latency.table.elsewhere:
             return {}  # that device is not here
-        example = self.setup.data.example_inputs(1)
-        few = of_type(example, dtype_of(model))
-        small = as_one(copy_network(model), self.setup.problem.settings.task, few)
-        pair = measured_latency(self.setup.problem.store.model, small, data, example)
-        return {"latency": Measured(*pair)}
+        return {"latency": Measured(*timed(self.setup.problem, model, data))}
 
     def _verify(self, path: Path, model: nn.Module) -> None:
         """Reads the file back: it must be the network that was evaluated."""

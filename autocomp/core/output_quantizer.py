@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,11 @@ class OutputQuantizer:
 
     def __call__(self, module: object, inputs: tuple[Any, ...], output: Any) -> Any:
         """Returns the output of a module call, rounded."""
-        if isinstance(output, Tensor) and output.is_floating_point():
-            return self.quantizer.quantize(output)
-        return output
+        return rounded_output(self.quantizer.quantize, output)
+
+
+def rounded_output(quantize: Callable[[Tensor], Tensor], output: Any) -> Any:
+    """Returns what a module returned, rounded where that is a floating-point tensor."""
+    if isinstance(output, Tensor) and output.is_floating_point():
+        return quantize(output)
+    return output

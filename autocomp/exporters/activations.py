@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.output_quantizer import rounded_output
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class TracedQuantizer:
 
     def on_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """Returns the output of a module call, rounded."""
-        if isinstance(output, Tensor) and output.is_floating_point():
-            return self.quantize(output)
-        return output
+        return rounded_output(self.quantize, output)
 
 
 def _symbolic(

@@ -9,19 +9,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from autocomp.artifacts.packed import PackedModel
-from autocomp.core.quantized import Quantized
 from autocomp.core.structured import Inputs
-from autocomp.errors import ArtifactError, ModelError
-from autocomp.exporters.activations import TracedQuantizer
+from autocomp.errors import ModelError
 from autocomp.exporters.c_source import CSource
-from autocomp.exporters.fold import drop_clips, fold_norm
+from autocomp.exporters.fold import fold_norm
 from autocomp.exporters.graph import Graph
 from autocomp.exporters.integers import Codes
 from autocomp.exporters.matrix import Linear, is_layer
 from autocomp.exporters.report import ExportReport, LayerExport
-from autocomp.exporters.residual import join_integers
+from autocomp.exporters.traced import coded_weights, owners, traced_graph
+from autocomp.exporters.written import write_export
 from autocomp.runtime import OPSET, library, trace
-from autocomp.storage.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,7 @@ def export_c(network: nn.Module, packed: PackedModel, example: Inputs, path: Pat
 
 def write_header(header: CHeader, path: Path) -> None:
     """Writes a header, whole or not at all; ArtifactError where that fails."""
-    try:
-        write_bytes(Path(path), header.text.encode())
-    except OSError as error:
-        raise ArtifactError(
-            f"The C header must be writable, but {str(path)!r} is not "
-            f"({error.strerror or error}); choose another file."
-        ) from None
+    write_export(path, header.text.encode(), "The C header")
 
 
 def c_name(path: Path) -> str:
@@ -122,19 +114,8 @@ def _graph(
         graph = Graph(trace(network, example, one=True))
         graph.clean()
         return graph, {}, {}
-    hosts = {layer.name: layer.host for layer in packed.layers}
-    coded = {name: w for name, w in packed.weights.items() if isinstance(w, Quantized)}
-    names = {name: name for name in coded}
-    names.update({alias: owner for alias, owner in packed.aliases.items() if owner in coded})
-    rounding = {hosts[name]: TracedQuantizer(q) for name, q in packed.activations.items()}
-    behind = {
-        output.module: TracedQuantizer(output.quantizer).on_output
-        for outputs in packed.outputs.values()
-        for output in outputs
-    }
-    graph = Graph(trace(network, example, OPSET, rounding, list(names), behind, one=True))
-    drop_clips(graph)
-    join_integers(graph)
+    coded, names = coded_weights(packed), owners(packed)
+    graph = traced_graph(network, packed, example, OPSET, one=True)
     weights: dict[str, Codes] = {}
     left: dict[str, str] = {}
     for name in [x for x in names if x in graph.inputs]:

@@ -155,41 +155,41 @@ static void ac_unary(const float *x, float *y, int n, int kind, float p, float q
     }
 }
 """,
+    "next": """\
+/* goes to the next place in `dims`, the last axis first; p and q follow with their strides */
+static int ac_next(int rank, const int *dims, int *at, const int *sp, const int *sq, int *p, int *q)
+{
+    for (int d = rank - 1; d >= 0; d--) {
+        *p += sp[d], *q += sq[d];
+        if (++at[d] < dims[d])
+            return 1;
+        *p -= at[d] * sp[d], *q -= at[d] * sq[d];
+        at[d] = 0;
+    }
+    return 0;
+}
+""",
     "binary": """\
 /* y[i] = a[i] o b[i] over `dims`, with strides that are 0 along broadcast axes */
 static void ac_binary(const float *a, const float *b, float *y, int rank, const int *dims,
                       const int *sa, const int *sb, int kind)
 {
-    int at[8] = {0}, n = 1;
-    for (int d = 0; d < rank; d++)
-        n *= dims[d];
-    for (int i = 0; i < n; i++) {
-        int p = 0, q = 0;
-        for (int d = 0; d < rank; d++)
-            p += at[d] * sa[d], q += at[d] * sb[d];
+    int at[8] = {0}, p = 0, q = 0;
+    do {
         float u = a[p], v = b[q];
-        y[i] = kind == 0 ? u + v : kind == 1 ? u - v : kind == 2 ? u * v : kind == 3 ? u / v
+        *y++ = kind == 0 ? u + v : kind == 1 ? u - v : kind == 2 ? u * v : kind == 3 ? u / v
              : kind == 4 ? fminf(u, v) : kind == 5 ? fmaxf(u, v) : powf(u, v);
-        for (int d = rank - 1; d >= 0 && ++at[d] == dims[d]; d--)
-            at[d] = 0;
-    }
+    } while (ac_next(rank, dims, at, sa, sb, &p, &q));
 }
 """,
     "copy": """\
 static void ac_copy(const float *x, float *y, int rank, const int *dims, const int *sx,
                     const int *sy)
 {
-    int at[8] = {0}, n = 1;
-    for (int d = 0; d < rank; d++)
-        n *= dims[d];
-    for (int i = 0; i < n; i++) {
-        int p = 0, q = 0;
-        for (int d = 0; d < rank; d++)
-            p += at[d] * sx[d], q += at[d] * sy[d];
+    int at[8] = {0}, p = 0, q = 0;
+    do {
         y[q] = x[p];
-        for (int d = rank - 1; d >= 0 && ++at[d] == dims[d]; d--)
-            at[d] = 0;
-    }
+    } while (ac_next(rank, dims, at, sx, sy, &p, &q));
 }
 """,
     "fill": """\
@@ -233,7 +233,7 @@ static void ac_norm(const float *x, float *y, const float *gain, const float *sh
 }
 """Name -> a function of it; a header holds those that it calls."""
 
-NEEDS = {"conv": ("row",), "linear": ("row",)}
+NEEDS = {"conv": ("row",), "linear": ("row",), "binary": ("next",), "copy": ("next",)}
 """What a function calls itself."""
 UNARY = {"clip": 0, "quantize": 1, "dequantize": 2, "Sigmoid": 3, "Tanh": 4, "HardSigmoid": 5,
          "HardSwish": 6, "Erf": 7, "Sqrt": 8, "Exp": 9, "gelu": 10, "gelu tanh": 11,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from autocomp.errors import ModelError
 from autocomp.exporters.c_kernels import BINARY, HEAD, KERNELS, NEEDS, UNARY
+from autocomp.exporters.fold import clip_limits
 from autocomp.exporters.graph import Graph, attribute
 from autocomp.exporters.integers import Codes
 
@@ -310,8 +311,6 @@ class CSource:
         self._unary(node, UNARY["gelu tanh" if rough else "gelu"])
 
     def _clip(self, node: Any) -> None:
-        from autocomp.exporters.fold import clip_limits
-
         self._unary(node, UNARY["clip"], *clip_limits(self._graph, node))
 
     def _scalar(self, value: str) -> float:

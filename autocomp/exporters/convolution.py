@@ -10,6 +10,7 @@ from autocomp.exporters.fold import bias_of, quantizer_behind
 from autocomp.exporters.graph import Graph
 from autocomp.exporters.inputs import IntegerInputs
 from autocomp.exporters.integers import Codes, Floats, Stored
+from autocomp.exporters.tensors import widened
 
 
 def runs_whole(graph: Graph, use: Any, name: str, codes: Codes) -> bool:
@@ -32,30 +33,16 @@ def as_int8(graph: Graph, name: str, stored: Stored) -> tuple[str, Floats]:
     which would be coarse for narrow codes. They keep codes within 63, so that sums of two products
     with a byte fit 16 bits, as processors without VNNI add them.
     """
-    tensor = stored.proto(f"{name}.codes", stored.values)
     channels = stored.values.shape[0]
     codes = stored.values.reshape(channels, -1)
     if stored.zero is not None:
         codes = codes - np.broadcast_to(stored.zero, (channels,))[:, None]
     factors = np.maximum(63 // np.maximum(np.abs(codes).max(1), 1), 1)
     if stored.type_name == "int8":
+        tensor = stored.proto(f"{name}.codes", stored.values)
         return graph.add_tensor(tensor), np.ones(channels, np.float32)
-    from onnx import TensorProto
-
     shape = (-1, *[1] * (stored.values.ndim - 1))
-    value = graph.fresh(f"{name}.int32")
-    nodes = [graph.node("Cast", [graph.add_tensor(tensor)], value, to=TensorProto.INT32)]
-    steps = [("Mul", "factor", factors.reshape(shape))]
-    if stored.zero is not None:
-        steps.insert(0, ("Sub", "zero", stored.along_axis(stored.zero)))
-    for operator, suffix, numbers in steps:
-        operand = graph.add_constant(f"{name}.{suffix}", numbers.astype(np.int32))
-        result = graph.fresh(f"{name}.{operator.lower()}")
-        nodes.append(graph.node(operator, [value, operand], result))
-        value = result
-    output = graph.fresh(f"{name}.int8")
-    graph.prepend([*nodes, graph.node("Cast", [value], output, to=TensorProto.INT8)])
-    return output, factors.astype(np.float32)
+    return widened(graph, name, stored, factors.reshape(shape)), factors.astype(np.float32)
 
 
 def write_convolution(graph: Graph, name: str, scales: Floats, whole: str, use: Any) -> None:

@@ -39,9 +39,13 @@ class Graph:
     def only_user(self, value: str) -> Any | None:
         """Returns the one node that takes `value`; None if there are others, or it is an output."""
         users = self.users(value)
-        if len(users) != 1 or any(value == x.name for x in self._graph.output):
+        if len(users) != 1 or self.is_output(value):
             return None
         return users[0]
+
+    def is_output(self, value: str) -> bool:
+        """Whether the graph returns `value`."""
+        return any(value == x.name for x in self._graph.output)
 
     def constant(self, value: str) -> npt.NDArray[Any] | None:
         """Returns a constant's array; None for anything else."""

@@ -14,8 +14,6 @@ from autocomp.core.choice import Choice
 from autocomp.core.quantized import Quantized
 from autocomp.core.structured import Inputs
 from autocomp.errors import ArtifactError, AutocompError, ModelError
-from autocomp.exporters.activations import TracedQuantizer
-from autocomp.exporters.fold import drop_clips
 from autocomp.exporters.graph import Graph
 from autocomp.exporters.inputs import protect_floats
 from autocomp.exporters.integers import Codes, store
@@ -23,13 +21,13 @@ from autocomp.exporters.kernels import kernels
 from autocomp.exporters.matrix import Widths
 from autocomp.exporters.probes import multiplies_bits, runs_integers
 from autocomp.exporters.report import ExportReport, LayerExport
-from autocomp.exporters.residual import join_integers
+from autocomp.exporters.traced import coded_weights, owners, traced_graph
 from autocomp.exporters.weights import write_weight
+from autocomp.exporters.written import write_export
 from autocomp.network.device import dtype_of, of_type
 from autocomp.network.forward import forward
 from autocomp.plugins.imports import describe
 from autocomp.runtime import OPSET, assembled, bare, library, open_session, run, serialized, trace
-from autocomp.storage.files import write_bytes
 
 LEAST_OPSET = OPSET
 """The first version of ONNX's operators with integers of 4 and 16 bits."""
@@ -74,7 +72,7 @@ def export_onnx(
         except AutocompError:
             if at == tries[-1]:
                 raise
-    _write(path, data)
+    write_export(path, data, "The ONNX file")
     return report
 
 
@@ -118,28 +116,14 @@ def _build(
     network: nn.Module, packed: PackedModel, example: Inputs, opset: int
 ) -> tuple[bytes, ExportReport]:
     """Returns the file's bytes and its report."""
-    hosts = {layer.name: layer.host for layer in packed.layers}
     least = 2 if opset >= INT2_OPSET and runs_integers(2, opset) else 4
     widths = Widths(least, multiplies_bits(4, opset))
-    coded = {name: w for name, w in packed.weights.items() if isinstance(w, Quantized)}
-    tied: dict[str, list[str]] = {name: [name] for name in coded}
-    for alias, owner in packed.aliases.items():
-        if owner in tied:
-            tied[owner].append(alias)
-    rounding = {hosts[name]: TracedQuantizer(q) for name, q in packed.activations.items()}
-    names = [name for group in tied.values() for name in group]
-    behind = {
-        output.module: TracedQuantizer(output.quantizer).on_output
-        for outputs in packed.outputs.values()
-        for output in outputs
-    }
-    graph = Graph(trace(network, example, opset, rounding, names, behind))
-    drop_clips(graph)
-    join_integers(graph)
+    coded, places = coded_weights(packed), owners(packed)
+    graph = traced_graph(network, packed, example, opset)
     stored: dict[str, str] = {}
     for name, weight in coded.items():
         codes = Codes.of(weight)
-        used = [x for x in tied[name] if x in graph.inputs]
+        used = [x for x, owner in places.items() if owner == name and x in graph.inputs]
         forms = [write_weight(graph, x, codes, widths) if codes is not None else None for x in used]
         for x, form in zip(used, forms, strict=True):
             if form is None:
@@ -224,13 +208,3 @@ def _belong(network: nn.Module, packed: PackedModel) -> bool:
         name in state and torch.equal(stored.to(state[name]), state[name])
         for name, stored in packed.state_dict().items()
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_bytes(Path(path), data)
-    except OSError as error:
-        raise ArtifactError(
-            f"The ONNX file must be writable, but {str(path)!r} is not "
-            f"({error.strerror or error}); choose another file."
-        ) from None

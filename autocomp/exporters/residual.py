@@ -13,9 +13,9 @@ import numpy as np
 
 from autocomp.exporters.fold import clip_limits
 from autocomp.exporters.graph import Graph, attribute
+from autocomp.exporters.inputs import MOVES
 
-_MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Pad",
-          "MaxPool")  # fmt: skip
+_MOVES = (*MOVES, "Slice", "Gather", "Pad", "MaxPool")
 """Operators that move or choose values, or put zeros between them.
 
 Means over positions stay in floating point: the integer pooling took 290 us where the mean of
@@ -44,7 +44,11 @@ def _drop_clip(graph: Graph, source: Any) -> bool:
         if node.op_type not in ("Relu", "Clip") or node.input[0] != source.output[0]:
             continue
         least, most = clip_limits(graph, node)
-        if low >= least - step / 100 and high <= most + step / 100 and not _is_output(graph, node):
+        if (
+            low >= least - step / 100
+            and high <= most + step / 100
+            and not graph.is_output(node.output[0])
+        ):
             graph.redirect(node.output[0], source.output[0])
             graph.remove(node)
             return True
@@ -76,7 +80,7 @@ def _move_codes(graph: Graph, source: Any) -> bool:
     for node in graph.users(source.output[0]):
         if node.op_type not in _MOVES or node.input[0] != source.output[0]:
             continue
-        if _is_output(graph, node) or len(node.output) != 1:
+        if graph.is_output(node.output[0]) or len(node.output) != 1:
             continue
         others = list(node.input)[1:]
         if node.op_type == "Pad":
@@ -118,7 +122,3 @@ def _levels(graph: Graph, source: Any) -> tuple[float, float, float] | None:
 def _same(graph: Graph, first: str, second: str) -> bool:
     a, b = graph.constant(first), graph.constant(second)
     return a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
-
-
-def _is_output(graph: Graph, node: Any) -> bool:
-    return any(node.output[0] == x.name for x in graph.model.graph.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from autocomp.exporters.graph import Graph
 from autocomp.exporters.integers import Stored
@@ -25,23 +26,41 @@ def add_bytes(graph: Graph, name: str, stored: Stored) -> list[str]:
     """
     if stored.bits == 8:
         return add_tensors(graph, name, stored)
+    shape = () if stored.axis is None else (-1,)
+    scale = graph.add_constant(f"{name}.scale", stored.scale.reshape(shape))
+    return [widened(graph, name, stored), scale]
+
+
+def widened(
+    graph: Graph, name: str, stored: Stored, factors: npt.NDArray[np.int64] | None = None
+) -> str:
+    """Adds narrow codes and what makes int8 of them; returns the name of that.
+
+    Args:
+        graph: the graph, changed in place.
+        name: the weight.
+        stored: its codes.
+        factors: whole numbers that multiply them, broadcast over the weight.
+    """
     from onnx import TensorProto
 
     value = graph.add_tensor(stored.proto(f"{name}.codes", stored.values))
-    shape = () if stored.axis is None else (-1,)
-    scale = graph.add_constant(f"{name}.scale", stored.scale.reshape(shape))
+    steps = [] if stored.zero is None else [("Sub", "zero", stored.along_axis(stored.zero))]
+    if factors is not None:
+        steps.append(("Mul", "factor", factors))
     nodes = []
-    if stored.zero is not None:
-        zero = graph.add_constant(f"{name}.zero", stored.along_axis(stored.zero).astype(np.int32))
-        wide, moved = graph.fresh(f"{name}.int32"), graph.fresh(f"{name}.moved")
-        nodes += [
-            graph.node("Cast", [value], wide, to=TensorProto.INT32),
-            graph.node("Sub", [wide, zero], moved),
-        ]
-        value = moved
+    if steps:
+        wide = graph.fresh(f"{name}.int32")
+        nodes.append(graph.node("Cast", [value], wide, to=TensorProto.INT32))
+        value = wide
+    for operator, suffix, numbers in steps:
+        operand = graph.add_constant(f"{name}.{suffix}", numbers.astype(np.int32))
+        result = graph.fresh(f"{name}.{operator.lower()}")
+        nodes.append(graph.node(operator, [value, operand], result))
+        value = result
     output = graph.fresh(f"{name}.int8")
     graph.prepend([*nodes, graph.node("Cast", [value], output, to=TensorProto.INT8)])
-    return [output, scale]
+    return output
 
 
 def dequantized(graph: Graph, name: str, stored: Stored) -> str:

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from torch import nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
 from autocomp.core.output_quantizer import OutputQuantizer
 
+_Hook = TypeVar("_Hook")
+
 
 def quantizer_of(module: nn.Module) -> ActivationQuantizer | None:
     """Returns the quantizer that a module's inputs pass already; None without one."""
-    hooks = module._forward_pre_hooks.values()
-    return next((hook for hook in hooks if isinstance(hook, ActivationQuantizer)), None)
+    return _first(module._forward_pre_hooks, ActivationQuantizer)
 
 
 def take_quantizer(module: nn.Module) -> ActivationQuantizer | None:
     """Takes the quantizer off a module, in place, and returns it; None without one."""
-    found = quantizer_of(module)
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, ActivationQuantizer):
-            del module._forward_pre_hooks[key]
-    return found
+    return _taken(module._forward_pre_hooks, ActivationQuantizer)
 
 
 def output_quantizer_of(module: nn.Module) -> OutputQuantizer | None:
     """Returns the quantizer that a module's output passes already; None without one."""
-    hooks = module._forward_hooks.values()
-    return next((hook for hook in hooks if isinstance(hook, OutputQuantizer)), None)
+    return _first(module._forward_hooks, OutputQuantizer)
 
 
 def take_output_quantizer(module: nn.Module) -> OutputQuantizer | None:
     """Takes the quantizer of its output off a module, in place; None without one."""
-    found = output_quantizer_of(module)
-    for key, hook in list(module._forward_hooks.items()):
-        if isinstance(hook, OutputQuantizer):
-            del module._forward_hooks[key]
+    return _taken(module._forward_hooks, OutputQuantizer)
+
+
+def _first(hooks: Mapping[int, Any], kind: type[_Hook]) -> _Hook | None:
+    return next((hook for hook in hooks.values() if isinstance(hook, kind)), None)
+
+
+def _taken(hooks: MutableMapping[int, Any], kind: type[_Hook]) -> _Hook | None:
+    found = _first(hooks, kind)
+    for key, hook in list(hooks.items()):
+        if isinstance(hook, kind):
+            del hooks[key]
     return found
 
 

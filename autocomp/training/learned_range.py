@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocomp.core.activation_quantizer import ActivationQuantizer
+from autocomp.core.output_quantizer import rounded_output
 from autocomp.training.coded_weight import straight_round
 
 
@@ -53,6 +54,4 @@ class LearnedRange(nn.Module):
 
     def on_output(self, module: object, inputs: object, output: Any) -> Any:
         """Returns the output of a module call, rounded."""
-        if isinstance(output, Tensor) and output.is_floating_point():
-            return self.quantize(output)
-        return output
+        return rounded_output(self.quantize, output)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from autocomp.api.result import Result
 from autocomp.api.search import search
 from autocomp.artifacts.container import pack, unpack
 from autocomp.compression.calibration.statistics import calibrate
@@ -170,13 +171,18 @@ def test_fewer_bits_of_outputs_are_a_larger_error(problem: CompressionProblem) -
     assert errors == sorted(errors, reverse=True) and errors[2] > errors[3]
 
 
-def test_a_second_search_keeps_them(
-    net: nn.Module, data: DataSplits, images: Tensor, tmp_path: Path
-) -> None:
-    first = search(
-        net, data, out=tmp_path / "1", budget="size=100%", agent="dp", evaluations=1,
-        space="bits:weight_bits=8,activation_bits=8", report="none",
+@pytest.fixture(scope="module")
+def first(net: nn.Module, data: DataSplits, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A search that rounds everything to 8 bits."""
+    return search(
+        net, data, out=tmp_path_factory.mktemp("first") / "run", budget="size=100%", agent="dp",
+        evaluations=1, space="bits:weight_bits=8,activation_bits=8", report="none",
     )  # fmt: skip
+
+
+def test_a_second_search_keeps_them(
+    first: Result, net: nn.Module, data: DataSplits, images: Tensor, tmp_path: Path
+) -> None:
     assert output_quantizer_of(first.model.block).quantizer.bits == 8  # type: ignore[union-attr]
     second = search(
         first.model, data, out=tmp_path / "2", budget="size=99%", agent="dp", evaluations=1,
@@ -192,12 +198,8 @@ def test_a_second_search_keeps_them(
 
 
 def test_layers_that_a_second_search_leaves_alone_keep_them(
-    net: nn.Module, data: DataSplits, images: Tensor, tmp_path: Path
+    first: Result, net: nn.Module, data: DataSplits, images: Tensor, tmp_path: Path
 ) -> None:
-    first = search(
-        net, data, out=tmp_path / "1", budget="size=100%", agent="dp", evaluations=1,
-        space="bits:weight_bits=8,activation_bits=8", report="none",
-    )  # fmt: skip
     second = search(
         first.model, data, out=tmp_path / "2", budget="size=99%", agent="dp", evaluations=1,
         space="bits:weight_bits=6", keep=("conv",), report="none",

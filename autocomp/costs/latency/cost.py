@@ -79,7 +79,7 @@ class Latency(Cost):
         self.slowness = WHOLE
 
     @cached_property
-    def _geometries(self) -> dict[str, Geometry | str]:
+    def geometries(self) -> dict[str, Geometry | str]:
         """Each layer's geometry, or why it has none."""
         network, model = self._store.network, self._store.model
         found: dict[str, Geometry | str] = {}
@@ -93,14 +93,9 @@ class Latency(Cost):
         return found
 
     @property
-    def geometries(self) -> dict[str, Geometry | str]:
-        """Each layer's geometry, or why it has none."""
-        return dict(self._geometries)
-
-    @property
     def unmeasured(self) -> dict[str, str]:
         """Layers that count as 0, as they are part of the rest -> why."""
-        return {k: v for k, v in self._geometries.items() if isinstance(v, str)}
+        return {k: v for k, v in self.geometries.items() if isinstance(v, str)}
 
     def of_layer(self, layer: LayerSpec, choice: Choice) -> int:
         """Returns the layer's nanoseconds; LayerError for a layer that the network does not have.
@@ -123,8 +118,8 @@ class Latency(Cost):
         Raises:
             LayerError: if the network has no such layer, or fewer channels than asked for.
         """
-        if layer.name not in self._geometries:
-            raise LayerError(unknown("layer", layer.name, self._geometries))
+        if layer.name not in self.geometries:
+            raise LayerError(unknown("layer", layer.name, self.geometries))
         small = self._raw(layer, choice, inputs, outputs) * self._scale[0] // self._scale[1]
         if self.slowness == WHOLE:
             return small
@@ -133,7 +128,7 @@ class Latency(Cost):
 
     def _full(self, layer: LayerSpec) -> tuple[int, int]:
         """Returns the dense layer's inputs and outputs."""
-        geometry = self._geometries[layer.name]
+        geometry = self.geometries[layer.name]
         if isinstance(geometry, str):
             return layer.inputs, layer.outputs
         return geometry.inputs, geometry.outputs
@@ -162,7 +157,7 @@ class Latency(Cost):
 
     def _raw(self, layer: LayerSpec, choice: Choice, inputs: int, outputs: int) -> int:
         """Returns what the table says, without the scale."""
-        geometry = self._geometries[layer.name]
+        geometry = self.geometries[layer.name]
         if isinstance(geometry, str):
             return 0
         activation_bits = choice.activations.bits if layer.quantizable_input else 32

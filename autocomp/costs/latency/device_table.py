@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,7 @@ from autocomp.costs.latency.machine import Machine
 from autocomp.costs.latency.precision import FLOAT32, INT8
 from autocomp.costs.latency.table import VERSION, LatencyTable
 from autocomp.errors import BudgetError
-from autocomp.storage.sealed import Damaged, read_sealed, write_sealed
+from autocomp.storage.sealed import Damaged, read_sealed, seal, write_sealed
 
 FORMAT = "autocomp device table"
 
@@ -72,7 +72,7 @@ class DeviceTable(LatencyTable):
             ) from None
         super().__init__(None, machine.threads, repeats, machine)
         self._known = times
-        self.digest = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
+        self.digest = seal(json.dumps(values, sort_keys=True).encode())
 
     def _fill(self, jobs: list[tuple[str, Callable[[], int]]]) -> Mapping[str, int]:
         """Returns the times; BudgetError if one is missing."""
