@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autocomp.errors import ModelError
+from autocomp.exporters.c_buffer import Buffer
 from autocomp.exporters.c_kernels import BINARY, HEAD, KERNELS, NEEDS, UNARY
 from autocomp.exporters.fold import clip_limits
 from autocomp.exporters.graph import Graph, attribute
@@ -55,10 +56,7 @@ class CSource:
         self._sizes: dict[str, int] = {}
         self._places: dict[str, _Place] = {}
         self._ends = self._last_uses()
-        self._free: list[tuple[int, int]] = []  # offset, length
-        self._held: dict[str, tuple[int, int]] = {}
-        self.floats = 0
-        """Numbers of the buffer that values lie in."""
+        self._buffer = Buffer()
         self.output_shape: tuple[int, ...] = ()
         """Of one input's outputs, once `text` is made."""
         self.integers: dict[str, str] = {}
@@ -84,7 +82,7 @@ class CSource:
             self._write(node)
             for value, last in self._ends.items():
                 if last == step:
-                    self._release(value)
+                    self._buffer.give_back(value)
         end = self._places.get(made)
         if end is None or end.shape[:1] != (1,):
             raise ModelError(
@@ -98,13 +96,13 @@ class CSource:
         upper = self._name.upper()
         return "\n".join([
             f"/* {self._name}: one function, {self._name}_run, one input at a time.",
-            f"   Weights take {self.bytes:,} bytes, values {4 * self.floats:,}. */",
+            f"   Weights take {self.bytes:,} bytes, values {4 * self._buffer.length:,}. */",
             f"#ifndef {upper}_H", f"#define {upper}_H", "", self._own(HEAD),
             f"#define {upper}_INPUT {prod(self._shape(given))}",
             f"#define {upper}_OUTPUT {size}", f"#define {upper}_ROW {self._row}", "",
             *[self._own(KERNELS[k]) for k in kernels], *map(self._own, self._constants), "",
             f"static void {self._name}_run(const float *x, float *y)", "{",
-            *([f"    static float m[{self.floats}];"] if self.floats else []),
+            *([f"    static float m[{self._buffer.length}];"] if self._buffer.length else []),
             *[f"    {self._own(call)}" for call in self._calls], "}", "", "#endif", "",
         ])  # fmt: skip
 
@@ -175,31 +173,9 @@ class CSource:
     def _new(self, value: str) -> str:
         """Returns a place in the buffer for a value: the first gap that is long enough."""
         shape = self._shape(value)
-        length = prod(shape)
-        for i, (at, free) in enumerate(self._free):
-            if free >= length:
-                self._free[i : i + 1] = [(at + length, free - length)] if free > length else []
-                break
-        else:
-            at = self.floats
-            if self._free and sum(self._free[-1]) == self.floats:
-                at = self._free.pop()[0]
-            self.floats = at + length
-        self._held[value] = (at, length)
+        at = self._buffer.take(value, prod(shape))
         self._places[value] = _Place(f"m + {at}", shape)
         return f"m + {at}"
-
-    def _release(self, value: str) -> None:
-        held = self._held.pop(value, None)
-        if held is None:
-            return
-        joined: list[tuple[int, int]] = []
-        for at, length in sorted([*self._free, held]):
-            if joined and sum(joined[-1]) == at:
-                joined[-1] = (joined[-1][0], joined[-1][1] + length)
-            else:
-                joined.append((at, length))
-        self._free = joined
 
     def _call(self, kernel: str, *arguments: object) -> None:
         for needed in (*NEEDS.get(kernel, ()), kernel):
